@@ -1,0 +1,146 @@
+"""`manage.py simulate`: a hospital that talks to Fiducial's sockets as a real one would (docs/simulator.md)."""
+
+import json
+import logging
+import os
+import signal
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Lock
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.ward import Hospital, Programme, Report, Targets
+
+_ONCE_PATIENTS, _PATIENTS_PER_DAY = 10, 20
+_GENTLE_RATE = 4.0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError("must be a share from 0 to 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise ArgumentTypeError("must be more than 0")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError("must be at least 1")
+    return value
+
+
+class Command(BaseCommand):
+    help = "Run the simulated hospital against the HL7, DICOM and HTTP sockets."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("--patients", type=_natural, help="how many patients come (default: no end; 10 with --once)")
+        add("--rate", type=_positive, help="studies per minute (default: 4; unpaced with --once)")
+        add("--faults", type=_share, default=0.0, help="share of exams in which something goes wrong, 0 to 1")
+        add("--seed", type=int, help="same seed, same people, procedures and faults (default: from the clock)")
+        add("--once", action="store_true", help="take the patients through, wait for the outcome, report, exit")
+        add("--history", type=_natural, metavar="DAYS", help="exams spread over the past DAYS; implies --once")
+        add("--report", type=Path, metavar="FILE", help="where the report goes (JSON)")
+        add("--wait", type=_positive, default=120.0, help="seconds of patience for anything that should happen")
+        add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
+        add("--token", default=os.environ.get("FIDUCIAL_TOKEN", ""), help="API token, to read what Fiducial did")
+
+    def handle(self, **options: Any) -> None:
+        # Our own lines tell of refused connections; the library's would come once per try.
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+        stop = Event()
+
+        def close(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        signal.signal(signal.SIGTERM, close)
+        signal.signal(signal.SIGINT, close)
+        programme, say = _programme(options), self._speaker()
+        say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
+        archive = _open_archive(options["archive_port"], say, once=programme.once)
+        try:
+            report = Hospital(_targets(options["token"]), programme, stop, say).run(archive)
+        finally:
+            if archive is not None:
+                archive.close()
+        _tell(report, options["report"], say)
+        if report["wrong"] or report["unexplained"]:
+            raise CommandError(f"{report['wrong']} wrong, {report['unexplained']} unexplained")
+
+    def _speaker(self) -> Callable[[str], None]:
+        """One line per happening, whole lines even from several threads."""
+        lock = Lock()
+
+        def say(line: str) -> None:
+            with lock:
+                self.stdout.write(line)
+                self.stdout.flush()
+
+        return say
+
+
+def _programme(options: dict[str, Any]) -> Programme:
+    once, days = options["once"] or bool(options["history"]), options["history"] or 0
+    patients = options["patients"] or (_PATIENTS_PER_DAY * days if days else _ONCE_PATIENTS if once else None)
+    return Programme(
+        patients=patients,
+        rate=options["rate"] or (None if once else _GENTLE_RATE),
+        faults=options["faults"],
+        seed=int(time.time()) if options["seed"] is None else options["seed"],
+        once=once,
+        history_days=days,
+        patience=options["wait"],
+        judged=once or options["report"] is not None,
+    )
+
+
+def _targets(token: str) -> Targets:
+    def address(name: str, port: int) -> tuple[str, int]:
+        host = os.environ.get(f"FIDUCIAL_{name}_HOST") or "127.0.0.1"
+        return host, int(os.environ.get(f"FIDUCIAL_{name}_PORT") or port)
+
+    return Targets(
+        dicom=address("DICOM", 11112),
+        ae_title=os.environ.get("FIDUCIAL_AE_TITLE") or "FIDUCIAL",
+        hl7=address("HL7", 2575),
+        http=address("HTTP", 8000),
+        token=token,
+    )
+
+
+def _open_archive(port: int, say: Callable[[str], None], *, once: bool) -> Archive | None:
+    """The archive; None when another hospital on this machine runs one already and this run is a short one."""
+    archive = Archive("ARCHIVE", say)
+    try:
+        say(f"{archive.ae_title} listens on 127.0.0.1:{archive.open(port)}")
+    except OSError as error:
+        if not once:
+            raise CommandError(f"the archive's port {port} cannot be used: {error.strerror or error}") from error
+        say(f"no archive of our own: port {port}: {error.strerror or error}")
+        return None
+    return archive
+
+
+def _tell(report: Report, path: Path | None, say: Callable[[str], None]) -> None:
+    """The report into its file, and its sum and every defect as lines."""
+    for detail in report["details"]:
+        if detail["verdict"] in ("wrong", "unexplained"):
+            say(f"{detail['verdict']}: exam {detail['exam']} study {detail['study_instance_uid']}: {detail['reason']}")
+    sums = ("studies", "right", "held", "wrong", "unexplained", "not_judged", "messages_sent", "messages_refused")
+    say(", ".join(f"{report[name]} {name.replace('_', ' ')}" for name in sums))
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

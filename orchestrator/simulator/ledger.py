@@ -1,0 +1,125 @@
+"""The ledger of a run: what was sent, to whom it truly belongs, and what Fiducial made of it."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import Any
+
+from orchestrator.simulator.orders import Exam
+from orchestrator.simulator.rest import Api
+from orchestrator.simulator.truth import Judgement, Verdict, judge
+from orchestrator.simulator.waiting import attempts
+
+
+@dataclass
+class Entry:
+    """One exam. Without a Study Instance UID nothing was sent, and `problem` tells why."""
+
+    exam: Exam
+    study_instance_uid: str = ""
+    instances: int = 0
+    instances_refused: int = 0
+    problem: str = ""
+    """What went wrong on the wire although Fiducial should have done it."""
+    read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))
+
+    @property
+    def judgement(self) -> Judgement:
+        """A wrong match outweighs a problem on the wire; a problem outweighs everything else."""
+        if self.problem and self.read.verdict is not Verdict.WRONG:
+            return Judgement(Verdict.UNEXPLAINED, self.problem)
+        return self.read
+
+    def detail(self) -> dict[str, Any]:
+        """The entry in the report: the truth, and what Fiducial made of it."""
+        exam, order, judgement = self.exam, self.exam.order, self.judgement
+        return {
+            "exam": exam.number,
+            "study_instance_uid": self.study_instance_uid or None,
+            "verdict": judgement.verdict.value,
+            "reason": judgement.reason,
+            "fault": exam.fault.name.lower() if exam.fault else None,
+            "station": order.procedure.station,
+            "patient": {"value": exam.person.patient_id, "issuer": exam.person.issuer},
+            "accession_number": order.accession_number if exam.has_order else None,
+            "filler_order_number": order.filler_order_number if exam.has_order else None,
+            "instances": self.instances,
+        }
+
+
+class Ledger:
+    """All entries of a run. A hospital that never closes keeps only the newest (`keep`)."""
+
+    def __init__(self, keep: int | None = None) -> None:
+        self._entries: list[Entry] = []
+        self._keep, self._lock = keep, Lock()
+
+    def add(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries.append(entry)
+            if self._keep is not None:
+                del self._entries[: -self._keep]
+
+    @property
+    def entries(self) -> list[Entry]:
+        with self._lock:
+            return list(self._entries)
+
+    @property
+    def _sent(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.study_instance_uid]
+
+    def read_outcome(self, api: Api, *, again: bool = False) -> bool:
+        """Judge what is not settled (`again`: everything); tell whether a judgement changed. Raises OSError."""
+        changed = False
+        for entry in self._sent:
+            if again or not entry.read.settled:
+                judgement = judge(entry.exam, api.study(entry.study_instance_uid))
+                changed |= judgement != entry.read
+                entry.read = judgement
+        return changed
+
+    def await_outcome(self, api: Api, stop: Event, patience: float, say: Callable[[str], None]) -> None:
+        """Read until all is settled or nothing has changed for `patience` seconds; then read everything once more.
+
+        Raises OSError when the API cannot be read at the end, Stopped when the hospital closes.
+        """
+        while self._changes_within(api, stop, patience, say):
+            pass
+        # What was right or held early must still be so.
+        self.read_outcome(api, again=True)
+
+    def _changes_within(self, api: Api, stop: Event, patience: float, say: Callable[[str], None]) -> bool:
+        """True as soon as a judgement changed and something is left to wait for."""
+        for _ in attempts(stop, patience, longest=3):
+            try:
+                changed = self.read_outcome(api)
+            except OSError as error:
+                say(f"waiting for the API: {error}")
+                continue
+            if all(entry.read.settled for entry in self._sent):
+                return False
+            if changed:
+                return True
+        return False
+
+    def leave_the_unsettled_open(self) -> None:
+        """A hospital that closes at once does not call unexplained what had no time to happen."""
+        for entry in self._sent:
+            if entry.read.verdict is Verdict.UNEXPLAINED:
+                entry.read = Judgement(Verdict.NOT_JUDGED, f"the hospital closed early: {entry.read.reason}")
+
+    def report(self) -> dict[str, Any]:
+        """The counts that CONTRACT names, and the details. `studies` counts what was sent."""
+        entries = self.entries
+        verdicts = Counter(entry.judgement.verdict for entry in entries)
+        faults = Counter(entry.exam.fault.name.lower() for entry in entries if entry.exam.fault)
+        return {
+            "studies": sum(bool(entry.study_instance_uid) for entry in entries),
+            **{verdict.name.lower(): verdicts[verdict] for verdict in Verdict},
+            "instances_sent": sum(entry.instances for entry in entries),
+            "instances_refused": sum(entry.instances_refused for entry in entries),
+            "faults": dict(sorted(faults.items())),
+            "details": [entry.detail() for entry in sorted(entries, key=lambda entry: entry.exam.number)],
+        }

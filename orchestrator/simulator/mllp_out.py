@@ -1,0 +1,112 @@
+"""The hospital's MLLP client: one connection per sending application, one message in flight."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from threading import Event, Lock
+
+from orchestrator.simulator.hl7_out import Header
+from orchestrator.simulator.waiting import GaveUp, attempts
+
+START, END = b"\x0b", b"\x1c\x0d"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """MSA-1 and what was said beside it."""
+
+    code: str
+    text: str
+
+    @property
+    def accepted(self) -> bool:
+        return self.code in ("AA", "CA")
+
+
+def read_answer(message: bytes, control_id: str) -> Answer | None:
+    """The answer to `control_id`, or None when the frame answers something else (or nothing)."""
+    segments = {line[:3]: line.split("|") for line in message.decode("utf-8", "replace").split("\r") if line}
+    msa = segments.get("MSA", [])
+    if len(msa) < 3 or msa[2] != control_id:
+        return None
+    err = segments.get("ERR", [])
+    texts = [*msa[3:4], *err[2:4], *err[8:9]]
+    return Answer(msa[1], " ".join(filter(None, texts)))
+
+
+@dataclass
+class Traffic:
+    """Counts over all senders."""
+
+    sent: int = 0
+    refused: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def count(self, answer: Answer) -> None:
+        with self._lock:
+            self.sent += 1
+            self.refused += not answer.accepted
+
+
+class Sender:
+    """One sending application with one connection that stays open; one message in flight (MLLP).
+
+    No answer, a broken connection or somebody else's answer mean that nothing is known: the connection is
+    closed and the same message goes again with the same control id, until the patience is used up.
+    """
+
+    def __init__(
+        self, application: str, address: tuple[str, int], *, stamp: str, stop: Event, patience: float, traffic: Traffic
+    ) -> None:
+        self._application, self._address, self._stamp = application, address, stamp
+        self._stop, self._patience, self._traffic = stop, patience, traffic
+        self._lock, self._numbers = Lock(), count(1)
+        self._socket: socket.socket | None = None
+
+    def send(self, message_type: str, build: Callable[[Header], str], *, times: int = 1) -> Answer:
+        """Send what `build` makes of a fresh header, `times` times over; return the last answer.
+
+        Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
+        """
+        with self._lock:
+            control_id = f"{self._application[0]}{self._stamp}{next(self._numbers)}"
+            header = Header(self._application, message_type, control_id, datetime.now().astimezone())
+            payload = build(header).encode()
+            for _ in range(times):
+                answer = self._until_answered(payload, control_id)
+                self._traffic.count(answer)
+        return answer
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _until_answered(self, payload: bytes, control_id: str) -> Answer:
+        trouble = "no answer"
+        for _ in attempts(self._stop, self._patience):
+            try:
+                answer = read_answer(self._exchange(payload), control_id)
+            except OSError as error:
+                trouble = str(error) or type(error).__name__
+            else:
+                if answer is not None:
+                    return answer
+                trouble = "the answer names another message"
+            self.close()
+        raise GaveUp(f"HL7 {self._address[0]}:{self._address[1]} did not answer {control_id}: {trouble}")
+
+    def _exchange(self, payload: bytes) -> bytes:
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, timeout=10)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(START + payload + END)
+        received = b""
+        while END not in received:
+            chunk = self._socket.recv(65536)
+            if not chunk:
+                raise ConnectionError("the connection was closed before the answer")
+            received += chunk
+        return received.partition(START)[2].partition(END)[0]
