@@ -143,6 +143,9 @@ class Planner:
     def _with_fault(self, exam: Exam, fault: Fault, start: datetime) -> Exam:
         if fault is Fault.ORDER_AFTER_IMAGES:
             return replace(exam, order=replace(exam.order, study_instance_uid=""))
+        if fault is Fault.ORDER_ADOPTS_STUDY:
+            uid = new_uid(self.uids(exam.number, "adopted"))
+            return replace(exam, order=replace(exam.order, study_instance_uid=uid))
         if fault.takes_a_wrong_entry:
             rng = self.rng(exam.number, "neighbour")
             other = self._plain(exam.number, "Y", start, rng)
