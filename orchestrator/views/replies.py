@@ -1,0 +1,121 @@
+"""How a view answers: one view, two renderings; a word after each write; a preview before it.
+
+A request of htmx for a part of a page gets the partial; everything else (a plain link, a boosted link to a whole
+page, the browser's way back) gets the page that contains it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, HttpResponseRedirect
+from django.shortcuts import render
+from django.utils.http import quote_etag
+
+_LEVELS = {
+    "good": messages.SUCCESS, "wait": messages.WARNING, "bad": messages.ERROR, "move": messages.INFO
+}  # fmt: skip
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks for a part of a page. htmx 4 says so itself; `full` is what replaces the whole body."""
+    headers = request.headers
+    return headers.get("HX-Request") == "true" and headers.get("HX-Request-Type") != "full"
+
+
+def page(
+    request: HttpRequest, template: str, partial: str, context: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    """Render `partial` for htmx, `template` (which includes the partial) otherwise."""
+    response = render(request, partial if is_fragment(request) else template, context, status=status)
+    # The same address has two answers, and both may name a patient: no cache keeps either.
+    response.headers["Vary"] = "HX-Request, HX-Request-Type, Cookie"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def unless_unchanged(
+    request: HttpRequest, template: str, context: dict[str, Any], *, version: object
+) -> HttpResponse:
+    """A polled fragment: 304 without a body while `version` (anything with a repr) is what the page shows already."""
+    etag = etag_of(version)
+    if request.headers.get("If-None-Match") == etag:
+        response: HttpResponse = HttpResponseNotModified()
+    else:
+        response = render(request, template, {**context, "etag": etag})
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def etag_of(version: object) -> str:
+    """The ETag of what `version` describes; pages put it in `data-etag`, so that the first poll may be empty too."""
+    return quote_etag(hashlib.blake2b(repr(version).encode(), digest_size=12).hexdigest())
+
+
+def toast(response: HttpResponse, message: str, *, colour: str = "good", undo_url: str = "") -> HttpResponse:
+    """Let the page say a word when htmx has this response; with `undo_url` the word has Undo (a POST)."""
+    detail = {"message": message, "colour": colour, "undo_url": undo_url}
+    response.headers["HX-Trigger"] = json.dumps({"toast": detail, "dialog-close": {}})
+    return response
+
+
+def flash(request: HttpRequest, message: str, *, colour: str = "good", undo_url: str = "") -> None:
+    """Say the word on the next page that is rendered."""
+    messages.add_message(request, _LEVELS[colour], message, extra_tags=f"undo={undo_url}" if undo_url else "")
+
+
+def done(
+    request: HttpRequest, message: str, *, to: str, colour: str = "good", undo_url: str = "", stay: bool = False
+) -> HttpResponse:
+    """The answer after a committed write: on to `to`, and the word there.
+
+    With `stay` a request of htmx keeps its page: the word comes as a toast and everything live refreshes.
+    """
+    if is_fragment(request) and stay:
+        response = toast(HttpResponse(status=204), message, colour=colour, undo_url=undo_url)
+        events = json.loads(response.headers["HX-Trigger"])
+        response.headers["HX-Trigger"] = json.dumps({**events, "changed": {}})
+        return response
+    flash(request, message, colour=colour, undo_url=undo_url)
+    if is_fragment(request):
+        return HttpResponse(status=204, headers={"HX-Redirect": to})
+    return HttpResponseRedirect(to)
+
+
+def confirm(
+    request: HttpRequest,
+    form: BaseForm,
+    *,
+    heading: str,
+    submit: str,
+    back: str,
+    sentence: str = "",
+    icon: str = "check",
+    danger: bool = False,
+    changes: Sequence[dict[str, str]] = (),
+    follows: Sequence[dict[str, str]] = (),
+    preview_template: str = "",
+    context: dict[str, Any] | None = None,
+) -> HttpResponse:
+    """What a write will do, with the form that does it: in the dialog for htmx, as a page of its own otherwise.
+
+    `changes` are rows `{label, tag, before, after}`, `follows` are `{icon, text}` for what happens next and what
+    cannot be taken back. A bound form with errors answers 422 and comes back with what was typed.
+    """
+    dialog = is_fragment(request)
+    return page(
+        request,
+        "confirm.html",
+        "components/confirm.html",
+        {
+            "form": form, "heading": heading, "submit": submit, "back": back, "sentence": sentence,
+            "icon_name": icon, "danger": danger, "changes": changes, "follows": follows,
+            "preview_template": preview_template, "action": request.get_full_path(), "dialog": dialog,
+            "target": "#dialog" if dialog else "#confirm", **(context or {}),
+        },
+        status=422 if form.is_bound and not form.is_valid() else 200,
+    )  # fmt: skip
