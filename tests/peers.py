@@ -27,7 +27,8 @@ _FOLDERS = ["/usr/sbin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/b
 
 # peer -> (Debian packages, programs that must be there)
 PEERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "dcmtk": ("dcmtk", ("echoscu", "findscu", "storescu", "storescp")),
+    "dcmtk": ("dcmtk", ("echoscu", "findscu", "storescu", "storescp", "wlmscpfs", "dcmdump")),
+    "dicom3tools": ("dicom3tools", ("dciodvfy",)),
     "orthanc": ("orthanc orthanc-dicomweb", ("Orthanc",)),
     "chromium": ("chromium", ("chromium",)),
     "postgresql": ("postgresql", ("initdb", "postgres")),
@@ -170,6 +171,14 @@ def storescp(folder: Path, *, ae_title: str = "STORESCP", options: Sequence[str]
     argv = ["storescp", "-v", "--aetitle", ae_title, "--output-directory", str(folder), "--promiscuous"]
     with _running([*argv, "--accept-all", "-B", *options, str(port)], port=port, log=log) as process:
         yield StoreScp(port, ae_title, folder, log, process)
+
+
+@contextlib.contextmanager
+def wlmscpfs(folder: Path, *, options: Sequence[str] = ("-csk",)) -> Iterator[int]:
+    """Start DCMTK's worklist over `folder`/<called AE title>/*.wl (a `lockfile` beside them); its port."""
+    port, log = free_port(), folder.parent / f"{folder.name}.log"
+    with _running(["wlmscpfs", *options, "--data-files-path", str(folder), str(port)], port=port, log=log):
+        yield port
 
 
 # --- Orthanc ------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Deliberately no library and nothing of the product's: what both sides read from 
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.simulator.orders import Exam, Order
+from orchestrator.simulator.orders import CODING_SCHEME, Exam, Order
 from orchestrator.simulator.people import Person
 
 _ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\"})
@@ -105,7 +105,7 @@ def order(header: Header, exam: Exam, person: Person, asked: Order, control: str
         12: physician,
         18: f"{procedure.station}^^L",
     }
-    code = f"{procedure.code}^{escape(procedure.meaning)}^NORTH"
+    code = f"{procedure.code}^{escape(procedure.meaning)}^{CODING_SCHEME}"
     obr = {
         1: "1",
         2: placer,

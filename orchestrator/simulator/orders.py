@@ -16,6 +16,9 @@ CHANGED_SHARE = 0.10
 CANCELED_SHARE = 0.08
 STUDY_UID_SENT_SHARE = 0.5
 
+CODING_SCHEME = "99NORTH"
+"""Private schemes begin with 99 (PS3.3 §8.2)."""
+
 
 @dataclass(frozen=True)
 class Procedure:

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from orchestrator.simulator.console import Identity
 from orchestrator.simulator.images import performed_step_id, reference
-from orchestrator.simulator.orders import Procedure
+from orchestrator.simulator.orders import CODING_SCHEME, Procedure
 
 _REQUESTED = (
     "AccessionNumber",
@@ -66,7 +66,7 @@ def step_begun(station: str, identity: Identity, procedure: Procedure, at: datet
     ds.PerformedProcedureStepStatus = "IN PROGRESS"
     ds.PerformedProcedureStepDescription, ds.PerformedProcedureTypeDescription = procedure.meaning, ""
     ds.PerformedProcedureStepDiscontinuationReasonCodeSequence = []
-    ds.ProcedureCodeSequence = [_code(procedure.code, "NORTH", procedure.meaning)]
+    ds.ProcedureCodeSequence = [_code(procedure.code, CODING_SCHEME, procedure.meaning)]
     ds.PerformedProtocolCodeSequence, ds.PerformedSeriesSequence = [], []
     ds.Modality, ds.StudyID = procedure.modality, identity.requested_procedure_id[-16:]
     return ds

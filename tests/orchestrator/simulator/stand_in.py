@@ -1,4 +1,4 @@
-"""A stand-in for Fiducial in the hospital's own tests: real MLLP, DICOM and HTTP sockets, and the least sense behind them.
+"""A stand-in for Fiducial in the hospital's own tests: real sockets, and the least sense behind them.
 
 It matches a study by study UID or accession number when the patient's id and name agree, else it holds it.
 """
@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlparse
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import N_CREATE, N_SET
 
 from orchestrator.simulator.images import MPPS_CLASS, STORAGE_CLASSES
 from orchestrator.simulator.modality import WORKLIST_CLASS
@@ -76,7 +77,7 @@ class Known:
             orders = dict(self.orders)
         for accession, order in orders.items():
             if order["station"] == station and order["start"][:8] == day and "canceled" not in order:
-                yield _entry(accession, order, self.names[order["patient_id"]])
+                yield worklist_entry(accession, order, self.names[order["patient_id"]])
 
     def resource(self, study_uid: str) -> dict[str, Any] | None:
         """As GET /api/v1/studies/ shows a study (CONTRACT, REST)."""
@@ -86,7 +87,13 @@ class Known:
         ds = next(iter(objects.values()))
         accession = self.matches_everything_to or self._match(study_uid, ds)
         if accession is None:
-            return {"study_instance_uid": study_uid, "identity": "HELD", "matched_by": None, "patient": None, "orders": []}
+            return {
+                "study_instance_uid": study_uid,
+                "identity": "HELD",
+                "matched_by": None,
+                "patient": None,
+                "orders": [],
+            }
         order = self.orders[accession]
         told = {"id": 1, "filler_order_number": order["filler"], "accession_number": accession}
         patient = {"id": 2, "identifiers": [{"value": order["patient_id"], "issuer": "NORTH"}]}
@@ -112,7 +119,7 @@ def _pn(xpn: str) -> str:
     return "^".join((family, given, middle, prefix, suffix)).rstrip("^")
 
 
-def _entry(accession: str, order: dict[str, Any], name: str) -> Dataset:
+def worklist_entry(accession: str, order: dict[str, Any], name: str) -> Dataset:
     step = Dataset()
     step.ScheduledStationAETitle, step.Modality = order["station"], order["modality"]
     step.ScheduledProcedureStepStartDate = order["start"][:8]
@@ -170,7 +177,10 @@ class _Http(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Quiet."""
+
+    def log_error(self, *args: Any) -> None:
         """Quiet."""
 
 
@@ -181,13 +191,15 @@ def _dicom_handlers(known: Known) -> list[evt.EventHandlerType]:
             yield 0xFF00, entry
 
     def create(event: evt.Event) -> tuple[int, Dataset]:
-        ds = event.attribute_list
-        known.created[event.request.AffectedSOPInstanceUID] = ds
+        ds, request = event.attribute_list, event.request
+        assert isinstance(request, N_CREATE)
+        known.created[str(request.AffectedSOPInstanceUID)] = ds
         return 0x0000, ds
 
     def finish(event: evt.Event) -> tuple[int, Dataset]:
-        ds = event.modification_list
-        known.finished[event.request.RequestedSOPInstanceUID] = ds
+        ds, request = event.modification_list, event.request
+        assert isinstance(request, N_SET)
+        known.finished[str(request.RequestedSOPInstanceUID)] = ds
         return 0x0000, ds
 
     def store(event: evt.Event) -> int:

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.simulator import course, faults, orders, ward
 from orchestrator.simulator.archive import Archive
 from orchestrator.simulator.faults import Fault
+from orchestrator.simulator.mllp_out import Sender
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.peer import Peer
 from orchestrator.simulator.ward import Hospital, Programme, Targets
@@ -151,9 +152,9 @@ def test_a_hospital_that_opens_before_fiducial_waits_for_it() -> None:
     with stand_in(known) as targets:
         port = targets.hl7[1]
     # Nothing listens now: the first tries fail.
-    exchange = ward.Sender._exchange
+    exchange = Sender._exchange
 
-    def watched(self: ward.Sender, payload: bytes) -> bytes:
+    def watched(self: Sender, payload: bytes) -> bytes:
         try:
             return exchange(self, payload)
         except ConnectionRefusedError:
@@ -161,7 +162,7 @@ def test_a_hospital_that_opens_before_fiducial_waits_for_it() -> None:
             raise
 
     with pytest.MonkeyPatch.context() as patch, stand_in(known) as other:
-        patch.setattr(ward.Sender, "_exchange", watched)
+        patch.setattr(Sender, "_exchange", watched)
         late = replace(other, hl7=("127.0.0.1", port))
         thread = threading.Thread(target=lambda: reports.append(run(late, replace(PROGRAMME, patients=1))))
         thread.start()

@@ -1,0 +1,119 @@
+"""`manage.py simulate`: options, exit status, report file, clean end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from orchestrator.management.commands import simulate
+from orchestrator.simulator.ward import Targets
+from tests.orchestrator.simulator.stand_in import TOKEN, Known, stand_in
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def environment(targets: Targets) -> dict[str, str]:
+    return {
+        "FIDUCIAL_DICOM_PORT": str(targets.dicom[1]),
+        "FIDUCIAL_HL7_PORT": str(targets.hl7[1]),
+        "FIDUCIAL_HTTP_PORT": str(targets.http[1]),
+        "FIDUCIAL_TOKEN": TOKEN,
+    }
+
+
+def start(targets: Targets, data_dir: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "simulate", "--archive-port", "0", *options],
+        cwd=ROOT,
+        env=os.environ | environment(targets) | {"FIDUCIAL_DATA_DIR": str(data_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_once_writes_the_report_and_exits_with_0(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with stand_in(Known()) as targets:
+        options = ("--once", "--patients", "3", "--seed", "4", "--report", str(report))
+        with start(targets, tmp_path / "data", *options) as hospital:
+            out, err = hospital.communicate(timeout=60)
+
+    assert hospital.returncode == 0, err
+    assert "3 studies, 3 right, 0 held, 0 wrong, 0 unexplained" in out
+    content = json.loads(report.read_text())
+    assert {"studies", "right", "held", "wrong", "unexplained", "messages_sent", "messages_refused", "details"} <= set(
+        content
+    )
+    assert (content["right"], content["seed"]) == (3, 4)
+
+
+def test_something_wrong_exits_with_1(tmp_path: Path) -> None:
+    known = Known(answer_code="AR")
+    with stand_in(known) as targets, start(targets, tmp_path, "--once", "--patients", "1") as hospital:
+        out, err = hospital.communicate(timeout=60)
+
+    assert hospital.returncode == 1
+    assert "0 wrong, 1 unexplained" in err
+    assert "unexplained: exam 1" in out
+
+
+def test_without_once_it_runs_until_sigterm(tmp_path: Path) -> None:
+    known = Known()
+    with stand_in(known) as targets, start(targets, tmp_path, "--rate", "600") as hospital:
+        assert hospital.stdout is not None
+        for line in hospital.stdout:
+            if "ORM^O01 NW accepted" in line:
+                break
+        hospital.send_signal(signal.SIGTERM)
+        out, err = hospital.communicate(timeout=60)
+
+    assert hospital.returncode == 0, err
+    assert "the hospital closes" in out
+
+
+def test_no_name_and_no_patient_id_is_in_the_lines(tmp_path: Path) -> None:
+    known = Known()
+    with stand_in(known) as targets, start(targets, tmp_path, "--once", "--patients", "4", "--faults", "1") as hospital:
+        out, err = hospital.communicate(timeout=90)
+
+    assert known.names
+    for patient_id, name in known.names.items():
+        assert patient_id not in out + err
+        assert name.split("^")[0] not in out + err
+
+
+def test_a_taken_archive_port_ends_an_endless_hospital_with_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=rf"archive's port {port} cannot be used"):
+            call_command("simulate", "--archive-port", str(port))
+
+
+@pytest.mark.parametrize("options", [["--faults", "1.5"], ["--rate", "0"], ["--patients", "0"], ["--history", "-1"]])
+def test_a_senseless_option_is_refused(options: list[str]) -> None:
+    with pytest.raises(CommandError):
+        call_command("simulate", "--once", *options)
+
+
+def test_history_means_once_and_twenty_patients_a_day() -> None:
+    options = {
+        "once": False,
+        "history": 3,
+        "patients": None,
+        "rate": None,
+        "faults": 0,
+        "seed": 1,
+        "wait": 5,
+        "report": None,
+    }
+    programme = simulate._programme(options)
+    assert (programme.once, programme.patients, programme.history_days) == (True, 60, 3)
