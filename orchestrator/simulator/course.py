@@ -71,7 +71,7 @@ class Course:
         except Stopped:
             return None
         except (GaveUp, Refused) as error:
-            self.entry.problem = str(error)
+            self.entry.problem, self.entry.gave_up = str(error), isinstance(error, GaveUp)
             self._say(f"problem: {error}")
         return self.entry
 

@@ -22,6 +22,8 @@ class Entry:
     instances_refused: int = 0
     problem: str = ""
     """What went wrong on the wire although Fiducial should have done it."""
+    gave_up: bool = False
+    """Nobody answered for as long as the patience lasts."""
     read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))
 
     @property

@@ -70,13 +70,18 @@ class Sender:
 
         Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
         """
-        with self._lock:
+        # Whoever waits behind a message that is not answered loses patience as well.
+        if not self._lock.acquire(timeout=self._patience):
+            raise GaveUp(f"HL7 {self._application}: earlier messages are not answered")
+        try:
             control_id = f"{self._application[0]}{self._stamp}{next(self._numbers)}"
             header = Header(self._application, message_type, control_id, datetime.now().astimezone())
             payload = build(header).encode()
             for _ in range(times):
                 answer = self._until_answered(payload, control_id)
                 self._traffic.count(answer)
+        finally:
+            self._lock.release()
         return answer
 
     def close(self) -> None:

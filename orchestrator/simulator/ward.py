@@ -73,6 +73,7 @@ class Hospital:
         }
         tempo = BRISK if programme.once else LIFELIKE
         self._rooms = Rooms(his, ris, modalities, self._planner, stop, say, tempo)
+        self._unanswered = Event()
         self._slots = BoundedSemaphore(_AT_ONCE if programme.once else 3 * len(STATIONS))
 
     def run(self, archive: Archive | None) -> Report:
@@ -81,6 +82,9 @@ class Hospital:
             try:
                 for exam in self._exams():
                     self._admit(pool, exam)
+                    if self._programme.once and self._unanswered.is_set():
+                        self._say("Fiducial does not answer: no more patients are let in")
+                        break
                     if self._programme.rate is not None:
                         rest(self._stop, 60 / self._programme.rate)
                 while not self._programme.once:
@@ -122,6 +126,8 @@ class Hospital:
             self.ledger.add(Entry(exam, problem=f"the simulator failed: {error!r}"))
         elif (entry := done.result()) is not None:
             self.ledger.add(entry)
+            if entry.gave_up:
+                self._unanswered.set()
 
     def _read_outcome(self) -> bool:
         """Judge the studies; False (and a line that says so) when the API could not be asked."""

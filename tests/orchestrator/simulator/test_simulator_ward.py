@@ -173,6 +173,18 @@ def test_a_hospital_that_opens_before_fiducial_waits_for_it() -> None:
     assert reports[0]["right"] == 1
 
 
+def test_a_fiducial_that_is_not_there_ends_a_finite_run() -> None:
+    lines: list[str] = []
+    with stand_in(Known()) as gone:
+        pass
+    report = run(gone, replace(PROGRAMME, patients=500, patience=1), lines)
+
+    assert report["studies"] == 0
+    assert 1 <= report["unexplained"] < 20
+    assert "did not answer" in report["details"][0]["reason"]
+    assert "Fiducial does not answer: no more patients are let in" in lines
+
+
 def test_without_a_token_the_report_claims_nothing_about_fiducial() -> None:
     lines: list[str] = []
     with stand_in(Known()) as targets:
