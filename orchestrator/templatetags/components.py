@@ -1,4 +1,7 @@
-"""`{% load components %}`: the components of the portal (docs/developer-ui.md). Each draws templates/components/<name>.html."""
+"""`{% load components %}`: the components of the portal; each draws templates/components/<name>.html.
+
+docs/developer-ui.md shows them with examples.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +87,7 @@ def evidence(
     score: object = None,
     sentence: str = "",
 ) -> Context:
-    """`{% evidence candidate.evidence caption score=86 sentence="Auto-match needs 95." %}`: verdict, field, both values, points.
+    """`{% evidence candidate.evidence caption score=86 sentence="Auto-match needs 95." %}`: field by field.
 
     Each row has `field`, `verdict` (agree, close, differ, missing), `received`, `expected` and may have `points`,
     `possible` (points) and `note`.
@@ -109,9 +112,10 @@ def tabs(items: Sequence[Context], label: str) -> Context:
 
 @register.inclusion_tag("components/facets.html")
 def facets(groups: Sequence[Context], total: object = None, *, chosen: str = "none set", clear: str = "") -> Context:
-    """`{% facets groups total=42 clear="?" %}`: groups `{id, label, choices: [{label, url, count, active, colour, icon}]}`.
+    """`{% facets groups total=42 clear="?" %}`: groups `{id, label, choices}` of `{label, url, count, active}`.
 
-    At the left on a desk, a sheet from below on a phone. `clear` is the URL without any filter, given when one is set.
+    A choice may have `colour` and `icon`, as Overdue has. At the left on a desk, a sheet from below on a phone.
+    `clear` is the URL without any filter, given when one is set.
     """
     return {"groups": groups, "total": total, "chosen": chosen, "clear": clear}
 
@@ -126,7 +130,7 @@ def pager(
     first: str = "",
     estimate: bool = False,
 ) -> Context:
-    """`{% pager rows|length total next=next_url previous=previous_url estimate=True %}`: keyset pages, so no page numbers."""
+    """`{% pager rows|length total next=next_url previous=previous_url %}`: keyset pages, so without page numbers."""
     return {
         "shown": shown, "total": total, "next": next, "previous": previous, "first": first, "estimate": estimate
     }  # fmt: skip
@@ -185,7 +189,7 @@ def spark(
     width: int = 96,
     height: int = 24,
 ) -> Context:
-    """`{% spark values "Queue over 3 hours: 5 now, usual 0 to 2" low=low high=high %}`; the label is the picture in words."""
+    """`{% spark values "Queue, 3 hours: 5 now, usual 0 to 2" low=low high=high %}`; the label says it in words."""
     return {"drawn": drawings.spark(values, low, high, width=width, height=height), "label": label}
 
 

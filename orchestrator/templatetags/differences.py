@@ -76,8 +76,9 @@ def _blocks(left: list[str], right: list[str]) -> list[_Block]:
     """The shortest edit, without the chance agreements that hide what happened (`40` for `04`)."""
     keys = [_key(letter) for letter in left], [_key(letter) for letter in right]
     blocks: list[_Block] = []
-    for tag, start, stop, start2, stop2 in Levenshtein.opcodes(*keys):
-        blocks.append(_Block(tag == "equal", left[start:stop], right[start2:stop2]))
+    for edit in Levenshtein.opcodes(*keys):
+        over, under = left[edit.src_start : edit.src_end], right[edit.dest_start : edit.dest_end]
+        blocks.append(_Block(edit.tag == "equal", over, under))
         blocks = _merged(blocks)
     return blocks
 
@@ -91,7 +92,11 @@ def _merged(blocks: list[_Block]) -> list[_Block]:
             tail = blocks[-3:]
         else:
             break
-        joined = _Block(False, sum((b.left for b in tail), []), sum((b.right for b in tail), []))
+        joined = _Block(
+            False,
+            [letter for block in tail for letter in block.left],
+            [letter for block in tail for letter in block.right],
+        )
         blocks = [*blocks[: -len(tail)], joined]
     return blocks
 

@@ -6,6 +6,7 @@ Everything is numbers for SVG attributes, since the content security policy forb
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from django.utils import timezone
@@ -144,7 +145,7 @@ def _stretches(times: Sequence[dt.datetime]) -> list[tuple[dt.datetime, dt.datet
     limit = max(43200.0, (times[-1] - times[0]).total_seconds() / 3)
     cut: list[tuple[dt.datetime, dt.datetime]] = []
     start = times[0]
-    for before, after in zip(times, times[1:], strict=False):
+    for before, after in pairwise(times):
         if (after - before).total_seconds() > limit:
             cut.append((start, before + dt.timedelta(minutes=5)))
             start = after - dt.timedelta(minutes=5)

@@ -20,7 +20,8 @@ from . import differences, moments, person_names
 register = template.Library()
 
 _KIBI = 1024
-_EMPTY = mark_safe('<span class="sub">empty</span>')  # noqa: S308  # a constant of ours
+_NOTHING = "\N{EN DASH}"
+_EMPTY = mark_safe('<span class="sub">empty</span>')
 
 
 @register.simple_tag
@@ -55,7 +56,7 @@ def state(machine: str, value: str, text: str = "", *, pill: bool = False) -> Sa
 
 @register.simple_tag
 def ident(value: object, *, missing: str = "", copy: bool = True) -> SafeString:
-    """`{% ident study.accession_number missing="no accession" %}`: an identifier in the mono face, with a copy button."""
+    """`{% ident study.accession_number missing="no accession" %}`: an identifier, mono, with a copy button."""
     text = person_names.visible(str(value if value is not None else ""))
     if not text:
         return format_html('<span class="sub">{}</span>', missing) if missing else _EMPTY
@@ -82,7 +83,7 @@ def person(value: object) -> str:
 
 @register.simple_tag
 def person_name(value: object, *, missing: str = person_names.NO_NAME, strong: bool = True) -> SafeString:
-    """`{% person_name claim.patient_name missing="no name in the images" %}`: the name, its other writings beside it."""
+    """`{% person_name claim.patient_name missing="no name in the images" %}`: with its other writings beside it."""
     name = person_names.read(value)
     if not name.main:
         return format_html('<span class="sub">{}</span>', missing)
@@ -133,9 +134,9 @@ def ago(moment: dt.datetime | None, *, missing: str = "never") -> SafeString:
 
 @register.simple_tag
 def clock(moment: dt.datetime | None) -> SafeString:
-    """`{% clock event.at %}`: `08:47` today, `15 Nov 08:47` before, with the year when it was another; exact on hover."""
+    """`{% clock event.at %}`: `08:47` today, `15 Nov 08:47` this year, the date before; exact on hover."""
     if moment is None:
-        return format_html('<span class="sub">{}</span>', "–")
+        return format_html('<span class="sub">{}</span>', _NOTHING)
     local, now = timezone.localtime(moment), timezone.localtime()
     form = "%H:%M" if local.date() == now.date() else "%d %b %H:%M" if local.year == now.year else "%Y-%m-%d"
     return _time(moment, local.strftime(form))
@@ -157,32 +158,32 @@ def due(moment: dt.datetime | None, *, missing: str = "no due time") -> SafeStri
 def span(value: dt.timedelta | float | None) -> str:
     """`{{ seconds|span }}`: a duration in words: `46 min`, `4 h 11`, `3 d 4 h`."""
     if value is None:
-        return "–"
+        return _NOTHING
     return moments.long_ago(value.total_seconds() if isinstance(value, dt.timedelta) else value)
 
 
 @register.filter
 def waited(moment: dt.datetime | None) -> str:
     """`{{ case.opened_at|waited }}`: the age of something, for a column of ages."""
-    return "–" if moment is None else moments.long_ago((timezone.now() - moment).total_seconds())
+    return _NOTHING if moment is None else moments.long_ago((timezone.now() - moment).total_seconds())
 
 
 @register.filter
 def iso_date(value: object) -> str:
     """`{{ "19680314"|iso_date }}` → `1968-03-14`; also from a date, or HL7 text; unreadable text as it was sent."""
-    return person_names.visible(moments.iso_date(value)) or "–"
+    return person_names.visible(moments.iso_date(value)) or _NOTHING
 
 
 @register.filter
 def dicom_time(value: object) -> str:
     """`{{ "084710.12"|dicom_time }}` → `08:47:10`."""
-    return person_names.visible(moments.iso_time(value)) or "–"
+    return person_names.visible(moments.iso_time(value)) or _NOTHING
 
 
 @register.filter
 def hl7_time(value: object) -> str:
     """`{{ "202611160845+0100"|hl7_time }}` → `2026-11-16 08:45 +0100`: HL7 TS or DICOM DT, zone kept as sent."""
-    return person_names.visible(moments.iso_moment(value)) or "–"
+    return person_names.visible(moments.iso_moment(value)) or _NOTHING
 
 
 @register.filter
@@ -193,9 +194,9 @@ def age(born: object, on: object = None) -> str:
 
 @register.filter
 def count(value: Any) -> str:
-    """`{{ 1248|count }}` → `1,248`; a list is counted, nothing is `–`."""
+    """`{{ 1248|count }}` → `1,248`; a list is counted, nothing is a dash."""
     if value is None or value == "":
-        return "–"
+        return _NOTHING
     return f"{len(value) if isinstance(value, Sized) and not isinstance(value, str) else int(value):,}"
 
 
@@ -203,7 +204,7 @@ def count(value: Any) -> str:
 def size(value: float | None) -> str:
     """`{{ 228589568|size }}` → `218 MB` (of 1,048,576 bytes)."""
     if value is None:
-        return "–"
+        return _NOTHING
     amount = float(value)
     for unit in ("B", "KB", "MB", "GB"):
         if amount < _KIBI:
@@ -237,6 +238,4 @@ def pair(
         rows = [(left, _marked(first, colour)), (right, _marked(second, colour))]
     else:
         rows = [(left, format_html("{}", over or _EMPTY)), (right, format_html("{}", under or _EMPTY))]
-    return format_html(
-        '<div class="pair">{}</div>', format_html_join("", "<i>{}</i><span>{}</span>", rows)
-    )
+    return format_html('<div class="pair">{}</div>', format_html_join("", "<i>{}</i><span>{}</span>", rows))

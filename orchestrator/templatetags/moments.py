@@ -62,11 +62,7 @@ def exact(moment: dt.datetime) -> str:
 def iso_date(value: object) -> str:
     """`1968-03-14` from a date or from DA or TS text; shorter HL7 forms stay short (`1968-03`)."""
     if isinstance(value, dt.datetime):
-        return (
-            timezone.localtime(value).date().isoformat()
-            if timezone.is_aware(value)
-            else value.date().isoformat()
-        )
+        return timezone.localtime(value).date().isoformat() if timezone.is_aware(value) else value.date().isoformat()
     if isinstance(value, dt.date):
         return value.isoformat()
     text = str(value or "").strip()

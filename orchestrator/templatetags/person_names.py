@@ -37,8 +37,7 @@ class PersonName(NamedTuple):
 def visible(text: str) -> str:
     """The text with every control or direction-changing character made visible as U+FFFD."""
     return "".join(
-        "\ufffd" if char in _EMBEDDINGS or unicodedata.category(char) in {"Cc", "Cs"} else char
-        for char in text
+        "\ufffd" if char in _EMBEDDINGS or unicodedata.category(char) in {"Cc", "Cs"} else char for char in text
     )
 
 

@@ -37,9 +37,7 @@ def page(
     return response
 
 
-def unless_unchanged(
-    request: HttpRequest, template: str, context: dict[str, Any], *, version: object
-) -> HttpResponse:
+def unless_unchanged(request: HttpRequest, template: str, context: dict[str, Any], *, version: object) -> HttpResponse:
     """A polled fragment: 304 without a body while `version` (anything with a repr) is what the page shows already."""
     etag = etag_of(version)
     if request.headers.get("If-None-Match") == etag:

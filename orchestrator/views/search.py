@@ -1,0 +1,57 @@
+"""The search box: a POST whose result has an opaque address, since what identifies a patient stands in no URL."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any, cast
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.module_loading import import_string
+from django.views.decorators.http import require_GET, require_POST
+
+from orchestrator.permissions import Viewer
+
+from . import replies
+
+_KEPT = 20  # searches a session remembers, so that the way back works
+_LONGEST = 200  # characters; no name or identifier is longer
+
+
+def _hits(viewer: Viewer, text: str) -> list[Mapping[str, Any]]:
+    """What every provider finds for this viewer: `{kind, icon, title, ident, sub, url}`."""
+    found: list[Mapping[str, Any]] = []
+    for name in settings.SEARCH_PROVIDERS:
+        found.extend(cast("Iterable[Mapping[str, Any]]", import_string(name)(viewer, text)))
+    return found
+
+
+@require_POST
+def search(request: HttpRequest) -> HttpResponse:
+    """Remember what was typed under an opaque key, and go to its page."""
+    text = request.POST.get("q", "").strip()[:_LONGEST]
+    if not text:
+        return HttpResponseRedirect("/")
+    key = secrets.token_urlsafe(9)
+    searches: dict[str, str] = request.session.get("searches", {})
+    request.session["searches"] = dict([*searches.items(), (key, text)][-_KEPT:])
+    return HttpResponseRedirect(reverse("search-result", args=[key]))
+
+
+@require_GET
+def result(request: HttpRequest, key: str) -> HttpResponse:
+    """What was found, by kind; a single hit is opened at once."""
+    text = request.session.get("searches", {}).get(key)
+    if text is None:
+        raise Http404
+    hits = _hits(request.viewer, text)  # type: ignore[attr-defined]  # set by ActorMiddleware
+    if len(hits) == 1:
+        return HttpResponseRedirect(str(hits[0]["url"]))
+    groups = [(kind, list(group)) for kind, group in groupby(hits, key=lambda hit: hit["kind"])]
+    return replies.page(
+        request,
+        "orchestrator/search.html",
+        "orchestrator/_search.html",
+        {"heading": "Search", "text": text, "groups": groups, "number": len(hits)},
+    )
