@@ -1,0 +1,89 @@
+"""The programs of one Fiducial, from its settings."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
+
+from orchestrator.supervisor.broker import broker_command
+from orchestrator.supervisor.ports import Port, spare_port
+from orchestrator.supervisor.process import Program
+from orchestrator.supervisor.readiness import AnswersHttp, AtOnce, BrokerAnswers, Listens, Notifies, Probe
+
+POOLS = ("hl7", "deliver", "rest")
+"""Queues, each with a worker pool of its own: dead destinations never starve the rest (promise 4)."""
+
+BROKER, WORKERS, DOORS, HOSPITAL = range(4)
+_ARCHIVE_PORT = 11113
+
+
+def ports() -> list[Port]:
+    """Where the programs will listen."""
+    return [
+        Port("web", settings.HTTP_HOST, settings.HTTP_PORT, "FIDUCIAL_HTTP"),
+        Port("DICOM", settings.DICOM_HOST, settings.DICOM_PORT, "FIDUCIAL_DICOM"),
+        Port("HL7", settings.HL7_HOST, settings.HL7_PORT, "FIDUCIAL_HL7"),
+    ]
+
+
+def programs(*, simulate: bool) -> list[Program]:
+    """Every program: the broker first, then workers, then the doors, and the simulated hospital last."""
+    return [*_broker(), *_workers(), *_doors(), *(_hospital() if simulate else [])]
+
+
+def _broker() -> list[Program]:
+    if not settings.EMBEDDED_BROKER:
+        return []
+    folder = settings.DATA_DIR / "broker"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    argv = broker_command(data_dir=folder, socket_path=settings.BROKER_SOCKET)
+    return [Program("broker", tuple(argv), BROKER, BrokerAnswers(settings.BROKER_SOCKET))]
+
+
+def _workers() -> list[Program]:
+    # Gossip, mingle and heartbeats serve clusters of workers that watch each other; our rows do that.
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    size = ("--concurrency", str(settings.WORKERS))
+    pools = [_celery(f"worker-{queue}", "worker", "-Q", queue, "-n", f"{queue}@%h", *size, *quiet) for queue in POOLS]
+    schedule = str(settings.DATA_DIR / "beat-schedule")
+    return [*pools, _celery("beat", "beat", "--schedule", schedule, "--pidfile", "")]
+
+
+def _doors() -> list[Program]:
+    web = AnswersHttp(settings.HTTP_HOST, settings.HTTP_PORT, "/readyz", tls=settings.TLS_CERT is not None)
+    return [
+        _django("web", "web", wave=DOORS, probe=web),
+        _django("dicom", "listen_dicom", wave=DOORS, probe=Listens(settings.DICOM_HOST, settings.DICOM_PORT)),
+        _django("hl7", "listen_hl7", wave=DOORS, probe=Listens(settings.HL7_HOST, settings.HL7_PORT)),
+    ]
+
+
+def _hospital() -> list[Program]:
+    archive = str(spare_port(_ARCHIVE_PORT))
+    return [_django("hospital", "simulate", "--archive-port", archive, wave=HOSPITAL, probe=AtOnce())]
+
+
+def _celery(name: str, *words: str) -> Program:
+    argv = (sys.executable, "-m", "celery", "-A", "orchestrator", *words, "--loglevel", "INFO")
+    # A warm shutdown finishes the task at hand; what takes longer is leased to another worker later.
+    return Program(name, argv, WORKERS, Notifies(), _environment(), grace=20.0)
+
+
+def _django(name: str, *words: str, wave: int, probe: Probe) -> Program:
+    argv = (sys.executable, str(settings.BASE_DIR / "manage.py"), *words)
+    return Program(name, argv, wave, probe, _environment())
+
+
+def _environment() -> dict[str, str]:
+    """The same settings for all, whatever folder `up` was started in; lines come out as they are written."""
+    paths: Sequence[str] = [str(settings.BASE_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        "DJANGO_SETTINGS_MODULE": os.environ["DJANGO_SETTINGS_MODULE"],
+        "FIDUCIAL_DATA_DIR": str(Path(settings.DATA_DIR)),
+        "FIDUCIAL_ADMIN_PASSWORD": "",  # for the first start only, which `up` did itself
+        "NOTIFY_SOCKET": "",  # systemd waits for `up`, not for its children
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }

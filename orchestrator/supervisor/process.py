@@ -1,0 +1,144 @@
+"""One run of one program, in a session and process group of its own, with its output as lines."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.supervisor.readiness import AtOnce, Probe
+from orchestrator.supervisor.reaping import Reaper
+
+_LONGEST_LINE = 64 * 1024
+_LAST_BREATH = 2.0
+"""Seconds that killed members of a group may take to disappear."""
+# The child waits for a line from us, so that the reaper knows it before it does anything.
+_GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "gate")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run, and how to tell that it is ready."""
+
+    name: str
+    argv: tuple[str, ...]
+    wave: int = 0
+    """Waves start one after the other and stop in reverse."""
+    probe: Probe = field(default_factory=AtOnce)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Beside, and over, the supervisor's own."""
+    grace: float = 10.0
+    """Seconds between SIGTERM and SIGKILL."""
+
+
+class Process:
+    """A running program. `start` it; then `ended` is its exit status, negative for a signal."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, write_line: Callable[[str], None]) -> None:
+        self.pid = popen.pid
+        self.last_line = ""
+        self._popen, self._reaper, self._write_line = popen, reaper, write_line
+        self.ended: asyncio.Task[int] = asyncio.create_task(self._run())
+
+    @classmethod
+    def start(cls, program: Program, reaper: Reaper, write_line: Callable[[str], None]) -> "Process":
+        """Start `program`, inside the event loop. Raises OSError when the machine has no room for a process; that
+        there is no such program is seen as exit status 127.
+        """
+        program.probe.reset()
+        popen = subprocess.Popen(  # noqa: S603  a program of ours, from our own table
+            [*_GATE, *program.argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **program.environment, **program.probe.environment},
+            start_new_session=True,
+        )
+        reaper.watch(popen.pid)
+        assert popen.stdin is not None  # noqa: S101  a pipe, see above; for the type checker
+        with contextlib.suppress(BrokenPipeError):  # killed already: its exit status will say so
+            popen.stdin.write(b"go\n")
+            popen.stdin.close()
+        return cls(popen, reaper, write_line)
+
+    async def stop(self, *, grace: float, hurry: asyncio.Event) -> None:
+        """SIGTERM; after `grace` seconds, or as soon as `hurry` is set, SIGKILL to the whole group."""
+        if not self.ended.done():
+            # Not Popen.send_signal: it would reap the process behind the back of `ended`.
+            os.kill(self.pid, signal.SIGTERM)
+            hurried = asyncio.create_task(hurry.wait())
+            await asyncio.wait({self.ended, hurried}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            hurried.cancel()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL to the whole group, and wait."""
+        if not self.ended.done():
+            _kill_group(self.pid)
+        await self.ended
+
+    async def _run(self) -> int:
+        output = asyncio.create_task(self._pump())
+        await self._exited()
+        # What is left of its group would hold its ports. Killed before the leader is waited for: until then the
+        # number cannot be anybody else's.
+        _kill_group(self.pid)
+        status = self._popen.wait()
+        await _group_gone(self.pid)
+        self._reaper.forget(self.pid)
+        await asyncio.wait({output}, timeout=_LAST_BREATH)
+        output.cancel()
+        return status
+
+    async def _exited(self) -> None:
+        loop, exited = asyncio.get_running_loop(), asyncio.Event()
+        descriptor = os.pidfd_open(self.pid)
+        loop.add_reader(descriptor, exited.set)
+        try:
+            await exited.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def _pump(self) -> None:
+        reader = asyncio.StreamReader(limit=_LONGEST_LINE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._popen.stdout)
+        try:
+            while line := await _next_line(reader):
+                text = line.decode(errors="backslashreplace").rstrip()
+                self.last_line = text or self.last_line
+                self._write_line(text)
+        finally:
+            transport.close()
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """The next line, or a piece of one that is too long; empty at the end."""
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as overrun:
+        return await reader.read(overrun.consumed)
+
+
+def _kill_group(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+async def _group_gone(group: int) -> None:
+    """Wait until killed members let go of their ports and files. Where nobody reaps orphans, zombies may stay."""
+    with contextlib.suppress(ProcessLookupError, PermissionError, TimeoutError):
+        async with asyncio.timeout(_LAST_BREATH):
+            while True:
+                os.killpg(group, 0)
+                await asyncio.sleep(0.01)
+
+
+def describe(status: int) -> str:
+    """An exit status in words."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
