@@ -51,7 +51,7 @@
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const stops = [palette.querySelector("input"), ...palette.querySelectorAll("a.opt:not([hidden])")];
+    const stops = [palette.querySelector("[type=search]"), ...palette.querySelectorAll("a.opt:not([hidden])")];
     stops.at((stops.indexOf(document.activeElement) + step) % stops.length).focus();
   });
   palette.addEventListener("close", () => {
