@@ -17,6 +17,7 @@ POOLS = ("hl7", "deliver", "rest")
 
 BROKER, WORKERS, DOORS, HOSPITAL = range(4)
 _ARCHIVE_PORT = 11113
+_ROOT_IS_SAID_BY_DOCTOR = "ignore:You're running the worker with superuser privileges"
 
 
 def ports() -> list[Port]:
@@ -66,9 +67,10 @@ def _hospital() -> list[Program]:
 
 
 def _celery(name: str, *words: str) -> Program:
-    argv = (sys.executable, "-m", "celery", "-A", "orchestrator", *words, "--loglevel", "INFO")
+    argv = (sys.executable, "-m", "celery", "--quiet", "-A", "orchestrator", *words, "--loglevel", "INFO")
+    environment = {**_environment(), "PYTHONWARNINGS": _ROOT_IS_SAID_BY_DOCTOR}
     # A warm shutdown finishes the task at hand; what takes longer is leased to another worker later.
-    return Program(name, argv, WORKERS, Notifies(), _environment(), grace=20.0)
+    return Program(name, argv, WORKERS, Notifies(), environment, grace=20.0)
 
 
 def _django(name: str, *words: str, wave: int, probe: Probe) -> Program:
