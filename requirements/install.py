@@ -57,7 +57,7 @@ def _uv(python: Path) -> str | None:
     if UV.exists():
         return str(UV)
     lock = str(LOCKS / "installer.txt")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--target", str(TOOLS), "--require-hashes", "-r", lock]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--target", str(TOOLS), "--require-hashes", "-r", lock]
     # Whatever kind of refusal it is, the machine's own uv or plain pip come next.
     if subprocess.run(pip, check=False, stderr=subprocess.DEVNULL).returncode == 0:
         return str(UV)
@@ -89,7 +89,9 @@ def _sources_of_pip() -> Mapping[str, str]:
         "find-links": "UV_FIND_LINKS",
         "cert": "SSL_CERT_FILE",
     }
-    return {ours: found[theirs] for theirs, ours in names.items() if theirs in found and ours not in os.environ}
+    told = {ours: found[theirs] for theirs, ours in names.items() if theirs in found and ours not in os.environ}
+    # As pip chooses among several sources; what may be installed is fixed by the hashes.
+    return {"UV_INDEX_STRATEGY": "unsafe-best-match", **told} if told else {}
 
 
 def _install_with_pip(wanted: str) -> None:
@@ -97,7 +99,7 @@ def _install_with_pip(wanted: str) -> None:
     # An environment made by uv has no pip of its own; then this Python's pip works on it.
     own = subprocess.run([str(PYTHON), "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
     pip = [str(PYTHON), "-m", "pip"] if own else [sys.executable, "-m", "pip", "--python", str(PYTHON)]
-    _run([*pip, "install", "--quiet", "--require-hashes", "-r", lock])
+    _run([*pip, "install", "-qq", "--require-hashes", "-r", lock])
 
 
 def _run(command: list[str]) -> None:
