@@ -34,6 +34,7 @@ PEERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "postgresql": ("postgresql", ("initdb", "postgres")),
     "redis": ("redis-server", ("redis-server",)),
     "strace": ("strace", ("strace",)),
+    "openssl": ("openssl", ("openssl",)),
 }
 
 

@@ -1,0 +1,29 @@
+"""The first administrator: once, with a password of one's own or a generated one."""
+
+import pytest
+
+from orchestrator.models import Role, User
+from orchestrator.services.users import create_first_administrator
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_new_installation_gets_an_administrator_of_all_sites_with_a_generated_password() -> None:
+    password = create_first_administrator(None)
+    assert password is not None
+    assert len(password) == 20
+    user = User.objects.get()
+    assert user.username == "admin"
+    assert user.check_password(password)
+    assert [(each.role, each.site) for each in user.role_assignments.all()] == [(Role.ADMINISTRATOR, None)]
+
+
+def test_a_given_password_is_used_and_not_told() -> None:
+    assert create_first_administrator("correct horse battery") is None
+    assert User.objects.get().check_password("correct horse battery")
+
+
+def test_later_starts_change_nothing() -> None:
+    create_first_administrator("the first password")
+    assert create_first_administrator("another password") is None
+    assert User.objects.get().check_password("the first password")
