@@ -132,13 +132,12 @@ def test_half_a_certificate_fails(settings: Any, tmp_path: Path) -> None:
     assert any("No such file" in what for what in failing(diagnostics.check_exposure()))
 
 
-def test_no_broker_fails_and_says_how_to_start_it(settings: Any, tmp_path: Path) -> None:
+def test_no_broker_fails_and_says_how_to_start_it(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.EMBEDDED_BROKER = True
-    before = current_app.conf.broker_url
-    current_app.conf.broker_url = f"redis+socket://{tmp_path}/none.sock?virtual_host=0"
-    try:
-        [finding] = diagnostics.check_broker()
-    finally:
-        current_app.conf.broker_url = before
+    monkeypatch.setattr(current_app.conf, "broker_url", f"redis+socket://{tmp_path}/none.sock?virtual_host=0")
+    [finding] = diagnostics.check_broker()
     assert finding.level is Level.FAIL
+    assert f"{tmp_path}/none.sock" in finding.what
     assert "manage.py up" in finding.advice
