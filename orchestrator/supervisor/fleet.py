@@ -30,7 +30,10 @@ def ports() -> list[Port]:
 
 
 def programs(*, simulate: bool) -> list[Program]:
-    """Every program: the broker first, then workers, then the doors, and the simulated hospital last."""
+    """Every program: the broker first, then workers, then the doors, and the simulated hospital last.
+
+    Django's system checks take a second of CPU in each process; `up` has run them for all.
+    """
     return [*_broker(), *_workers(), *_doors(), *(_hospital() if simulate else [])]
 
 
@@ -53,9 +56,9 @@ def _workers() -> list[Program]:
 
 
 def _doors() -> list[Program]:
-    web = AnswersHttp(settings.HTTP_HOST, settings.HTTP_PORT, "/readyz", tls=settings.TLS_CERT is not None)
+    answers = AnswersHttp(settings.HTTP_HOST, settings.HTTP_PORT, "/readyz", tls=settings.TLS_CERT is not None)
     return [
-        _django("web", "web", wave=DOORS, probe=web),
+        _django("web", "web", "--skip-checks", wave=DOORS, probe=answers),
         _django("dicom", "listen_dicom", wave=DOORS, probe=Listens(settings.DICOM_HOST, settings.DICOM_PORT)),
         _django("hl7", "listen_hl7", wave=DOORS, probe=Listens(settings.HL7_HOST, settings.HL7_PORT)),
     ]
@@ -67,7 +70,18 @@ def _hospital() -> list[Program]:
 
 
 def _celery(name: str, *words: str) -> Program:
-    argv = (sys.executable, "-m", "celery", "--quiet", "-A", "orchestrator", *words, "--loglevel", "INFO")
+    argv = (
+        sys.executable,
+        "-m",
+        "celery",
+        "--quiet",
+        "--skip-checks",
+        "-A",
+        "orchestrator",
+        *words,
+        "--loglevel",
+        "INFO",
+    )
     environment = {**_environment(), "PYTHONWARNINGS": _ROOT_IS_SAID_BY_DOCTOR}
     # A warm shutdown finishes the task at hand; what takes longer is leased to another worker later.
     return Program(name, argv, WORKERS, Notifies(), environment, grace=20.0)
