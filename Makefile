@@ -35,7 +35,7 @@ bench: install-dev  ## compare with peers; table here, JSON in benchmarks/result
 
 peers:  ## install the programs that tests and benchmarks talk to (Debian/Ubuntu, as root)
 	@test "$$(id -u)" = 0 || { echo "make peers installs Debian packages: run it as root."; exit 1; }
-	@.ci/peers
+	@PYTHON=$(PYTHON) .ci/peers
 
 install:
 	@$(PYTHON) requirements/install.py base
