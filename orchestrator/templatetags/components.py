@@ -105,19 +105,31 @@ def evidence(
 
 
 @register.inclusion_tag("components/tabs.html")
-def tabs(items: Sequence[Context], label: str) -> Context:
-    """`{% tabs views "Saved views" %}`: links `{label, url, active, count, icon}`; the one that is `active` is here."""
-    return {"items": items, "label": label}
+def tabs(items: Sequence[Context], label: str, *, target: str = "") -> Context:
+    """`{% tabs views "Saved views" target="#list" %}`: links `{label, url, active, count, icon}`.
+
+    With `target` they bring only that part of the page (and its address); without script they are plain links.
+    """
+    return {"items": items, "label": label, "target": target}
 
 
 @register.inclusion_tag("components/facets.html")
-def facets(groups: Sequence[Context], total: object = None, *, chosen: str = "none set", clear: str = "") -> Context:
-    """`{% facets groups total=42 clear="?" %}`: groups `{id, label, choices}` of `{label, url, count, active}`.
+def facets(groups: Sequence[Context], total: object = None, *, clear: str = "", target: str = "") -> Context:
+    """`{% facets groups total=42 clear="?" target="#list" %}`: groups `{id, label, choices}`.
 
-    A choice may have `colour` and `icon`, as Overdue has. At the left on a desk, a sheet from below on a phone.
-    `clear` is the URL without any filter, given when one is set.
+    Choices are `{label, url, count, active}` and may have `colour` and `icon`, as Overdue has. At the left on a
+    desk, a sheet from below on a phone. `clear` is the URL without any filter, given when one is set.
     """
-    return {"groups": groups, "total": total, "chosen": chosen, "clear": clear}
+    return {"groups": groups, "total": total, "clear": clear, "target": target}
+
+
+@register.inclusion_tag("components/sort.html")
+def sort(label: str, url: str, direction: str = "", *, css: str = "", target: str = "") -> Context:
+    """`{% sort "Due" "?sort=-due" "ascending" css="w-due" target="#list" %}`: a column head that sorts.
+
+    `direction` is how the rows are sorted by this column now: ascending, descending, or empty.
+    """
+    return {"label": label, "url": url, "direction": direction, "css": css, "target": target}
 
 
 @register.inclusion_tag("components/pager.html")
@@ -129,10 +141,12 @@ def pager(
     previous: str = "",
     first: str = "",
     estimate: bool = False,
+    target: str = "",
 ) -> Context:
     """`{% pager rows|length total next=next_url previous=previous_url %}`: keyset pages, so without page numbers."""
     return {
-        "shown": shown, "total": total, "next": next, "previous": previous, "first": first, "estimate": estimate
+        "shown": shown, "total": total, "next": next, "previous": previous, "first": first, "estimate": estimate,
+        "target": target,
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.permissions import Viewer
 
-from . import replies
+from . import replies, viewer_of
 
 _KEPT = 20  # searches a session remembers, so that the way back works
 _LONGEST = 200  # characters; no name or identifier is longer
@@ -45,7 +45,7 @@ def result(request: HttpRequest, key: str) -> HttpResponse:
     text = request.session.get("searches", {}).get(key)
     if text is None:
         raise Http404
-    hits = _hits(request.viewer, text)  # type: ignore[attr-defined]  # set by ActorMiddleware
+    hits = _hits(viewer_of(request), text)
     if len(hits) == 1:
         return HttpResponseRedirect(str(hits[0]["url"]))
     groups = [(kind, list(group)) for kind, group in groupby(hits, key=lambda hit: hit["kind"])]

@@ -13,7 +13,7 @@ from orchestrator.models import ExceptionCase, Role, Site, User
 from orchestrator.permissions import Viewer, can, visible_to
 from orchestrator.states import CASE_OPEN
 
-from . import replies
+from . import replies, viewer_of
 
 
 class Entry(NamedTuple):
@@ -123,7 +123,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
 @require_GET
 def counts(request: HttpRequest) -> HttpResponse:
     """The navigation's entries with their counts, polled; 304 while nothing changed."""
-    nav = navigation(request.viewer)  # type: ignore[attr-defined]  # set by ActorMiddleware
+    nav = navigation(viewer_of(request))
     context = {"nav": nav, "section": request.GET.get("section", "")}
     return replies.unless_unchanged(request, "components/nav_entries.html", context, version=nav["groups"])
 

@@ -136,6 +136,24 @@ def test_the_same_write_works_without_any_script(open_page: Open) -> None:
     expect(page.locator("#toasts")).to_contain_text("Taken back.")
 
 
+def test_filters_bring_only_the_list_and_its_address_and_keep_the_focus(open_page: Open) -> None:
+    page = open_page()
+    page.evaluate("window.sameDocument = true")
+    page.click("#filters >> text=Overdue")
+    page.wait_for_url("**/?due=over")
+    expect(page.locator("#filters a:has-text('Overdue')")).to_be_focused()
+    page.click("th >> text=Due")
+    page.wait_for_url("**/?sort=-due")
+    page.click("text=Next")
+    page.wait_for_url("**/?after=9")
+    assert page.evaluate("window.sameDocument")
+    page.go_back()
+    page.wait_for_url("**/?sort=-due")
+    expect(page.locator("#case-20391")).to_be_visible()
+    page.click("#case-20391 [data-open]")
+    expect(page.locator("h1")).to_have_text("This page is not here")
+
+
 def test_a_fault_of_the_server_is_told_in_words_and_the_page_stays(open_page: Open) -> None:
     page = open_page()
     page.click("#fail")

@@ -1,0 +1,60 @@
+"""The tables of the ground."""
+
+from orchestrator.models.access import AccessEvent, ApiToken, Role, RoleAssignment, User
+from orchestrator.models.correction import Correction, Decision
+from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Application, Site, UnknownCaller
+from orchestrator.models.exception import CasePresence, ExceptionCase
+from orchestrator.models.history import SYSTEM, Actor, ActorKind, acting, current_actor, current_reason
+from orchestrator.models.job import Job
+from orchestrator.models.message import InboundMessage
+from orchestrator.models.order import (
+    ExpectedInstance,
+    ImagingServiceRequest,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+)
+from orchestrator.models.patient import Issuer, Patient, PatientIdentifier
+from orchestrator.models.study import Hop, IdentityClaim, Instance, Series, Study
+from orchestrator.models.visit import Visit
+from orchestrator.models.workflow import Subscription, Work, WorkflowEvent
+
+__all__ = [
+    "SYSTEM",
+    "AccessEvent",
+    "Actor",
+    "ActorKind",
+    "ApiToken",
+    "ApplicationEntity",
+    "CasePresence",
+    "Correction",
+    "Decision",
+    "Device",
+    "ExceptionCase",
+    "ExpectedInstance",
+    "HL7Application",
+    "Hop",
+    "IdentityClaim",
+    "ImagingServiceRequest",
+    "InboundMessage",
+    "Instance",
+    "Issuer",
+    "Job",
+    "Patient",
+    "PatientIdentifier",
+    "RequestedProcedure",
+    "Role",
+    "RoleAssignment",
+    "ScheduledProcedureStep",
+    "Series",
+    "Site",
+    "Study",
+    "Subscription",
+    "UnknownCaller",
+    "User",
+    "Visit",
+    "Work",
+    "WorkflowEvent",
+    "acting",
+    "current_actor",
+    "current_reason",
+]

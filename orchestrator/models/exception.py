@@ -1,0 +1,97 @@
+"""The exceptions queue: what does not align, until a person settles it."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from orchestrator.models.endpoint import Site
+from orchestrator.models.history import history
+from orchestrator.models.message import InboundMessage
+from orchestrator.models.order import ImagingServiceRequest
+from orchestrator.models.patient import Patient
+from orchestrator.models.study import IdentityClaim, Study
+from orchestrator.states import CASE_OPEN, CaseStatus
+
+
+class ExceptionCase(models.Model):
+    """A mismatch that a person settles. Opened in the failing transaction (promise 5)."""
+
+    # One of the registered CASE_KINDS.
+    kind = models.CharField(max_length=40)
+    reason_code = models.CharField(max_length=60)
+    # One sentence: what happened and what to do. No patient data: the links below lead to it.
+    summary = models.CharField(max_length=300)
+    status = models.CharField(max_length=9, choices=CaseStatus.choices, default=CaseStatus.OPEN)
+    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
+    )
+    # What the case is about. At most one open case per kind and subject.
+    subject_type = models.CharField(max_length=40)
+    subject_id = models.BigIntegerField()
+    patient = models.ForeignKey(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    order = models.ForeignKey(
+        ImagingServiceRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
+    claim = models.ForeignKey(
+        IdentityClaim, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
+    )
+    message = models.ForeignKey(
+        InboundMessage, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
+    )
+    # Columns of the queue, written by the app that knows them.
+    modality = models.CharField(max_length=16, blank=True)
+    source = models.CharField(max_length=100, blank=True, help_text="Calling AE title or interface.")
+    best_candidate = models.CharField(
+        max_length=64, blank=True, help_text="Accession number of the best candidate."
+    )
+    best_score = models.PositiveSmallIntegerField(null=True, blank=True, help_text="0 to 100.")
+    # The failing input's facts, as the opener saw them.
+    detail = models.JSONField(default=dict)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    due_at = models.DateTimeField()
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolution = models.CharField(max_length=60, blank=True)
+    history = history()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["kind", "subject_type", "subject_id"],
+                condition=models.Q(status__in=sorted(CASE_OPEN)),
+                name="one_open_case_per_subject",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"EX-{self.pk}"
+
+    def event_links(self) -> dict[str, int | None]:
+        return {
+            "site_id": self.site_id,
+            "patient_id": self.patient_id,
+            "order_id": self.order_id,
+            "study_id": self.study_id,
+        }
+
+
+class CasePresence(models.Model):
+    """Who has a case open on a screen right now."""
+
+    case = models.ForeignKey(ExceptionCase, on_delete=models.CASCADE, related_name="presences")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["case", "user"], name="presence_once")]
+
+    def __str__(self) -> str:
+        return f"user {self.user_id} on case {self.case_id}"

@@ -1,0 +1,84 @@
+"""HL7 messages as they came."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from orchestrator.models.endpoint import HL7Application, Site
+from orchestrator.models.workflow import Work
+from orchestrator.states import InboundStatus
+
+
+class InboundMessage(Work):
+    """A message, committed before its acknowledgement. The raw bytes are never changed."""
+
+    interface = models.ForeignKey(
+        HL7Application, on_delete=models.PROTECT, null=True, related_name="messages"
+    )
+    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    # Order within the interface, given at commit; empty for what was refused before it had one.
+    sequence = models.BigIntegerField(null=True)
+    control_id = models.CharField(max_length=199, blank=True)
+    message_type = models.CharField(max_length=32, blank=True, help_text="MSH-9 as TYPE^EVENT.")
+    raw = models.BinaryField()
+    charset = models.CharField(max_length=64, blank=True, help_text="MSH-18 as sent.")
+    # sha256 of the bytes: with the control id, the key of a repetition.
+    digest = models.CharField(max_length=64)
+    sent_at = models.DateTimeField(null=True, blank=True, help_text="MSH-7.")
+    address = models.GenericIPAddressField(null=True)
+    received_at = models.DateTimeField()
+    status = models.CharField(max_length=11, choices=InboundStatus.choices, default=InboundStatus.RECEIVED)
+    ack = models.BinaryField(default=bytes)
+    ack_code = models.CharField(max_length=2, blank=True)
+    # What failed, for a person: "PID-3: required field is empty".
+    error = models.TextField(blank=True)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    # What later messages wait for when this one is set aside (promise 10).
+    patient_key = models.CharField(max_length=200, blank=True)
+    order_key = models.CharField(max_length=200, blank=True)
+    waits_for = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting"
+    )
+    duplicate_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats"
+    )
+    patient = models.ForeignKey(
+        "orchestrator.Patient", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    order = models.ForeignKey(
+        "orchestrator.ImagingServiceRequest",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="messages",
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["interface", "sequence"], name="message_sequence_once")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["interface", "control_id", "digest"], name="message_repetition"),
+            models.Index(fields=["-received_at"], name="message_received"),
+            models.Index(
+                fields=["interface", "sequence"],
+                condition=models.Q(status=InboundStatus.RECEIVED),
+                name="message_to_apply",
+            ),
+            models.Index(
+                fields=["patient_key"],
+                condition=models.Q(status__in=[InboundStatus.QUARANTINED, InboundStatus.WAITING]),
+                name="message_blocking_patient",
+            ),
+            models.Index(
+                fields=["order_key"],
+                condition=models.Q(status__in=[InboundStatus.QUARANTINED, InboundStatus.WAITING]),
+                name="message_blocking_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"message {self.pk}"
+
+    def event_links(self) -> dict[str, int | None]:
+        return {"site_id": self.site_id, "patient_id": self.patient_id, "order_id": self.order_id}

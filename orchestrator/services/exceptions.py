@@ -1,0 +1,144 @@
+"""Cases: opened in the failing transaction, owned by one person at a time, settled with a reason."""
+
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from orchestrator.models import CasePresence, ExceptionCase, Site, User
+from orchestrator.services.workflow import Subject, record, transition
+from orchestrator.states import CASE_OPEN, CaseKind, CaseStatus
+
+
+class CaseTaken(Exception):
+    """Somebody else works on this case."""
+
+
+class CaseClosed(Exception):
+    """The case was settled meanwhile."""
+
+
+@cache
+def case_kinds() -> dict[str, CaseKind]:
+    """All registered kinds (settings.CASE_KINDS)."""
+    kinds: dict[str, CaseKind] = {}
+    for name in settings.CASE_KINDS:
+        kinds.update(import_string(name))
+    return kinds
+
+
+@transaction.atomic
+def open_case(
+    kind: str,
+    *,
+    about: Subject,
+    reason_code: str,
+    summary: str,
+    site: Site,
+    detail: dict[str, Any] | None = None,
+    **links: Any,
+) -> ExceptionCase:
+    """Open a case about a row, or bring the open one of the same kind up to date. `links` are its columns."""
+    subject: dict[str, Any] = {"subject_type": about._meta.model_name, "subject_id": about.pk}
+    columns = {"reason_code": reason_code, "summary": summary[:300], "detail": detail or {}, **links}
+    case = ExceptionCase.objects.filter(kind=kind, status__in=CASE_OPEN, **subject).first()
+    if case:
+        for name, value in columns.items():
+            setattr(case, name, value)
+        case.save(update_fields=list(columns))
+        record("case.updated", case, detail={"kind": kind, "reason_code": reason_code})
+        return case
+    due_at = timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
+    case = ExceptionCase.objects.create(kind=kind, site=site, due_at=due_at, **subject, **columns)
+    record("case.opened", case, to_state=case.status, detail={"kind": kind, "reason_code": reason_code})
+    return case
+
+
+def lock_open(case_id: int, *, user: User | None = None) -> ExceptionCase:
+    """The case, locked for this transaction. Raises CaseClosed, or CaseTaken when another person owns it."""
+    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
+    if case.status not in CASE_OPEN:
+        raise CaseClosed(f"{case} was {case.get_status_display().lower()} meanwhile.")
+    if user and case.status == CaseStatus.CLAIMED and case.owner_id != user.pk:
+        raise CaseTaken(f"{case} is with {case.owner}.")
+    return case
+
+
+@transaction.atomic
+def claim_case(case_id: int, *, user: User, reason: str = "") -> ExceptionCase:
+    """Make it `user`'s. From now on automation leaves it alone (promise 7). Raises CaseTaken, CaseClosed."""
+    case = lock_open(case_id, user=user)
+    if not (case.status == CaseStatus.CLAIMED and case.owner_id == user.pk):
+        transition(case, "case.claimed", reason=reason, owner=user, snoozed_until=None)
+    return case
+
+
+@transaction.atomic
+def hand_back(case_id: int, *, user: User, reason: str) -> ExceptionCase:
+    """Give it back to the queue."""
+    case = lock_open(case_id, user=user)
+    if case.status != CaseStatus.OPEN:
+        transition(case, "case.handed_back", reason=reason, owner=None, snoozed_until=None)
+    return case
+
+
+@transaction.atomic
+def snooze(case_id: int, *, user: User, until: datetime, reason: str) -> ExceptionCase:
+    """Out of sight until then; its due time stands."""
+    case = lock_open(case_id, user=user)
+    transition(case, "case.snoozed", reason=reason, owner=user, snoozed_until=until)
+    return case
+
+
+@transaction.atomic
+def escalate(case_id: int, *, user: User, to: User | None, reason: str) -> ExceptionCase:
+    case = lock_open(case_id, user=user)
+    transition(case, "case.escalated", reason=reason, owner=to, snoozed_until=None)
+    return case
+
+
+@transaction.atomic
+def dismiss(case_id: int, *, user: User, reason: str) -> ExceptionCase:
+    """Settle without doing anything. Not for held studies: those are matched or rejected."""
+    case = lock_open(case_id, user=user)
+    transition(case, "case.dismissed", reason=reason, resolved_at=timezone.now(), resolution="dismissed")
+    return case
+
+
+@transaction.atomic
+def resolve(case: ExceptionCase, *, resolution: str, reason: str = "") -> None:
+    """Settle an open case because what it was about is settled."""
+    transition(case, "case.resolved", reason=reason, resolved_at=timezone.now(), resolution=resolution)
+
+
+@transaction.atomic
+def resolve_about(kind: str, *, about: Subject, resolution: str) -> None:
+    """Settle the open case of this kind about that row, if there is one and no person has claimed it."""
+    case = (
+        ExceptionCase.objects.filter(
+            kind=kind, subject_type=about._meta.model_name, subject_id=about.pk, status__in=CASE_OPEN
+        )
+        .exclude(status=CaseStatus.CLAIMED)
+        .first()
+    )
+    if case:
+        resolve(case, resolution=resolution)
+
+
+def wake_snoozed() -> None:
+    """Sweep: cases whose snooze is over come back to the queue."""
+    for case in ExceptionCase.objects.filter(status=CaseStatus.SNOOZED, snoozed_until__lte=timezone.now()):
+        transition(case, "case.woken", snoozed_until=None)
+
+
+def present(case: ExceptionCase, *, user: User) -> list[User]:
+    """Note that `user` looks at the case now; answer who else does (seen within 30 s)."""
+    CasePresence.objects.update_or_create(case=case, user=user)
+    since = timezone.now() - timedelta(seconds=30)
+    return [
+        p.user for p in case.presences.filter(seen_at__gte=since).exclude(user=user).select_related("user")
+    ]

@@ -1,0 +1,87 @@
+"""Background jobs: long work that a person started, with progress, and that can be stopped."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from orchestrator.models import Job, User
+from orchestrator.services import leases
+from orchestrator.services.workflow import ring, transition
+from orchestrator.states import JobStatus
+
+LEASE_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+class JobStopped(Exception):
+    """The person who started the job stopped it."""
+
+
+@transaction.atomic
+def start_job(kind: str, *, title: str, owner: User, parameters: dict[str, Any]) -> Job:
+    """Queue `kind`, the dotted name of a function(job) -> result dict."""
+    job = Job.objects.create(kind=kind, title=title, owner=owner, parameters=parameters)
+    ring("orchestrator.tasks.run_job", job.pk)
+    return job
+
+
+def stop_job(job_id: int) -> None:
+    """Ask a job to stop at its next item."""
+    Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING]).update(
+        stop_requested=True
+    )
+
+
+def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) -> dict[str, Any]:
+    """Do the items one by one. `do` answers an empty string, or why the item failed; failures do not end the job.
+
+    The answer holds the first hundred failures. Raises JobStopped, and LeaseLost when another worker took over.
+    """
+    failures: list[str] = []
+    done = 0
+    Job.objects.filter(pk=job.pk).update(total=total, done=0, failed=0)
+    for item in items:
+        if Job.objects.filter(pk=job.pk, stop_requested=True).exists():
+            raise JobStopped
+        problem = do(item)
+        done += 1
+        if problem:
+            failures.append(problem)
+        leases.renew(job, seconds=LEASE_SECONDS)
+        Job.objects.filter(pk=job.pk).update(done=done, failed=len(failures))
+    return {"done": done, "failed": len(failures), "failures": failures[:100]}
+
+
+def run_job(job_id: int) -> None:
+    """Run a queued job, or one whose worker died."""
+    job = leases.take(
+        Job.objects.filter(status__in=[JobStatus.QUEUED, JobStatus.RUNNING]), job_id, seconds=LEASE_SECONDS
+    )
+    if job is None:
+        return
+    transition(job, "job.started", started_at=timezone.now())
+    try:
+        result = import_string(job.kind)(job)
+    except JobStopped:
+        _finish(job, "job.stopped")
+    except leases.LeaseLost:
+        raise
+    except Exception as error:
+        _finish(job, "job.failed", last_error=f"{type(error).__name__}: {error}")
+        raise
+    else:
+        _finish(job, "job.done", result=result)
+
+
+def _finish(job: Job, event: str, **columns: Any) -> None:
+    transition(job, event, finished_at=timezone.now(), next_attempt_at=None, lease_until=None, **columns)
+
+
+def ring_due() -> None:
+    """Sweep: jobs whose bell was lost or whose worker died."""
+    for job in leases.due(Job.objects.filter(status__in=[JobStatus.QUEUED, JobStatus.RUNNING]))[:100]:
+        ring("orchestrator.tasks.run_job", job.pk)

@@ -1,0 +1,357 @@
+"""Settings, read from the environment (see docs/operations.md for the table).
+
+The bell boards and registries below are the only places where the ground reaches up into the apps that
+stand on it: dotted names, resolved late, and checked by `manage.py check` (orchestrator/checks.py).
+"""
+
+import hashlib
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+class Environment(BaseSettings):
+    """What an operator may set. Names are a promise (docs/operations.md)."""
+
+    model_config = SettingsConfigDict(env_prefix="FIDUCIAL_", extra="ignore")
+
+    database_url: str = Field("", validation_alias="DATABASE_URL", pattern="^(postgres(ql)?://.+)?$")
+    redis_url: str = Field("", validation_alias="REDIS_URL", pattern=r"^((rediss?|redis\+socket)://.+)?$")
+    data_dir: Path = BASE_DIR / "data"
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(8000, ge=1, le=65535)
+    dicom_host: str = "127.0.0.1"
+    dicom_port: int = Field(11112, ge=1, le=65535)
+    ae_title: str = Field("FIDUCIAL", min_length=1, max_length=16)
+    hl7_host: str = "127.0.0.1"
+    hl7_port: int = Field(2575, ge=1, le=65535)
+    dicom_processes: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1)
+    admin_password: str = ""
+    secret_key: str = ""
+    debug: bool = False
+    allowed_hosts: str = ""
+    trust: Literal["loopback", "known"] = "loopback"
+    behind_proxy: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    study_quiet_seconds: float = Field(20.0, gt=0)
+    spool_reserve_mb: int = Field(512, ge=0)
+
+
+def _read_environment() -> Environment:
+    """A bad setting is one clear line, without its value (it may be a secret), and not a traceback."""
+    try:
+        return Environment()  # type: ignore[call-arg]  # every field is read from the environment or has a default
+    except ValidationError as error:
+        sys.exit("\n".join(f"Bad setting: {_variable(each['loc'])}: {each['msg']}" for each in error.errors()))
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]).upper()
+    return name if name in {"DATABASE_URL", "REDIS_URL"} else f"FIDUCIAL_{name}"
+
+
+env = _read_environment()
+
+
+def _private_dir(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def _secret_key() -> str:
+    """The key from the environment, or one generated once into the data directory (mode 0600)."""
+    if env.secret_key:
+        return env.secret_key
+    path = DATA_DIR / "secret_key"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+def _broker_socket() -> Path:
+    """Where the embedded broker listens. A unix socket's path is limited to 108 bytes."""
+    path = RUN_DIR / "valkey.sock"
+    if len(os.fsencode(path)) < 100:
+        return path
+    digest = hashlib.sha256(os.fsencode(DATA_DIR)).hexdigest()[:16]
+    short = _private_dir(Path(tempfile.gettempdir()) / f"fiducial-{os.getuid()}-{digest}")
+    if short.stat().st_uid != os.getuid():
+        raise PermissionError(f"{short} belongs to another user: set FIDUCIAL_DATA_DIR to a shorter path.")
+    return short / "valkey.sock"
+
+
+# --- where things are ---------------------------------------------------------------------------------
+DATA_DIR = _private_dir(env.data_dir.resolve())
+RUN_DIR = _private_dir(DATA_DIR / "run")
+SPOOL_DIR = _private_dir(DATA_DIR / "spool")
+HTTP_HOST, HTTP_PORT = env.http_host, env.http_port
+DICOM_HOST, DICOM_PORT, AE_TITLE = env.dicom_host, env.dicom_port, env.ae_title
+HL7_HOST, HL7_PORT = env.hl7_host, env.hl7_port
+DICOM_PROCESSES, WORKERS = env.dicom_processes, env.workers
+TRUST, BEHIND_PROXY = env.trust, env.behind_proxy
+ADMIN_PASSWORD = env.admin_password
+TLS_CERT, TLS_KEY, TLS_CA = env.tls_cert, env.tls_key, env.tls_ca
+STUDY_QUIET_SECONDS = env.study_quiet_seconds
+SPOOL_RESERVE_BYTES = env.spool_reserve_mb * 1024 * 1024
+EMBEDDED_BROKER = not env.redis_url
+BROKER_SOCKET = _broker_socket()
+
+# --- Django -------------------------------------------------------------------------------------------
+SECRET_KEY = _secret_key()
+DEBUG = env.debug
+ALLOWED_HOSTS = [*filter(None, env.allowed_hosts.split(",")), "127.0.0.1", "localhost", "[::1]"]
+ROOT_URLCONF = "orchestrator.urls"
+WSGI_APPLICATION = "orchestrator.wsgi.application"
+ASGI_APPLICATION = "orchestrator.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "orchestrator.User"
+
+INSTALLED_APPS = [
+    "orchestrator",
+    "reconciliation",
+    "routing",
+    "worklists",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "django_filters",
+    "rest_framework",
+    "drf_spectacular",
+    "simple_history",
+    "axes",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "orchestrator.middleware.ActorMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "orchestrator.views.shell.shell",
+            ],
+        },
+    },
+]
+
+_SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": DATA_DIR / "fiducial.sqlite3",
+    "OPTIONS": {
+        # IMMEDIATE: a transaction that reads and then writes must not fail half-way (docs/adr/0005).
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # synchronous=FULL: an acknowledgement promises that the commit survives a power cut.
+        "init_command": (
+            "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA cache_size=-20000;"
+            "PRAGMA temp_store=MEMORY;PRAGMA journal_size_limit=27103364;"
+        ),
+    },
+}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": dict(dj_database_url.parse(env.database_url, conn_max_age=60)) if env.database_url else _SQLITE
+}
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "login", "/", "login"
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
+AXES_VERBOSE = False
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_MANIFEST_STRICT = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+
+# --- security -----------------------------------------------------------------------------------------
+_TLS_WEB = TLS_CERT is not None or env.behind_proxy
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _TLS_WEB
+SECURE_SSL_REDIRECT = False  # the web process speaks either HTTP or HTTPS, never both
+SECURE_HSTS_SECONDS = 31_536_000 if _TLS_WEB else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _TLS_WEB
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.behind_proxy else None
+SECURE_REFERRER_POLICY = "no-referrer"
+SESSION_COOKIE_AGE = 12 * 3600
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        # Tabler's form icons are data: images inside its stylesheet.
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+
+# --- logging: row ids and UIDs of ours, never names or patient ids -----------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "pynetdicom": {"level": "ERROR"},
+        "pydicom": {"level": "ERROR"},
+        # 4xx stand in the access log, without query strings.
+        "django.request": {"level": "ERROR"},
+        # A line for each task's coming and going would drown what matters; failures still show.
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}
+
+# --- REST ---------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "orchestrator.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["orchestrator.api.authentication.ActionPermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "orchestrator.api.pagination.KeysetPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "orchestrator.api.errors.problem_details",
+    "PAGE_SIZE": 100,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Fiducial",
+    "DESCRIPTION": "The control plane of radiology.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# --- Celery: a bell, not a store (docs/adr/0003) --------------------------------------------------------
+CELERY_BROKER_URL = env.redis_url or f"redis+socket://{BROKER_SOCKET}?virtual_host=0"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 5,
+    "visibility_timeout": 3600,
+}
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "rest"
+CELERY_TASK_ROUTES = {
+    "orchestrator.tasks.apply_messages": {"queue": "hl7"},
+    "reconciliation.tasks.*": {"queue": "hl7"},
+    "routing.tasks.deliver": {"queue": "deliver"},
+}
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "orchestrator.tasks.sweep",
+        "schedule": 5.0,
+        # A sweep that waited longer than its period says nothing new.
+        "options": {"expires": 5.0},
+    },
+}
+
+# --- the bell boards ----------------------------------------------------------------------------------
+# event name -> subscribers; each subscriber gets a row of its own in the event's transaction (models/workflow.py)
+# and is called as subscriber(subject_id) by a worker, at least once.
+EVENT_SUBSCRIBERS: dict[str, list[str]] = {}
+# first part of a subscriber's dotted name -> the queue whose workers call it
+SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
+
+# HL7 message type -> function(message: orchestrator.hl7.messages.Message, inbound: InboundMessage) -> None
+HL7_HANDLERS: dict[str, str] = {}
+
+# (DIMSE command, SOP class keyword or "*") -> function(request) -> iterable of responses (orchestrator/dimse/messages.py)
+DIMSE_HANDLERS: dict[tuple[str, str], str] = {}
+
+# --- the registries -----------------------------------------------------------------------------------
+# Called in the same transaction with the ids of the steps that changed: keeps each step's encoded worklist answer.
+STEP_PROJECTIONS: list[str] = []
+# Called by the sweep: finds due rows and rings their tasks again.
+SWEEPS: list[str] = [
+    "orchestrator.services.subscriptions.ring_due",
+    "orchestrator.services.jobs.ring_due",
+    "orchestrator.services.exceptions.wake_snoozed",
+]
+# name -> function(viewer, study) -> list of facts for pages that show several apps.
+FACT_SOURCES: dict[str, str] = {}
+# function(viewer, text) -> hits, for the search box and the command palette.
+SEARCH_PROVIDERS: list[str] = []
+# modules' tables {kind: CaseKind} merged into one.
+CASE_KINDS: list[str] = ["orchestrator.states.CASE_KINDS"]
+# section name -> (export, import) functions for `manage.py config`.
+CONFIG_SECTIONS: dict[str, str] = {}
+# function() -> list of findings for `manage.py doctor`.
+DOCTOR_CHECKS: list[str] = [
+    "orchestrator.services.diagnostics.check_database",
+    "orchestrator.services.diagnostics.check_broker",
+    "orchestrator.services.diagnostics.check_disk",
+    "orchestrator.services.diagnostics.check_spool",
+    "orchestrator.services.diagnostics.check_ports",
+    "orchestrator.services.diagnostics.check_clock",
+    "orchestrator.services.diagnostics.check_exposure",
+]

@@ -1,0 +1,32 @@
+"""Celery's doors into the ground. Tasks carry ids and may be lost or doubled without harm."""
+
+import logging
+
+from celery import shared_task
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from orchestrator.services import jobs, subscriptions
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task
+def run_subscription(subscription_id: int) -> None:
+    subscriptions.run_subscription(subscription_id)
+
+
+@shared_task
+def run_job(job_id: int) -> None:
+    jobs.run_job(job_id)
+
+
+@shared_task
+def sweep() -> None:
+    """Ring for all work that is due: what a lost bell, a dead worker or a full broker left behind."""
+    for name in settings.SWEEPS:
+        try:
+            import_string(name)()
+        except Exception:
+            # One broken sweep must not starve the others; it is tried again in seconds.
+            logger.exception("Sweep %s failed", name)
