@@ -27,24 +27,29 @@ def is_fragment(request: HttpRequest) -> bool:
 
 
 def page(
-    request: HttpRequest, template: str, partial: str, context: dict[str, Any], *, status: int = 200
+    request: HttpRequest,
+    template: str,
+    partial: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+    version: object = None,
 ) -> HttpResponse:
-    """Render `partial` for htmx, `template` (which includes the partial) otherwise."""
-    response = render(request, partial if is_fragment(request) else template, context, status=status)
-    # The same address has two answers, and both may name a patient: no cache keeps either.
-    response.headers["Vary"] = "HX-Request, HX-Request-Type, Cookie"
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    """Render `partial` for htmx, `template` (which includes the partial) otherwise.
 
-
-def unless_unchanged(request: HttpRequest, template: str, context: dict[str, Any], *, version: object) -> HttpResponse:
-    """A polled fragment: 304 without a body while `version` (anything with a repr) is what the page shows already."""
-    etag = etag_of(version)
-    if request.headers.get("If-None-Match") == etag:
+    With a `version` (anything with a repr that changes when the part does) `etag` is in the context, and a poll
+    that shows this version already gets 304 without a body.
+    """
+    part = is_fragment(request)
+    etag = "" if version is None else etag_of(version)
+    if part and etag and request.headers.get("If-None-Match") == etag:
         response: HttpResponse = HttpResponseNotModified()
     else:
-        response = render(request, template, {**context, "etag": etag})
-    response.headers["ETag"] = etag
+        response = render(request, partial if part else template, {**context, "etag": etag}, status=status)
+    if etag:
+        response.headers["ETag"] = etag
+    # The same address has two answers, and both may name a patient: no cache keeps either.
+    response.headers["Vary"] = "HX-Request, HX-Request-Type, Cookie"
     response.headers["Cache-Control"] = "no-store"
     return response
 

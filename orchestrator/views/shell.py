@@ -125,7 +125,8 @@ def counts(request: HttpRequest) -> HttpResponse:
     """The navigation's entries with their counts, polled; 304 while nothing changed."""
     nav = navigation(viewer_of(request))
     context = {"nav": nav, "section": request.GET.get("section", "")}
-    return replies.unless_unchanged(request, "components/nav_entries.html", context, version=nav["groups"])
+    part = "components/nav_entries.html"
+    return replies.page(request, part, part, context, version=nav["groups"])
 
 
 @require_POST

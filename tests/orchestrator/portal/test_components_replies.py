@@ -36,16 +36,26 @@ def test_only_a_request_for_a_part_gets_a_part(headers: dict[str, str], part: bo
 
 
 def test_a_poll_is_empty_while_nothing_changed() -> None:
+    part = "components/empty.html"
+
     def answer(version: object, **headers: str) -> HttpResponse:
-        return replies.unless_unchanged(_request(**headers), "components/empty.html", {"title": "x"}, version=version)
+        return replies.page(_request(**PART, **headers), part, part, {"title": "x"}, version=version)
 
     first = answer(("a", 1))
     assert first.status_code == 200
     again = answer(("a", 1), **{"If-None-Match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
+    assert again["Cache-Control"] == "no-store"
     changed = answer(("a", 2), **{"If-None-Match": first["ETag"]})
     assert changed.status_code == 200
     assert changed["ETag"] != first["ETag"]
+
+
+def test_a_whole_page_is_never_left_out() -> None:
+    part = "components/empty.html"
+    first = replies.page(_request(**PART), part, part, {"title": "x"}, version=1)
+    whole = replies.page(_request(**{"If-None-Match": first["ETag"]}), part, part, {"title": "x"}, version=1)
+    assert (whole.status_code, whole["ETag"]) == (200, first["ETag"])
 
 
 def test_after_a_write_a_plain_form_goes_on_with_the_word_waiting_there() -> None:
