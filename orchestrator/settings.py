@@ -325,7 +325,7 @@ SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
 # HL7 message type -> function(message: orchestrator.hl7.messages.Message, inbound: InboundMessage) -> None
 HL7_HANDLERS: dict[str, str] = {}
 
-# (DIMSE command, SOP class keyword or "*") -> function(request) -> iterable of responses (orchestrator/dimse/messages.py)
+# (DIMSE command, SOP class UID or "*") -> function(request) -> iterable of responses (dimse/messages.py)
 DIMSE_HANDLERS: dict[tuple[str, str], str] = {}
 
 # --- the registries -----------------------------------------------------------------------------------
@@ -336,6 +336,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.subscriptions.ring_due",
     "orchestrator.services.jobs.ring_due",
     "orchestrator.services.exceptions.wake_snoozed",
+    "orchestrator.services.access_log.seal",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {}

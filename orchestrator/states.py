@@ -150,9 +150,7 @@ class SubscriptionStatus(TextChoices):
 
 STEP_FINAL = frozenset({StepStatus.COMPLETED, StepStatus.DISCONTINUED, StepStatus.CANCELED, StepStatus.EXPIRED})
 STEP_ON_WORKLIST = frozenset({StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY})
-ORDER_FINAL = frozenset(
-    {OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.DISCONTINUED, OrderStatus.REPLACED}
-)
+ORDER_FINAL = frozenset({OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.DISCONTINUED, OrderStatus.REPLACED})
 CASE_OPEN = frozenset({CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.SNOOZED, CaseStatus.ESCALATED})
 DELIVERY_REACHED = frozenset({DeliveryStatus.SENT, DeliveryStatus.VERIFIED, DeliveryStatus.COMMITTED})
 DELIVERY_FINAL = DELIVERY_REACHED | {DeliveryStatus.CANCELED, DeliveryStatus.FAILED}
@@ -286,9 +284,8 @@ def _machine(
     name: str, field: str, states: type[TextChoices], initial: str, rows: Mapping[str, tuple[set[str], str]]
 ) -> Machine:
     """Build a machine from rows `event: (from states, to state)`."""
-    return Machine(
-        name, field, states, initial, {(source, event): to for event, (sources, to) in rows.items() for source in sources}
-    )
+    transitions = {(source, event): to for event, (sources, to) in rows.items() for source in sources}
+    return Machine(name, field, states, initial, transitions)
 
 
 _O, _S, _C, _D = OrderStatus, StepStatus, CaseStatus, DeliveryStatus
@@ -302,7 +299,10 @@ MACHINES: Mapping[str, Machine] = {
             "order", "status", OrderStatus, _O.ORDERED,
             {
                 "order.scheduled": ({_O.ORDERED, _O.ON_HOLD}, _O.SCHEDULED),
-                "order.started": ({_O.ORDERED, _O.SCHEDULED, _O.COMPLETED, _O.DISCONTINUED, _O.ON_HOLD}, _O.IN_PROGRESS),
+                "order.started": (
+                    {_O.ORDERED, _O.SCHEDULED, _O.COMPLETED, _O.DISCONTINUED, _O.ON_HOLD},
+                    _O.IN_PROGRESS,
+                ),
                 "order.completed": ({_O.ORDERED, _O.SCHEDULED, _O.IN_PROGRESS}, _O.COMPLETED),
                 "order.canceled": ({_O.ORDERED, _O.SCHEDULED, _O.ON_HOLD}, _O.CANCELED),
                 "order.discontinued": ({_O.ORDERED, _O.SCHEDULED, _O.IN_PROGRESS, _O.ON_HOLD}, _O.DISCONTINUED),
@@ -343,7 +343,10 @@ MACHINES: Mapping[str, Machine] = {
         _machine(
             "visit", "status", VisitStatus, VisitStatus.PLANNED,
             {
-                "visit.started": ({VisitStatus.PLANNED, VisitStatus.FINISHED, VisitStatus.CANCELED}, VisitStatus.ACTIVE),
+                "visit.started": (
+                    {VisitStatus.PLANNED, VisitStatus.FINISHED, VisitStatus.CANCELED},
+                    VisitStatus.ACTIVE,
+                ),
                 "visit.finished": ({VisitStatus.PLANNED, VisitStatus.ACTIVE}, VisitStatus.FINISHED),
                 "visit.canceled": ({VisitStatus.PLANNED, VisitStatus.ACTIVE}, VisitStatus.CANCELED),
             },
@@ -451,9 +454,7 @@ MACHINES: Mapping[str, Machine] = {
     )
 }  # fmt: skip
 
-MACHINE_OF_EVENT: Mapping[str, Machine] = {
-    event: machine for machine in MACHINES.values() for event in machine.events
-}
+MACHINE_OF_EVENT: Mapping[str, Machine] = {event: machine for machine in MACHINES.values() for event in machine.events}
 
 
 class CaseKind(NamedTuple):

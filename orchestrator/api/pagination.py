@@ -1,8 +1,9 @@
 """Lists are {count, next, previous, results}: keyset pages, so that page 1,000 is as fast as page 1."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,8 +23,10 @@ class KeysetPagination(CursorPagination):
     max_page_size = 1000
 
     def paginate_queryset(
-        self, queryset: QuerySet[Model], request: Request, view: "APIView | None" = None
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: "APIView | None" = None
     ) -> list[Any] | None:
+        if not isinstance(queryset, QuerySet):
+            raise TypeError("Keyset pages need a queryset.")
         self._count = queryset.order_by().values("pk")[: EXACT_TO + 1].count()
         return super().paginate_queryset(queryset, request, view)
 

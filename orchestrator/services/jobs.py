@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 
 from orchestrator.models import Job, User
 from orchestrator.services import leases
-from orchestrator.services.workflow import ring, transition
+from orchestrator.services.workflow import LeaseLost, ring, transition
 from orchestrator.states import JobStatus
 
 LEASE_SECONDS = 60.0
@@ -31,9 +31,7 @@ def start_job(kind: str, *, title: str, owner: User, parameters: dict[str, Any])
 
 def stop_job(job_id: int) -> None:
     """Ask a job to stop at its next item."""
-    Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING]).update(
-        stop_requested=True
-    )
+    Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING]).update(stop_requested=True)
 
 
 def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def run_job(job_id: int) -> None:
         result = import_string(job.kind)(job)
     except JobStopped:
         _finish(job, "job.stopped")
-    except leases.LeaseLost:
+    except LeaseLost:
         raise
     except Exception as error:
         _finish(job, "job.failed", last_error=f"{type(error).__name__}: {error}")

@@ -44,7 +44,10 @@ def _failed(subscription: Subscription, error: str) -> None:
             "automation_failed",
             about=subscription,
             reason_code=subscription.event_name,
-            summary=f"{subscription.event_name} could not be processed and is tried again: see the log for event {subscription.event_id}.",
+            summary=(
+                f"{subscription.event_name} could not be processed and is tried again: "
+                f"see the log for event {subscription.event_id}."
+            ),
             site=Site.objects.earliest("pk"),
             source=subscription.subscriber[:100],
         )

@@ -5,7 +5,7 @@ Nothing reads events by `id >` cursors: ids are not commit order.
 """
 
 import logging
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from celery import current_app
 from django.conf import settings
@@ -26,7 +26,7 @@ class Subject(Protocol):
     """A row that events are about."""
 
     pk: Any
-    _meta: Any
+    _meta: ClassVar[Any]
 
     def event_links(self) -> dict[str, int | None]: ...
 
@@ -89,9 +89,7 @@ def record(
 def publish(event: WorkflowEvent) -> None:
     """One Subscription row per subscriber of the event's name; workers are rung after the commit."""
     for subscriber in settings.EVENT_SUBSCRIBERS.get(event.name, ()):
-        queue = settings.SUBSCRIBER_QUEUES.get(
-            subscriber.partition(".")[0], settings.CELERY_TASK_DEFAULT_QUEUE
-        )
+        queue = settings.SUBSCRIBER_QUEUES.get(subscriber.partition(".")[0], settings.CELERY_TASK_DEFAULT_QUEUE)
         subscription = Subscription.objects.create(
             event_id=event.pk,
             event_name=event.name,

@@ -1,0 +1,124 @@
+"""Who sees what where, and that looking is recorded and sealed."""
+
+import itertools
+
+import pytest
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from orchestrator import audit
+from orchestrator.models import AccessEvent, Patient, Role, RoleAssignment, Site, User, Visit
+from orchestrator.permissions import ACTIONS, Viewer, can, require, visible_to
+from orchestrator.services import access_log, tokens
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def north() -> Site:
+    return Site.objects.create(code="N", name="North")
+
+
+@pytest.fixture
+def south() -> Site:
+    return Site.objects.create(code="S", name="South")
+
+
+def viewer(role: Role | None, site: Site | None) -> Viewer:
+    user = User.objects.create_user("someone")
+    if role:
+        RoleAssignment.objects.create(user=user, role=role, site=site)
+    return Viewer.of(user)
+
+
+@pytest.mark.parametrize(("role", "action"), list(itertools.product(Role, ACTIONS)))
+def test_a_role_at_one_site_allows_its_actions_there_and_nothing_elsewhere(
+    role: Role, action: str, north: Site, south: Site
+) -> None:
+    someone = viewer(role, north)
+    assert can(someone, action, north.pk) == (role in ACTIONS[action])
+    assert not can(someone, action, south.pk)
+
+
+def test_without_a_role_nothing_is_allowed(north: Site) -> None:
+    nobody = viewer(None, None)
+    assert not any(can(nobody, action) for action in ACTIONS)
+    with pytest.raises(PermissionDenied):
+        require(nobody, "sites.view")
+
+
+def test_an_inactive_user_is_nobody() -> None:
+    user = User.objects.create_user("gone", is_active=False)
+    RoleAssignment.objects.create(user=user, role=Role.ADMINISTRATOR)
+    assert not can(Viewer.of(user), "sites.view")
+
+
+def test_a_read_only_token_looks_but_does_not_touch() -> None:
+    user = User.objects.create_user("script")
+    RoleAssignment.objects.create(user=user, role=Role.ADMINISTRATOR)
+    reading = Viewer.of(user, may_write=False)
+    assert can(reading, "exceptions.view")
+    assert not can(reading, "exceptions.resolve")
+
+
+def test_rows_of_other_sites_are_not_there(north: Site, south: Site) -> None:
+    patient = Patient.objects.create()
+    patient.sites.add(north, south)
+    here = Visit.objects.create(patient=patient, site=north, visit_number="1")
+    Visit.objects.create(patient=patient, site=south, visit_number="2")
+    someone = viewer(Role.READER, north)
+    assert list(visible_to(Visit.objects.all(), someone, "patients.view")) == [here]
+
+
+def test_a_patient_known_at_two_of_my_sites_is_listed_once(north: Site, south: Site) -> None:
+    patient = Patient.objects.create()
+    patient.sites.add(north, south)
+    user = User.objects.create_user("both")
+    for site in (north, south):
+        RoleAssignment.objects.create(user=user, role=Role.READER, site=site)
+    assert list(visible_to(Patient.objects.all(), Viewer.of(user), "patients.view")) == [patient]
+
+
+def look(times: int) -> None:
+    watcher = Viewer(0, "ines", {})
+    for n in range(times):
+        audit.record_access(watcher, "patients.view", "patient", subject_id=str(n))
+    audit.recorder.flush()
+
+
+@pytest.fixture(autouse=True)
+def _no_background_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder's thread has no part in a test's transaction: the tests flush by themselves."""
+    monkeypatch.setattr(audit.recorder, "append", audit.recorder._waiting.put)
+
+
+def test_looks_are_written_in_one_batch() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        look(5)
+    assert AccessEvent.objects.count() == 5
+    assert len([q for q in queries if q["sql"].startswith("INSERT")]) == 1
+
+
+def test_the_chain_holds_and_a_changed_or_missing_row_breaks_it() -> None:
+    look(3)
+    assert access_log.seal() == 3
+    look(2)
+    assert access_log.seal() == 2
+    assert access_log.first_break() is None
+    AccessEvent.objects.filter(seal=4).update(user_name="mara")
+    assert access_log.first_break() == 4
+    AccessEvent.objects.filter(seal=2).delete()
+    assert access_log.first_break() == 2
+
+
+def test_a_token_is_found_by_its_key_only_until_it_is_revoked_or_expired() -> None:
+    user = User.objects.create_user("script")
+    key = tokens.create_token(user=user, name="ci")
+    token = tokens.find_token(key)
+    assert token is not None
+    assert key not in (token.digest, token.prefix)
+    assert tokens.find_token(key + "x") is None
+    tokens.revoke_token(token)
+    assert tokens.find_token(key) is None
+    assert tokens.find_token(tokens.create_token(user=user, name="old", days=-1)) is None

@@ -1,0 +1,130 @@
+"""Cases have one owner at a time; jobs count, fail item by item, and stop when asked."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from orchestrator.models import ExceptionCase, Job, Patient, Site, User, Visit, WorkflowEvent
+from orchestrator.services import exceptions, jobs
+from orchestrator.states import CaseStatus, JobStatus
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def visit() -> Visit:
+    site = Site.objects.get(code="MAIN")
+    return Visit.objects.create(patient=Patient.objects.create(), site=site, visit_number="V1")
+
+
+@pytest.fixture
+def people() -> tuple[User, User]:
+    return User.objects.create_user("ines"), User.objects.create_user("mara")
+
+
+def open_one(visit: Visit, **more: Any) -> ExceptionCase:
+    return exceptions.open_case(
+        "rule_error", about=visit, reason_code="X", summary="Something does not align.", site=visit.site, **more
+    )
+
+
+def test_a_case_opened_twice_about_the_same_thing_is_one_case_brought_up_to_date(visit: Visit) -> None:
+    first = open_one(visit, best_score=40)
+    second = open_one(visit, best_score=70)
+    assert first.pk == second.pk
+    assert ExceptionCase.objects.get().best_score == 70
+    assert first.due_at > timezone.now()
+
+
+def test_the_database_itself_refuses_a_second_open_case(visit: Visit) -> None:
+    case = open_one(visit)
+    case.pk = None
+    case._state.adding = True
+    with pytest.raises(IntegrityError), transaction.atomic():
+        case.save()
+
+
+def test_a_claimed_case_cannot_be_claimed_or_settled_by_somebody_else(visit: Visit, people: tuple[User, User]) -> None:
+    ines, mara = people
+    case = exceptions.claim_case(open_one(visit).pk, user=ines)
+    for attempt in (exceptions.claim_case, exceptions.dismiss):
+        with pytest.raises(exceptions.CaseTaken, match="ines"):
+            attempt(case.pk, user=mara, reason="mine")
+    exceptions.resolve_about("rule_error", about=visit, resolution="by itself")
+    case.refresh_from_db()
+    assert (case.status, case.owner) == (CaseStatus.CLAIMED, ines)
+
+
+def test_claiming_twice_is_harmless(visit: Visit, people: tuple[User, User]) -> None:
+    case = open_one(visit)
+    exceptions.claim_case(case.pk, user=people[0])
+    exceptions.claim_case(case.pk, user=people[0])
+    assert WorkflowEvent.objects.filter(name="case.claimed").count() == 1
+
+
+def test_a_settled_case_says_so(visit: Visit, people: tuple[User, User]) -> None:
+    case = open_one(visit)
+    exceptions.dismiss(case.pk, user=people[0], reason="test patient")
+    with pytest.raises(exceptions.CaseClosed, match="dismissed"):
+        exceptions.claim_case(case.pk, user=people[1])
+
+
+def test_a_snoozed_case_comes_back_when_its_time_is_over(visit: Visit, people: tuple[User, User]) -> None:
+    case = open_one(visit)
+    exceptions.snooze(case.pk, user=people[0], until=timezone.now() - timedelta(seconds=1), reason="wait for the RIS")
+    exceptions.wake_snoozed()
+    case.refresh_from_db()
+    assert (case.status, case.snoozed_until) == (CaseStatus.OPEN, None)
+
+
+def test_those_who_look_at_a_case_see_each_other(visit: Visit, people: tuple[User, User]) -> None:
+    case = open_one(visit)
+    assert exceptions.present(case, user=people[0]) == []
+    assert exceptions.present(case, user=people[1]) == [people[0]]
+
+
+def count_to_three(job: Job) -> dict[str, Any]:
+    return jobs.each(job, [1, 2, 3], total=3, do=lambda n: "two is wrong" if n == 2 else "")
+
+
+def stop_in_the_middle(job: Job) -> dict[str, Any]:
+    def do(n: int) -> str:
+        jobs.stop_job(job.pk)
+        return ""
+
+    return jobs.each(job, [1, 2, 3], total=3, do=do)
+
+
+def explode(job: Job) -> dict[str, Any]:
+    raise ValueError("no such file")
+
+
+def start(kind: Any, owner: User) -> Job:
+    return jobs.start_job(f"{__name__}.{kind.__name__}", title="Count", owner=owner, parameters={})
+
+
+def test_a_job_counts_its_items_and_keeps_the_failures(people: tuple[User, User]) -> None:
+    job = start(count_to_three, people[0])
+    jobs.run_job(job.pk)
+    jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.total, job.done, job.failed) == (JobStatus.DONE, 3, 3, 1)
+    assert job.result["failures"] == ["two is wrong"]
+
+
+def test_a_job_stops_at_the_next_item_when_asked(people: tuple[User, User]) -> None:
+    job = start(stop_in_the_middle, people[0])
+    jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.done) == (JobStatus.STOPPED, 1)
+
+
+def test_a_job_that_fails_says_why(people: tuple[User, User]) -> None:
+    job = start(explode, people[0])
+    with pytest.raises(ValueError, match="no such file"):
+        jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.last_error) == (JobStatus.FAILED, "ValueError: no such file")

@@ -1,0 +1,163 @@
+"""One writer of state: the change, its event and what is owed to subscribers, in one transaction."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import override_settings
+from django.utils import timezone
+
+from orchestrator.models import (
+    Actor,
+    ActorKind,
+    ExceptionCase,
+    Patient,
+    Site,
+    Subscription,
+    User,
+    Visit,
+    WorkflowEvent,
+    acting,
+)
+from orchestrator.services import leases, subscriptions
+from orchestrator.services.workflow import LeaseLost, record, transition
+from orchestrator.states import CaseStatus, IllegalTransition, SubscriptionStatus, VisitStatus
+
+pytestmark = pytest.mark.django_db
+
+heard: list[int] = []
+
+
+def listen(subject_id: int) -> None:
+    heard.append(subject_id)
+
+
+def fail(subject_id: int) -> None:
+    raise ValueError(f"cannot do {subject_id}")
+
+
+LISTEN, FAIL = f"{__name__}.listen", f"{__name__}.fail"
+
+
+@pytest.fixture
+def visit() -> Visit:
+    heard.clear()
+    site = Site.objects.get(code="MAIN")
+    return Visit.objects.create(patient=Patient.objects.create(name="DOE^JANE"), site=site, visit_number="V1")
+
+
+def owe(name: str, subscriber: str, visit: Visit) -> Subscription:
+    with override_settings(EVENT_SUBSCRIBERS={name: [subscriber]}):
+        record(name, visit)
+    return Subscription.objects.get()
+
+
+def test_a_transition_writes_state_history_and_event_with_actor_and_reason(visit: Visit) -> None:
+    with acting(Actor(ActorKind.INTERFACE, "HIS"), "admitted"):
+        transition(visit, "visit.started", detail={"by": "A01"})
+    visit.refresh_from_db()
+    event = WorkflowEvent.objects.get()
+    newest: Any = visit.history.latest()
+    assert visit.status == VisitStatus.ACTIVE
+    assert (event.name, event.from_state, event.to_state) == ("visit.started", "PLANNED", "ACTIVE")
+    assert (event.actor_kind, event.actor_name, event.reason) == ("interface", "HIS", "admitted")
+    assert (event.patient_id, event.site_id) == (visit.patient_id, visit.site_id)
+    assert (newest.status, newest.actor_name, newest.history_change_reason) == ("ACTIVE", "HIS", "admitted")
+
+
+def test_an_illegal_transition_changes_nothing(visit: Visit) -> None:
+    transition(visit, "visit.canceled")
+    with pytest.raises(IllegalTransition):
+        transition(visit, "visit.finished")
+    visit.refresh_from_db()
+    assert visit.status == VisitStatus.CANCELED
+    assert WorkflowEvent.objects.count() == 1
+
+
+def test_a_stale_copy_of_a_row_cannot_repeat_a_transition(visit: Visit) -> None:
+    stale = Visit.objects.get(pk=visit.pk)
+    transition(visit, "visit.canceled")
+    with pytest.raises(IllegalTransition):
+        transition(stale, "visit.canceled")
+
+
+def test_when_the_transaction_fails_neither_state_nor_event_nor_subscription_stays(visit: Visit) -> None:
+    @transaction.atomic
+    def start_and_fail() -> None:
+        transition(visit, "visit.started")
+        raise RuntimeError
+
+    with override_settings(EVENT_SUBSCRIBERS={"visit.started": [LISTEN]}), pytest.raises(RuntimeError):
+        start_and_fail()
+    visit.refresh_from_db()
+    assert visit.status == VisitStatus.PLANNED
+    assert not WorkflowEvent.objects.exists()
+    assert not Subscription.objects.exists()
+
+
+def test_each_subscriber_gets_its_own_row_and_is_called_once(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    subscriptions.run_subscription(subscription.pk)
+    subscriptions.run_subscription(subscription.pk)
+    subscription.refresh_from_db()
+    assert heard == [visit.pk]
+    assert subscription.status == SubscriptionStatus.DONE
+
+
+def test_a_failing_subscriber_is_tried_again_later_and_then_shown_to_a_person(visit: Visit) -> None:
+    subscription = owe("visit.seen", FAIL, visit)
+    for attempt in range(1, subscriptions.ATTEMPTS_UNTIL_CASE + 1):
+        Subscription.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+        subscriptions.run_subscription(subscription.pk)
+        subscription.refresh_from_db()
+        assert subscription.attempts == attempt
+        assert "cannot do" in subscription.last_error
+        assert subscription.next_attempt_at is not None
+        assert subscription.next_attempt_at > timezone.now()
+    case = ExceptionCase.objects.get()
+    assert (case.kind, case.status) == ("automation_failed", CaseStatus.OPEN)
+    Subscription.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1), subscriber=LISTEN)
+    subscriptions.run_subscription(subscription.pk)
+    case.refresh_from_db()
+    assert case.status == CaseStatus.RESOLVED
+
+
+def test_only_one_worker_can_take_the_same_work(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    first = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+    second = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+    assert first is not None
+    assert second is None
+
+
+def test_a_worker_whose_lease_ran_out_cannot_write_its_outcome(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    slow = leases.take(Subscription.objects.all(), subscription.pk, seconds=-1)
+    quick = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+    assert slow is not None
+    assert quick is not None
+    with pytest.raises(LeaseLost):
+        leases.settle(slow, status=SubscriptionStatus.DONE)
+    with pytest.raises(LeaseLost):
+        leases.renew(slow, seconds=60)
+    with pytest.raises(LeaseLost):
+        leases.postpone(slow, error="late")
+    leases.settle(quick, status=SubscriptionStatus.DONE)
+    subscription.refresh_from_db()
+    assert subscription.status == SubscriptionStatus.DONE
+
+
+def test_backoff_grows_and_is_capped() -> None:
+    waits = [leases.backoff(n, base=2, cap=100).total_seconds() for n in range(1, 12)]
+    assert all(wait <= 100 for wait in waits)
+    assert all(2 ** (n - 1) <= waits[n - 1] <= 2**n for n in range(1, 6))
+
+
+def test_a_user_change_is_in_the_history_with_the_user() -> None:
+    admin = User.objects.create_user("admin2")
+    with acting(Actor(ActorKind.USER, admin.username, admin.pk), "asked by the ward"):
+        site = Site.objects.create(code="N", name="North")
+    newest: Any = site.history.latest()
+    assert newest.history_user == admin
+    assert newest.history_change_reason == "asked by the ward"
