@@ -152,6 +152,8 @@ STEP_FINAL = frozenset({StepStatus.COMPLETED, StepStatus.DISCONTINUED, StepStatu
 STEP_ON_WORKLIST = frozenset({StepStatus.SCHEDULED, StepStatus.ARRIVED, StepStatus.READY})
 ORDER_FINAL = frozenset({OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatus.DISCONTINUED, OrderStatus.REPLACED})
 CASE_OPEN = frozenset({CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.SNOOZED, CaseStatus.ESCALATED})
+# What a person should look at now; a snoozed case waits for its time.
+CASE_WAITING = CASE_OPEN - {CaseStatus.SNOOZED}
 DELIVERY_REACHED = frozenset({DeliveryStatus.SENT, DeliveryStatus.VERIFIED, DeliveryStatus.COMMITTED})
 DELIVERY_FINAL = DELIVERY_REACHED | {DeliveryStatus.CANCELED, DeliveryStatus.FAILED}
 

@@ -56,15 +56,11 @@ class Correction(models.Model):
     new = models.CharField(max_length=400, blank=True)
     why = models.CharField(max_length=200)
     # The decision it follows from; empty when it follows from the automatic match and the current order alone.
-    decision = models.ForeignKey(
-        Decision, on_delete=models.CASCADE, null=True, blank=True, related_name="corrections"
-    )
+    decision = models.ForeignKey(Decision, on_delete=models.CASCADE, null=True, blank=True, related_name="corrections")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["claim", "attribute"], name="correction_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["claim", "attribute"], name="correction_once")]
 
     def __str__(self) -> str:
         return f"correction of {self.attribute} in claim {self.claim_id}"

@@ -79,9 +79,7 @@ class HL7Application(models.Model):
     default_issuer = models.ForeignKey(
         "orchestrator.Issuer", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
-    default_charset = models.CharField(
-        max_length=32, blank=True, help_text="MSH-18 value assumed when empty."
-    )
+    default_charset = models.CharField(max_length=32, blank=True, help_text="MSH-18 value assumed when empty.")
     ack_policy = models.CharField(max_length=8, choices=AckPolicy.choices, default=AckPolicy.STORED)
     enabled = models.BooleanField(default=True)
     # Not part of the history: counters that the listener moves with every commit.
@@ -92,9 +90,7 @@ class HL7Application(models.Model):
     class Meta:
         verbose_name = "HL7 application"
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["sending_application", "sending_facility"], name="hl7_application_once"
-            )
+            models.UniqueConstraint(fields=["sending_application", "sending_facility"], name="hl7_application_once")
         ]
 
     def __str__(self) -> str:

@@ -31,22 +31,14 @@ class ExceptionCase(models.Model):
     subject_type = models.CharField(max_length=40)
     subject_id = models.BigIntegerField()
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    order = models.ForeignKey(
-        ImagingServiceRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    order = models.ForeignKey(ImagingServiceRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     study = models.ForeignKey(Study, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
-    claim = models.ForeignKey(
-        IdentityClaim, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
-    )
-    message = models.ForeignKey(
-        InboundMessage, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
-    )
+    claim = models.ForeignKey(IdentityClaim, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
+    message = models.ForeignKey(InboundMessage, on_delete=models.PROTECT, null=True, blank=True, related_name="cases")
     # Columns of the queue, written by the app that knows them.
     modality = models.CharField(max_length=16, blank=True)
     source = models.CharField(max_length=100, blank=True, help_text="Calling AE title or interface.")
-    best_candidate = models.CharField(
-        max_length=64, blank=True, help_text="Accession number of the best candidate."
-    )
+    best_candidate = models.CharField(max_length=64, blank=True, help_text="Accession number of the best candidate.")
     best_score = models.PositiveSmallIntegerField(null=True, blank=True, help_text="0 to 100.")
     # The failing input's facts, as the opener saw them.
     detail = models.JSONField(default=dict)
@@ -66,9 +58,7 @@ class ExceptionCase(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(
-                fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"
-            ),
+            models.Index(fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"),
         ]
 
     def __str__(self) -> str:

@@ -12,9 +12,7 @@ from orchestrator.states import InboundStatus
 class InboundMessage(Work):
     """A message, committed before its acknowledgement. The raw bytes are never changed."""
 
-    interface = models.ForeignKey(
-        HL7Application, on_delete=models.PROTECT, null=True, related_name="messages"
-    )
+    interface = models.ForeignKey(HL7Application, on_delete=models.PROTECT, null=True, related_name="messages")
     site = models.ForeignKey(Site, on_delete=models.PROTECT)
     # Order within the interface, given at commit; empty for what was refused before it had one.
     sequence = models.BigIntegerField(null=True)
@@ -36,12 +34,8 @@ class InboundMessage(Work):
     # What later messages wait for when this one is set aside (promise 10).
     patient_key = models.CharField(max_length=200, blank=True)
     order_key = models.CharField(max_length=200, blank=True)
-    waits_for = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting"
-    )
-    duplicate_of = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats"
-    )
+    waits_for = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting")
+    duplicate_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats")
     patient = models.ForeignKey(
         "orchestrator.Patient", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )

@@ -28,9 +28,7 @@ class ImagingServiceRequest(models.Model):
     visit = models.ForeignKey(Visit, on_delete=models.PROTECT, null=True, blank=True, related_name="orders")
     interface = models.ForeignKey(HL7Application, on_delete=models.PROTECT, null=True, blank=True)
     accession_number = models.CharField(max_length=16, blank=True, db_index=True)
-    accession_issuer = models.ForeignKey(
-        Issuer, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    accession_issuer = models.ForeignKey(Issuer, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     placer_order_number = models.CharField(max_length=64, blank=True, db_index=True)
     placer_issuer = models.CharField(max_length=64, blank=True, help_text="ORC-2.2 namespace.")
     filler_order_number = models.CharField(max_length=64, blank=True, db_index=True)
@@ -68,9 +66,7 @@ class ImagingServiceRequest(models.Model):
 class RequestedProcedure(models.Model):
     """One procedure of an order, with the Study Instance UID it was given (once; never regenerated)."""
 
-    order = models.ForeignKey(
-        ImagingServiceRequest, on_delete=models.PROTECT, related_name="requested_procedures"
-    )
+    order = models.ForeignKey(ImagingServiceRequest, on_delete=models.PROTECT, related_name="requested_procedures")
     requested_procedure_id = models.CharField(max_length=64)
     study_instance_uid = models.CharField(max_length=64, db_index=True)
     code_value = models.CharField(max_length=64, blank=True)
@@ -81,9 +77,7 @@ class RequestedProcedure(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["order", "requested_procedure_id"], name="requested_procedure_once"
-            )
+            models.UniqueConstraint(fields=["order", "requested_procedure_id"], name="requested_procedure_once")
         ]
 
     def __str__(self) -> str:
@@ -105,9 +99,7 @@ class ScheduledProcedureStep(models.Model):
     location = models.CharField(max_length=64, blank=True)
     start_date = models.DateField(null=True, blank=True, db_index=True)
     start_time = models.TimeField(null=True, blank=True)
-    start_at = models.DateTimeField(
-        null=True, blank=True, help_text="The same moment in UTC, by the site's zone."
-    )
+    start_at = models.DateTimeField(null=True, blank=True, help_text="The same moment in UTC, by the site's zone.")
     performing_physician = models.CharField(max_length=324, blank=True)
     description = models.CharField(max_length=64, blank=True)
     # Scheduled Protocol Code Sequence: [[value, scheme, meaning], …]

@@ -45,9 +45,7 @@ class Patient(models.Model):
     medical_alerts = models.TextField(blank=True)
     allergies = models.TextField(blank=True)
     confidentiality = models.CharField(max_length=64, blank=True)
-    merged_into = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="subsumed"
-    )
+    merged_into = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="subsumed")
     active = models.BooleanField(default=True)
     sites = models.ManyToManyField(Site, related_name="patients")
     # MSH-7 / EVN-2 of the message that last set the demographics: an older one must not undo it.
@@ -73,9 +71,7 @@ class PatientIdentifier(models.Model):
     history = history()
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["issuer", "value"], name="identifier_once_per_issuer")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["issuer", "value"], name="identifier_once_per_issuer")]
         indexes: ClassVar = [models.Index(fields=["value"], name="identifier_value")]
 
     def __str__(self) -> str:

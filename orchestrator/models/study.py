@@ -17,9 +17,7 @@ class Study(models.Model):
     study_instance_uid = models.CharField(max_length=64, unique=True)
     site = models.ForeignKey(Site, on_delete=models.PROTECT)
     # The patient and the identity of the worst claim; kept by services.studies.refresh_identity.
-    patient = models.ForeignKey(
-        Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="studies"
-    )
+    patient = models.ForeignKey(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="studies")
     identity = models.CharField(max_length=8, choices=Identity.choices, default=Identity.PENDING)
     custody = models.CharField(max_length=10, choices=Custody.choices, default=Custody.RECEIVING)
     context = models.CharField(max_length=10, choices=Context.choices, default=Context.INCOMPLETE)
@@ -31,9 +29,7 @@ class Study(models.Model):
     modalities = models.JSONField(default=list)
     number_of_series = models.PositiveIntegerField(default=0)
     number_of_instances = models.PositiveIntegerField(default=0)
-    received_from = models.CharField(
-        max_length=16, blank=True, help_text="Calling AE title of the first instance."
-    )
+    received_from = models.CharField(max_length=16, blank=True, help_text="Calling AE title of the first instance.")
     first_received_at = models.DateTimeField()
     last_received_at = models.DateTimeField()
     # When the study counts as received if nothing more comes; empty while closed.
@@ -80,9 +76,7 @@ class IdentityClaim(models.Model):
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="claims")
     # sha256 over the normalised fields below: equal claims are one row.
     key = models.CharField(max_length=64)
-    patient_id = models.CharField(
-        max_length=64, blank=True, help_text="(0010,0020) as received, padding trimmed."
-    )
+    patient_id = models.CharField(max_length=64, blank=True, help_text="(0010,0020) as received, padding trimmed.")
     issuer = models.CharField(max_length=64, blank=True, help_text="(0010,0021) as received.")
     issuer_universal_id = models.CharField(max_length=199, blank=True, help_text="(0010,0024)>(0040,0032).")
     patient_name = models.CharField(max_length=324, blank=True)
@@ -102,15 +96,11 @@ class IdentityClaim(models.Model):
     purpose = models.CharField(max_length=8, choices=Purpose.choices, default=Purpose.ACQUIRED)
     identity = models.CharField(max_length=8, choices=Identity.choices, default=Identity.PENDING)
     matched_by = models.CharField(max_length=13, choices=MatchedBy.choices, blank=True)
-    matched_patient = models.ForeignKey(
-        Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    matched_patient = models.ForeignKey(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     order = models.ForeignKey(
         ImagingServiceRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="claims"
     )
-    procedure = models.ForeignKey(
-        RequestedProcedure, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
-    )
+    procedure = models.ForeignKey(RequestedProcedure, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     step = models.ForeignKey(
         ScheduledProcedureStep, on_delete=models.PROTECT, null=True, blank=True, related_name="claims"
     )
@@ -119,9 +109,7 @@ class IdentityClaim(models.Model):
     history = history()
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["study", "key"], name="claim_once_per_study")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["study", "key"], name="claim_once_per_study")]
         indexes: ClassVar = [
             models.Index(fields=["identity"], name="claim_identity"),
             models.Index(fields=["accession_number"], name="claim_accession"),
@@ -161,9 +149,7 @@ class Instance(models.Model):
     address = models.GenericIPAddressField(null=True)
     received_at = models.DateTimeField()
     # A second copy with other content is kept beside the first, and never sent by itself.
-    differs_from = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="differing"
-    )
+    differs_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="differing")
 
     class Meta:
         constraints: ClassVar = [

@@ -47,12 +47,8 @@ class WorkflowEvent(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(
-                fields=["study_id", "at"], condition=models.Q(study_id__isnull=False), name="event_study"
-            ),
-            models.Index(
-                fields=["order_id", "at"], condition=models.Q(order_id__isnull=False), name="event_order"
-            ),
+            models.Index(fields=["study_id", "at"], condition=models.Q(study_id__isnull=False), name="event_study"),
+            models.Index(fields=["order_id", "at"], condition=models.Q(order_id__isnull=False), name="event_order"),
             models.Index(
                 fields=["patient_id", "at"],
                 condition=models.Q(patient_id__isnull=False),
@@ -74,9 +70,7 @@ class Subscription(Work):
     subject_id = models.BigIntegerField()
     subscriber = models.CharField(max_length=200)
     queue = models.CharField(max_length=20)
-    status = models.CharField(
-        max_length=8, choices=SubscriptionStatus.choices, default=SubscriptionStatus.PENDING
-    )
+    status = models.CharField(max_length=8, choices=SubscriptionStatus.choices, default=SubscriptionStatus.PENDING)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -43,9 +43,7 @@ def renew(work: Work, *, seconds: float) -> None:
 def settle(work: Work, **columns: Any) -> None:
     """Write the outcome and give the lease back. Raises LeaseLost when it was taken over meanwhile."""
     columns.setdefault("next_attempt_at", None)
-    kept = (
-        type(work)._default_manager.filter(pk=work.pk, fence=work.fence).update(lease_until=None, **columns)
-    )
+    kept = type(work)._default_manager.filter(pk=work.pk, fence=work.fence).update(lease_until=None, **columns)
     if not kept:
         raise LeaseLost(f"{work} was taken by another worker.")
     for name, value in columns.items():
@@ -60,6 +58,4 @@ def backoff(attempts: int, *, base: float = 2.0, cap: float = 900.0) -> timedelt
 
 def postpone(work: Work, *, error: str, base: float = 2.0, cap: float = 900.0, **columns: Any) -> None:
     """Give the work back, to be tried again later."""
-    settle(
-        work, next_attempt_at=Now() + backoff(work.attempts, base=base, cap=cap), last_error=error, **columns
-    )
+    settle(work, next_attempt_at=Now() + backoff(work.attempts, base=base, cap=cap), last_error=error, **columns)
