@@ -25,9 +25,7 @@ def registries_resolve(**_: Any) -> Sequence[checks.CheckMessage]:
         try:
             import_string(name)
         except ImportError as error:
-            errors.append(
-                checks.Error(f"{board}: '{name}' does not resolve.", hint=str(error), id="fiducial.E001")
-            )
+            errors.append(checks.Error(f"{board}: '{name}' does not resolve.", hint=str(error), id="fiducial.E001"))
     return errors
 
 

@@ -139,6 +139,4 @@ def present(case: ExceptionCase, *, user: User) -> list[User]:
     """Note that `user` looks at the case now; answer who else does (seen within 30 s)."""
     CasePresence.objects.update_or_create(case=case, user=user)
     since = timezone.now() - timedelta(seconds=30)
-    return [
-        p.user for p in case.presences.filter(seen_at__gte=since).exclude(user=user).select_related("user")
-    ]
+    return [p.user for p in case.presences.filter(seen_at__gte=since).exclude(user=user).select_related("user")]
