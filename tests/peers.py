@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,6 +199,12 @@ class Orthanc:
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.http_port}"
+
+    def rest(self, path: str, body: Any = None) -> Any:
+        """GET a path of its REST API or, with a body, POST to it; the answer's JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"{self.url}{path}", data=data, timeout=20) as answer:  # noqa: S310  loopback
+            return json.load(answer)
 
 
 @contextlib.contextmanager

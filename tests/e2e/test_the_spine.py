@@ -1,0 +1,137 @@
+"""One order and one image go all the way, over real sockets, between real peers."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.e2e.conftest import PASSWORD, Fiducial
+from tests.e2e.speech import ct, order
+from tests.peers import Orthanc, dcmtk, wait_for
+
+pytestmark = pytest.mark.peer("dcmtk", "orthanc")
+
+TODAY = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d")
+JANE = {"PatientID": "0012345", "PatientName": "OKONKWO^ADAEZE", "PatientBirthDate": "19680314", "PatientSex": "F"}
+
+
+def place(fiducial: Fiducial, number: str, **more: str) -> None:
+    ack = fiducial.hl7(order(number=number, patient_id="0012345", name="OKONKWO^ADAEZE", day=TODAY, **more))
+    assert "MSA|AA|" in ack, ack
+
+
+def send(fiducial: Fiducial, files: list[Path]) -> None:
+    dcmtk("storescu", "-aec", "FIDUCIAL", "-aet", "CT_NORTH", "127.0.0.1", str(fiducial.dicom_port), *map(str, files))
+
+
+def on_worklist(fiducial: Fiducial, number: str) -> str | None:
+    """The study UID that the worklist gives for the step, or None while it is not there."""
+    answer = dcmtk(
+        "findscu", "-W", "-aec", "FIDUCIAL", "-aet", "CT_NORTH",
+        "-k", "ScheduledProcedureStepSequence[0].Modality=CT",
+        "-k", f"ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartDate={TODAY}",
+        "-k", f"AccessionNumber=A{number}", "-k", "StudyInstanceUID", "-k", "PatientName",
+        "127.0.0.1", str(fiducial.dicom_port),
+    )  # fmt: skip
+    for line in (answer.stdout + answer.stderr).splitlines():
+        if "(0020,000d)" in line and "[" in line and "no value" not in line:
+            return line.partition("[")[2].partition("]")[0].strip("\0 ")
+    return None
+
+
+def held_by(archive: Orthanc, study_instance_uid: str) -> list[dict[str, Any]]:
+    """The instances of a study in the archive, with their main tags."""
+    studies = archive.rest("/tools/find", {"Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}})
+    return [archive.rest(f"/instances/{each}/simplified-tags") for each in studies]
+
+
+def test_an_order_is_on_the_worklist_and_its_images_reach_the_archive(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    place(fiducial, "1001")
+    uid = wait_for(lambda: on_worklist(fiducial, "1001"), what="step on the worklist")
+    _, files = ct(tmp_path, day=TODAY, study_instance_uid=uid, AccessionNumber="A1001", **JANE)
+    send(fiducial, files)
+    study = fiducial.wait_for_identity(uid, "MATCHED")
+    assert (study["matched_by"], study["order"]["accession_number"]) == ("auto", "A1001")
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+    wait_for(lambda: (fiducial.study(uid) or {}).get("custody") == "DELIVERED", what="custody", seconds=30)
+    names = [event["name"] for event in fiducial.rest("GET", f"studies/{uid}/timeline/")]
+    for name in ("order.placed", "study.received", "claim.matched", "study.matched", "delivery.sent"):
+        assert name in names
+    assert names.index("study.received") < names.index("study.matched") < names.index("delivery.sent")
+
+
+def test_a_study_of_somebody_else_is_held_and_goes_nowhere(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    place(fiducial, "1002")
+    uid, files = ct(
+        tmp_path, day=TODAY, AccessionNumber="A1002", PatientID="999", PatientName="SOMEBODY^ELSE",
+        PatientBirthDate="19500101", PatientSex="M",
+    )  # fmt: skip
+    send(fiducial, files)
+    fiducial.wait_for_identity(uid, "HELD")
+    cases = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
+    assert len(cases) == 1
+    assert held_by(archive, uid) == []
+
+
+def test_images_that_come_before_their_order_are_matched_when_it_arrives(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    uid, files = ct(tmp_path, day=TODAY, AccessionNumber="A1003", **JANE)
+    send(fiducial, files)
+    fiducial.wait_for_identity(uid, "HELD")
+    place(fiducial, "1003")
+    fiducial.wait_for_identity(uid, "MATCHED")
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+
+
+@pytest.mark.peer("chromium")
+def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path, browser: Browser
+) -> None:
+    place(fiducial, "1004")
+    typed_in = {**JANE, "PatientID": "12345", "PatientName": "OKONKWO^ADAESE"}
+    uid, files = ct(tmp_path, day=TODAY, **typed_in)
+    send(fiducial, files)
+    fiducial.wait_for_identity(uid, "HELD")
+    [case] = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
+
+    page = browser.new_page(base_url=fiducial.url)
+    page.goto(f"/exceptions/{case['id']}/")
+    page.get_by_label("User name").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    candidate = page.locator("[data-accession='A1004']")
+    candidate.get_by_role("link", name="Match to this order").or_(
+        candidate.get_by_role("button", name="Match to this order")
+    ).first.click()
+    page.get_by_label("Reason").fill("Typed in at the console; the name band agrees")
+    page.get_by_role("button", name="Match", exact=True).click()
+
+    study = fiducial.wait_for_identity(uid, "MATCHED")
+    assert study["matched_by"] == "person"
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+    for tags in held_by(archive, uid):
+        assert (tags["PatientID"], tags["AccessionNumber"]) == ("0012345", "A1004")
+        assert tags["PatientName"].startswith("OKONKWO^ADAEZE")
+        [original] = tags["OriginalAttributesSequence"]
+        assert original["ModifiedAttributesSequence"][0]["PatientID"] == "12345"
+
+
+@pytest.mark.parametrize("victim", ["listen_dicom", "listen_hl7", "worker", "valkey-server", "web"])
+def test_after_kill_9_nothing_acknowledged_is_missing(
+    victim: str, fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
+    uid, files = ct(tmp_path, day=TODAY, AccessionNumber=f"A{number}", **JANE)
+    place(fiducial, number)
+    send(fiducial, files)
+    fiducial.kill(victim)
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what=f"images in the archive after kill of {victim}", seconds=120)
+    study = fiducial.wait_for_identity(uid, "MATCHED")
+    assert study["order"]["accession_number"] == f"A{number}"
