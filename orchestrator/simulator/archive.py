@@ -35,6 +35,13 @@ class Archive:
         self._server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
         if self._server is None:
             raise OSError("the archive did not start")
+        return self.port
+
+    @property
+    def port(self) -> int:
+        """Where it listens. Raises RuntimeError before it is open."""
+        if self._server is None:
+            raise RuntimeError("the archive is not open")
         return int(self._server.server_address[1])
 
     def close(self) -> None:

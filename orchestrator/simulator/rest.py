@@ -1,4 +1,4 @@
-"""Fiducial's REST API, read as an integration would read it."""
+"""Fiducial's REST API, used as an integration would use it."""
 
 import json
 from http.client import HTTPConnection, HTTPException
@@ -9,36 +9,39 @@ from orchestrator.simulator.truth import Json
 
 
 class Api:
-    """A reader with a token. Every failure to read is an OSError that says what was answered."""
+    """A caller with a token. Every failure is an OSError that says what was answered."""
 
     def __init__(self, host: str, port: int, token: str) -> None:
         self._host, self._port = host, port
-        self._headers = {"Authorization": f"Token {token}", "Accept": "application/json"}
+        kind = "application/json"
+        self._headers = {"Authorization": f"Token {token}", "Accept": kind, "Content-Type": kind}
 
     def study(self, study_instance_uid: str) -> Json | None:
         """The study resource with its patient's identifiers, or None when Fiducial does not know it."""
-        results = self._get(f"/api/v1/studies/?study_instance_uid={quote(study_instance_uid)}").get("results", [])
+        results = self.call("GET", f"studies/?study_instance_uid={quote(study_instance_uid)}").get("results", [])
         if not results:
             return None
         study: Json = results[0]
         patient = study.get("patient")
         if patient and "identifiers" not in patient:
-            study["patient"] = self._get(f"/api/v1/patients/{patient['id']}/")
+            study["patient"] = self.call("GET", f"patients/{patient['id']}/")
         return study
 
-    def _get(self, path: str) -> Json:
+    def call(self, method: str, path: str, body: Json | None = None) -> Json:
+        """The answer to a call of /api/v1/`path`."""
         connection = HTTPConnection(self._host, self._port, timeout=20)
         try:
-            connection.request("GET", path, headers=self._headers)
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, f"/api/v1/{path}", data, self._headers)
             answer = connection.getresponse()
-            body = answer.read()
+            text = answer.read()
         except HTTPException as error:
             raise ConnectionError(f"REST answered no HTTP: {error}") from error
         finally:
             connection.close()
-        if answer.status != 200:
+        if answer.status not in (200, 201):
             raise ConnectionError(f"REST answered {answer.status} {answer.reason}")
-        return _object(body)
+        return _object(text)
 
 
 def _object(body: bytes) -> Json:

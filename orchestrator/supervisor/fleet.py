@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
@@ -29,12 +30,12 @@ def ports() -> list[Port]:
     ]
 
 
-def programs(*, simulate: bool) -> list[Program]:
-    """Every program: the broker first, then workers, then the doors, and the simulated hospital last.
+def programs(*, hospital_token: str = "") -> list[Program]:
+    """Every program: the broker first, then workers, then the doors, and the simulated hospital (with a token) last.
 
     Django's system checks take a second of CPU in each process; `up` has run them for all.
     """
-    return [*_broker(), *_workers(), *_doors(), *(_hospital() if simulate else [])]
+    return [*_broker(), *_workers(), *_doors(), *(_hospital(hospital_token) if hospital_token else [])]
 
 
 def _broker() -> list[Program]:
@@ -64,9 +65,12 @@ def _doors() -> list[Program]:
     ]
 
 
-def _hospital() -> list[Program]:
+def _hospital(token: str) -> list[Program]:
     archive = str(spare_port(_ARCHIVE_PORT))
-    return [_django("hospital", "simulate", "--archive-port", archive, wave=HOSPITAL, probe=AtOnce())]
+    words = ("simulate", "--archive-port", archive, "--faults", "0.15", "--introduce")
+    program = _django("hospital", *words, wave=HOSPITAL, probe=AtOnce())
+    # The token not on the command line, where every user of the machine could read it.
+    return [replace(program, environment={**program.environment, "FIDUCIAL_TOKEN": token})]
 
 
 def _celery(name: str, *words: str) -> Program:

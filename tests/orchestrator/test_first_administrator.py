@@ -3,7 +3,8 @@
 import pytest
 
 from orchestrator.models import Role, User
-from orchestrator.services.users import create_first_administrator
+from orchestrator.services.tokens import find_token
+from orchestrator.services.users import create_first_administrator, create_hospital_token
 
 pytestmark = pytest.mark.django_db
 
@@ -27,3 +28,12 @@ def test_later_starts_change_nothing() -> None:
     create_first_administrator("the first password")
     assert create_first_administrator("another password") is None
     assert User.objects.get().check_password("the first password")
+
+
+def test_the_simulated_hospital_gets_a_new_token_each_time_and_the_old_one_ends() -> None:
+    first = create_hospital_token()
+    second = create_hospital_token()
+    assert find_token(first) is None
+    token = find_token(second)
+    assert token is not None
+    assert not token.user.has_usable_password()

@@ -15,6 +15,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.introduction import introduce
+from orchestrator.simulator.rest import Api
 from orchestrator.simulator.ward import Hospital, Programme, Report, Targets
 
 _ONCE_PATIENTS, _PATIENTS_PER_DAY = 10, 20
@@ -57,6 +59,7 @@ class Command(BaseCommand):
         add("--report", type=Path, metavar="FILE", help="where the report goes (JSON)")
         add("--wait", type=_positive, default=120.0, help="seconds of patience for anything that should happen")
         add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
+        add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
         add("--token", default=os.environ.get("FIDUCIAL_TOKEN", ""), help="API token, to read what Fiducial did")
 
     def handle(self, **options: Any) -> None:
@@ -72,8 +75,12 @@ class Command(BaseCommand):
         programme, say = _programme(options), self._speaker()
         say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
         archive = _open_archive(options["archive_port"], say, once=programme.once)
+        targets = _targets(options["token"])
+        if archive is not None and options["introduce"]:
+            api = Api(*targets.http, targets.token)
+            introduce(api, ae_title=archive.ae_title, port=archive.port, stop=stop, say=say)
         try:
-            report = Hospital(_targets(options["token"]), programme, stop, say).run(archive)
+            report = Hospital(targets, programme, stop, say).run(archive)
         finally:
             if archive is not None:
                 archive.close()

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 
-from orchestrator.services.users import FIRST_ADMINISTRATOR, create_first_administrator
+from orchestrator.services.users import FIRST_ADMINISTRATOR, create_first_administrator, create_hospital_token
 from orchestrator.supervisor import fleet
 from orchestrator.supervisor.broker import NoBroker, answers
 from orchestrator.supervisor.console import Console
@@ -42,7 +42,7 @@ class Command(BaseCommand):
             check_ports(fleet.ports())
             self._check_broker_socket()
             password = _prepare_database()
-            self._supervise(lock, password, simulate=simulate)
+            self._supervise(lock, password, hospital_token=create_hospital_token() if simulate else "")
         except (AlreadyRunning, PortUnusable, NoBroker, CannotStart) as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
@@ -52,8 +52,8 @@ class Command(BaseCommand):
         if settings.EMBEDDED_BROKER and answers(settings.BROKER_SOCKET):
             raise NoBroker(f"Another broker answers on {settings.BROKER_SOCKET}: stop it first.")
 
-    def _supervise(self, lock: int, password: str | None, *, simulate: bool) -> None:
-        programs = fleet.programs(simulate=simulate)
+    def _supervise(self, lock: int, password: str | None, *, hospital_token: str) -> None:
+        programs = fleet.programs(hospital_token=hospital_token)
         console = Console(sys.stdout, [program.name for program in programs])
 
         def when_up() -> None:
