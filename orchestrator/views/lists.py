@@ -1,0 +1,131 @@
+"""What every list page does: filters that stand in its address, facets with counts, keyset pages."""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from django.core.exceptions import BadRequest
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.dateparse import parse_datetime
+
+from .shell import preferred_site
+
+M = TypeVar("M", bound=Model)
+
+PAGE_ROWS = 50
+EVERY_SITE = "all"
+
+
+def address(request: HttpRequest, **changes: object) -> str:
+    """This page's address with other parameters; an empty value takes one away, and the first page comes again."""
+    query = request.GET.copy()
+    query.pop("after", None)
+    for name, value in changes.items():
+        query.pop(name, None)
+        if value not in (None, ""):
+            query[name] = str(value)
+    return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def site_filter(request: HttpRequest) -> str:
+    """The site that a list is about: of the address, else of the top bar; empty for all sites."""
+    chosen = request.GET.get("site", "")
+    if chosen == EVERY_SITE:
+        return ""
+    return chosen if chosen.isdecimal() else str(preferred_site(request) or "")
+
+
+class Rows(NamedTuple, Generic[M]):
+    """One page of a list, and where the next one and the first one are (empty: there is none)."""
+
+    rows: Sequence[M]
+    next: str
+    first: str
+
+
+def page_of(request: HttpRequest, queryset: QuerySet[M], column: str, *, ascending: bool = False) -> Rows[M]:
+    """The page that `?after=<time>~<id>` asks for, ordered by the time in `column` and the id.
+
+    By key, not by number: the millionth row costs what the first does, and no row is seen twice when others come.
+    """
+    after = request.GET.get("after", "")
+    direction = "" if ascending else "-"
+    if after:
+        moment, key = _key(after)
+        beyond = "gt" if ascending else "lt"
+        queryset = queryset.filter(Q(**{f"{column}__{beyond}": moment}) | Q(**{column: moment, f"pk__{beyond}": key}))
+    rows = list(queryset.order_by(f"{direction}{column}", f"{direction}pk")[: PAGE_ROWS + 1])
+    further = ""
+    if len(rows) > PAGE_ROWS:
+        rows.pop()
+        further = address(request, after=f"{getattr(rows[-1], column).isoformat()}~{rows[-1].pk}")
+    return Rows(rows, further, address(request) if after else "")
+
+
+def _key(after: str) -> tuple[dt.datetime, int]:
+    moment, _, key = after.partition("~")
+    try:
+        parsed = parse_datetime(moment)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None or not key.isdecimal():
+        raise BadRequest("This address of a page is not one of ours.")
+    return parsed, int(key)
+
+
+class Facet(NamedTuple):
+    """One group of filters: the parameter and the value that a row has for it, and how a value is written."""
+
+    name: str
+    label: str
+    write: Callable[[str], str] = str
+    looks: Mapping[str, tuple[str, str]] = {}  # value -> colour, icon
+
+
+Counted = Sequence[tuple[Mapping[str, str], int]]
+
+
+def chosen_of(request: HttpRequest, facets: Iterable[Facet]) -> dict[str, str]:
+    """The filters that are set: by the address, and the site by the top bar."""
+    chosen = {facet.name: request.GET.get(facet.name, "") for facet in facets}
+    if "site" in chosen:
+        chosen["site"] = site_filter(request)
+    return {name: value for name, value in chosen.items() if value}
+
+
+def counted(rows: Counted, chosen: Mapping[str, str], *, without: str = "") -> Counted:
+    """The rows that the chosen filters leave; `without` one of them, for that facet's own counts."""
+    others = {name: value for name, value in chosen.items() if name != without}
+    return [row for row in rows if all(row[0].get(name, "") == value for name, value in others.items())]
+
+
+def facet_groups(
+    request: HttpRequest, facets: Iterable[Facet], rows: Counted, chosen: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Groups for `{% facets %}`: each choice with the rows it would leave; a chosen one clears itself."""
+    groups = []
+    for facet in facets:
+        numbers: dict[str, int] = {}
+        for values, number in counted(rows, chosen, without=facet.name):
+            numbers[values[facet.name]] = numbers.get(values[facet.name], 0) + number
+        active = chosen.get(facet.name, "")
+        if active:
+            numbers.setdefault(active, 0)
+        order = list(facet.looks) or sorted(numbers, key=lambda value: (-numbers[value], value))
+        cleared = EVERY_SITE if facet.name == "site" else ""
+        choices = [
+            {
+                "label": facet.write(value),
+                "url": address(request, **{facet.name: cleared if value == active else value}),
+                "count": numbers[value],
+                "active": value == active,
+                "colour": facet.looks.get(value, ("", ""))[0],
+                "icon": facet.looks.get(value, ("", ""))[1],
+            }
+            for value in order
+            if value in numbers
+        ]
+        if choices:
+            groups.append({"id": facet.name, "label": facet.label, "choices": choices})
+    return groups

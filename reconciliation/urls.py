@@ -1,0 +1,17 @@
+"""Addresses of the exceptions queue."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from reconciliation.views import actions, case, queue
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", queue.queue, name="exceptions"),
+    path("claim/", queue.claim_many, name="exceptions-claim"),
+    path("<int:pk>/", case.case_page, name="case"),
+    path("<int:pk>/presence/", case.presence, name="case-presence"),
+    path("<int:pk>/claim/", actions.claim, name="case-claim"),
+    path("<int:pk>/hand-back/", actions.hand_back, name="case-hand-back"),
+    path("<int:pk>/snooze/", actions.snooze, name="case-snooze"),
+    path("<int:pk>/escalate/", actions.escalate, name="case-escalate"),
+    path("<int:pk>/dismiss/", actions.dismiss, name="case-dismiss"),
+]

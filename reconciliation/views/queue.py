@@ -1,0 +1,143 @@
+"""The exceptions queue: what waits for a person, by when, and with whom."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from orchestrator.audit import record_access
+from orchestrator.models import ExceptionCase, Site, User
+from orchestrator.permissions import Viewer, can, require
+from orchestrator.selectors import CASE_VIEWS, NOBODY, cases, count_cases, filter_cases, queue_rows
+from orchestrator.services import exceptions
+from orchestrator.views import lists, replies, viewer_of
+
+_DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later": "Later"}
+_DUE_LOOKS = {"over": ("bad", "clock"), "hour": ("wait", "clock"), "day": ("", ""), "later": ("", "")}
+_ADDRESS = "/exceptions/"
+
+
+def _facets(viewer: Viewer, counts: lists.Counted) -> list[lists.Facet]:
+    """The filters, with the names of the sites and people that occur."""
+    sites = {str(pk): name for pk, name in Site.objects.values_list("pk", "name")}
+    owners = {int(row["owner"]) for row, _ in counts if row["owner"].isdecimal()}
+    people = {str(user.pk): user.get_full_name() or user.username for user in User.objects.filter(pk__in=owners)}
+    people |= {NOBODY: "Unassigned", str(viewer.user_id): "Me"}
+    return [
+        lists.Facet(
+            "due", "Due", _DUE.__getitem__, _DUE_LOOKS
+        ),
+        lists.Facet("kind", "Kind", kind_label),
+        lists.Facet("owner", "Owner", lambda value: people.get(value, "Somebody else")),
+        lists.Facet("site", "Site", lambda value: sites.get(value, "Unknown site")),
+        lists.Facet("modality", "Modality", lambda value: "None" if value == NOBODY else value),
+        lists.Facet("source", "Source", lambda value: "None" if value == NOBODY else value),
+    ]  # fmt: skip
+
+
+def kind_label(kind: str) -> str:
+    """A kind of exception in words."""
+    known = exceptions.case_kinds().get(kind)
+    return known.label if known else kind
+
+
+def _tabs(request: HttpRequest, viewer: Viewer, view: str, chosen: dict[str, str]) -> list[dict[str, Any]]:
+    """The views, with the number that waits in each of the first three."""
+    rest = {name: value for name, value in chosen.items() if name not in ("owner",)}
+    waiting = lists.counted(count_cases(cases(viewer)), rest)
+    numbers: dict[str, int] = {"open": 0, "mine": 0, "unassigned": 0}
+    for row, number in waiting:
+        numbers["open"] += number
+        numbers["mine"] += number * (row["owner"] == str(viewer.user_id))
+        numbers["unassigned"] += number * (row["owner"] == NOBODY)
+    return [
+        {
+            "label": label,
+            "url": lists.address(request, view="" if name == "open" else name, owner=""),
+            "active": name == view,
+            "count": numbers.get(name),
+        }
+        for name, label in CASE_VIEWS.items()
+    ]
+
+
+def _row(case: ExceptionCase, viewer: Viewer) -> dict[str, Any]:
+    """A case as the queue shows it: the patient as received, else as known."""
+    patient, claim = case.patient, case.claim
+    known = patient.identifiers.all() if patient else ()
+    return {
+        "case": case,
+        "kind": kind_label(case.kind),
+        "name": claim.patient_name if claim else patient.name if patient else "",
+        "identifier": claim.patient_id if claim else known[0].value if known else "",
+        "has_patient": bool(claim or patient),
+        "mine": case.owner_id == viewer.user_id,
+        "owner": (case.owner.get_full_name() or case.owner.username) if case.owner else "",
+    }
+
+
+@require_GET
+def queue(request: HttpRequest) -> HttpResponse:
+    """The cases of one view and its filters, those due first."""
+    viewer = viewer_of(request)
+    require(viewer, "exceptions.view")
+    view = request.GET.get("view", "open")
+    view = view if view in CASE_VIEWS else "open"
+    base = cases(viewer, view)
+    counts = count_cases(base)
+    facets = _facets(viewer, counts)
+    chosen = lists.chosen_of(request, facets)
+    total = sum(number for _, number in lists.counted(counts, chosen))
+    newest_first = view == "closed" or request.GET.get("sort") == "-due"
+    column = "resolved_at" if view == "closed" else "due_at"
+    found = lists.page_of(request, queue_rows(filter_cases(base, chosen)), column, ascending=not newest_first)
+    record_access(
+        viewer, "exceptions.view", "case", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
+    )
+    labels = {facet.name: facet.write for facet in facets}
+    context = {
+        "section": "exceptions",
+        "heading": "Exceptions",
+        "view": view,
+        "tabs": _tabs(request, viewer, view, chosen),
+        "groups": lists.facet_groups(request, facets, counts, chosen),
+        "chosen": ", ".join(labels[name](value) for name, value in chosen.items()),
+        "clear": f"{_ADDRESS}?view={view}&site=all" if chosen else "",
+        "total": total,
+        "rows": [_row(case, viewer) for case in found.rows],
+        "found": found,
+        "sort_url": lists.address(request, sort="" if newest_first else "-due"),
+        "direction": "descending" if newest_first else "ascending",
+        "may_resolve": can(viewer, "exceptions.resolve"),
+        "actions": [{"label": "Assign to me", "icon": "user", "url": f"{_ADDRESS}claim/", "key": "a"}],
+        "here": request.get_full_path(),
+    }
+    # What the minutes say changes by itself: a poll must not answer "the same" for ever.
+    version = (context["here"], timezone.now().replace(second=0, microsecond=0), total, *(
+        (case.pk, case.status, case.owner_id, case.summary, case.best_score) for case in found.rows
+    ))  # fmt: skip
+    return replies.page(
+        request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version
+    )
+
+
+@require_POST
+def claim_many(request: HttpRequest) -> HttpResponse:
+    """Assign the selected cases to who asks; those that somebody else has stay where they are, and it is said."""
+    viewer = viewer_of(request)
+    require(viewer, "exceptions.resolve")
+    keys = [int(key) for key in request.POST.getlist("case") if key.isdecimal()][: lists.PAGE_ROWS]
+    claimed, refused = 0, []
+    user = User.objects.get(pk=viewer.user_id)
+    for case in cases(viewer, "open").filter(pk__in=keys).order_by("due_at", "pk"):
+        require(viewer, "exceptions.resolve", case.site_id)
+        try:
+            exceptions.claim_case(case.pk, user=user)
+            claimed += 1
+        except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
+            refused.append(str(refusal))
+    words = f"{claimed} assigned to you." if claimed else "Nothing was assigned."
+    message = " ".join([words, *refused[:3]] + ([f"{len(refused) - 3} more were refused."] if len(refused) > 3 else []))
+    back = f"{_ADDRESS}?view=mine" if claimed else _ADDRESS
+    return replies.done(request, message, to=back, colour="good" if claimed and not refused else "wait")
