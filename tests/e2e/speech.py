@@ -1,5 +1,6 @@
 """What a RIS and a modality say in these tests, written by hand."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def order(
 
 
 def ct(
-    folder: Path, *, day: str, count: int = 2, study_instance_uid: str = "", **identity: str
+    folder: Path, identity: Mapping[str, str], *, day: str, count: int = 2, study_instance_uid: str = ""
 ) -> tuple[str, list[Path]]:
     """A small CT series as files; `identity` are DICOM keywords. Answers the study UID and the files."""
     study_instance_uid = study_instance_uid or generate_uid()

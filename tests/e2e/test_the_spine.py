@@ -52,7 +52,7 @@ def test_an_order_is_on_the_worklist_and_its_images_reach_the_archive(
 ) -> None:
     place(fiducial, "1001")
     uid = wait_for(lambda: on_worklist(fiducial, "1001"), what="step on the worklist")
-    _, files = ct(tmp_path, day=TODAY, study_instance_uid=uid, AccessionNumber="A1001", **JANE)
+    _, files = ct(tmp_path, {**JANE, "AccessionNumber": "A1001"}, day=TODAY, study_instance_uid=uid)
     send(fiducial, files)
     study = fiducial.wait_for_identity(uid, "MATCHED")
     assert (study["matched_by"], study["order"]["accession_number"]) == ("auto", "A1001")
@@ -68,10 +68,8 @@ def test_a_study_of_somebody_else_is_held_and_goes_nowhere(
     fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
     place(fiducial, "1002")
-    uid, files = ct(
-        tmp_path, day=TODAY, AccessionNumber="A1002", PatientID="999", PatientName="SOMEBODY^ELSE",
-        PatientBirthDate="19500101", PatientSex="M",
-    )  # fmt: skip
+    somebody = {"PatientID": "999", "PatientName": "SOMEBODY^ELSE", "PatientBirthDate": "19500101", "PatientSex": "M"}
+    uid, files = ct(tmp_path, {**somebody, "AccessionNumber": "A1002"}, day=TODAY)
     send(fiducial, files)
     fiducial.wait_for_identity(uid, "HELD")
     cases = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
@@ -82,7 +80,7 @@ def test_a_study_of_somebody_else_is_held_and_goes_nowhere(
 def test_images_that_come_before_their_order_are_matched_when_it_arrives(
     fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
-    uid, files = ct(tmp_path, day=TODAY, AccessionNumber="A1003", **JANE)
+    uid, files = ct(tmp_path, {**JANE, "AccessionNumber": "A1003"}, day=TODAY)
     send(fiducial, files)
     fiducial.wait_for_identity(uid, "HELD")
     place(fiducial, "1003")
@@ -96,7 +94,7 @@ def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
 ) -> None:
     place(fiducial, "1004")
     typed_in = {**JANE, "PatientID": "12345", "PatientName": "OKONKWO^ADAESE"}
-    uid, files = ct(tmp_path, day=TODAY, **typed_in)
+    uid, files = ct(tmp_path, typed_in, day=TODAY)
     send(fiducial, files)
     fiducial.wait_for_identity(uid, "HELD")
     [case] = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
@@ -128,7 +126,7 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
     victim: str, fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
     number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
-    uid, files = ct(tmp_path, day=TODAY, AccessionNumber=f"A{number}", **JANE)
+    uid, files = ct(tmp_path, {**JANE, "AccessionNumber": f"A{number}"}, day=TODAY)
     place(fiducial, number)
     send(fiducial, files)
     fiducial.kill(victim)
