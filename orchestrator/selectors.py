@@ -1,12 +1,22 @@
 """What pages and the API read. Whatever carries PHI takes the viewer and goes through `visible_to`."""
 
 import datetime as dt
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from django.db.models import Case, CharField, Count, Prefetch, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from orchestrator.models import ExceptionCase, PatientIdentifier
+from orchestrator.models import (
+    ExceptionCase,
+    ImagingServiceRequest,
+    InboundMessage,
+    Patient,
+    PatientIdentifier,
+    ScheduledProcedureStep,
+    Study,
+    WorkflowEvent,
+)
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -85,3 +95,118 @@ def queue_rows(queryset: QuerySet[ExceptionCase]) -> QuerySet[ExceptionCase]:
     return queryset.select_related("owner", "site", "claim", "patient", "study", "order").prefetch_related(
         Prefetch("patient__identifiers", PatientIdentifier.objects.order_by("-primary", "pk"))
     )
+
+
+def _by_words(text: str) -> Q:
+    """Patients whose folded name has every word of the text, in any order and without accents."""
+    words = folded_words(text)
+    found = Q() if words else Q(pk=None)
+    for word in words:
+        found &= Q(folded_name__contains=word)
+    return found
+
+
+def folded_words(text: str) -> list[str]:
+    """The words of a name as `Patient.folded_name` has them: upper case, without accents."""
+    plain = unicodedata.normalize("NFKD", text)
+    letters = "".join(" " if letter in "^=-,'" else letter for letter in plain if not unicodedata.combining(letter))
+    return letters.upper().split()
+
+
+def _date(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
+    """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor."""
+    queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
+    if text:
+        subsumed = Patient.objects.filter(identifiers__value=text).values("merged_into")
+        queryset = queryset.filter(Q(pk__in=_patient_keys(text)) | Q(pk__in=subsumed))
+    return queryset.prefetch_related(
+        Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
+    )
+
+
+def _patient_keys(text: str) -> QuerySet[Patient, int]:
+    """Ids of the patients that a list of studies or orders is searched for."""
+    born = _date(text)
+    by_name = Q(birth_date=born) if born else _by_words(text)
+    return Patient.objects.filter(Q(identifiers__value=text) | by_name).values_list("pk", flat=True)
+
+
+def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
+    """Studies by Study Instance UID, accession number, patient ID (all whole) or the patient's name."""
+    queryset = visible_to(Study.objects.all(), viewer, "studies.view")
+    if text:
+        said = Q(claims__accession_number=text) | Q(claims__patient_id=text) | Q(claims__order__accession_number=text)
+        keys = Study.objects.filter(
+            Q(study_instance_uid=text) | said | Q(patient__in=_patient_keys(text)) | Q(_claimed_name(text))
+        ).values("pk")
+        queryset = queryset.filter(pk__in=keys)
+    return queryset
+
+
+def _claimed_name(text: str) -> Q:
+    """Claims whose name as received has every word of the text (held studies have no patient yet)."""
+    found = Q(pk=None) if not text.split() else Q()
+    for word in text.replace(",", " ").split():
+        found &= Q(claims__patient_name__icontains=word)
+    return found
+
+
+def study_rows(queryset: QuerySet[Study]) -> QuerySet[Study]:
+    """With what a row of a list of studies shows."""
+    return queryset.select_related("site", "patient").prefetch_related("claims__order")
+
+
+def study_events(study: Study, limit: int = 200) -> list[WorkflowEvent]:
+    """What happened to the study and to the orders it was matched to, oldest first."""
+    orders = {claim.order_id for claim in study.claims.all()} - {None}
+    about = Q(study_id=study.pk) | Q(order_id__in=orders, study_id=None)
+    return sorted(WorkflowEvent.objects.filter(about).order_by("-at")[:limit], key=lambda event: (event.at, event.pk))
+
+
+def cases_of_study(viewer: Viewer, study: Study) -> list[ExceptionCase]:
+    """The open cases about the study that the viewer may see."""
+    about = ExceptionCase.objects.filter(study=study, status__in=CASE_OPEN)
+    return list(visible_to(about, viewer, "exceptions.view").order_by("due_at"))
+
+
+def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
+    """Orders by accession, placer or filler number (whole), or by patient."""
+    queryset = visible_to(ImagingServiceRequest.objects.all(), viewer, "orders.view")
+    if text:
+        numbers = Q(accession_number=text) | Q(placer_order_number=text) | Q(filler_order_number=text)
+        queryset = queryset.filter(numbers | Q(patient__in=_patient_keys(text)))
+    return queryset
+
+
+def order_rows(queryset: QuerySet[ImagingServiceRequest]) -> QuerySet[ImagingServiceRequest]:
+    """With what a row of a list of orders shows."""
+    return queryset.select_related("site", "patient").prefetch_related(
+        "requested_procedures__steps",
+        Prefetch("patient__identifiers", PatientIdentifier.objects.order_by("-primary", "pk")),
+    )
+
+
+def steps_of_day(viewer: Viewer, day: dt.date) -> QuerySet[ScheduledProcedureStep]:
+    """The steps that are to start on that day (as the sites write it), by time."""
+    return (
+        visible_to(ScheduledProcedureStep.objects.filter(start_date=day), viewer, "worklist.view")
+        .select_related("site", "procedure__order__patient")
+        .order_by("start_time", "pk")
+    )
+
+
+def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
+    """Messages by control id or by order number or patient ID that they name (whole)."""
+    queryset = visible_to(InboundMessage.objects.all(), viewer, "messages.view").select_related("interface", "site")
+    if text:
+        about = Q(patient__identifiers__value=text) | Q(order__in=orders(viewer, text).values("pk"))
+        keys = InboundMessage.objects.filter(Q(control_id=text) | about).values("pk")
+        queryset = queryset.filter(pk__in=keys)
+    return queryset

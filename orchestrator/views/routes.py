@@ -3,7 +3,7 @@
 from django.contrib.auth import views as auth
 from django.urls import URLPattern, URLResolver, path
 
-from . import search, shell
+from . import search, shell, studies
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
@@ -12,4 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("search/<str:key>/", search.result, name="search-result"),
     path("shell/counts/", shell.counts, name="shell-counts"),
     path("shell/site/", shell.switch_site, name="shell-site"),
+    path("studies/", studies.study_list, name="studies"),
+    path("studies/<str:key>/", studies.study_page, name="study"),
+    path("studies/<str:key>/series/<int:series>/", studies.instances, name="study-series"),
 ]

@@ -1,22 +1,18 @@
 """The search box: a POST whose result has an opaque address, since what identifies a patient stands in no URL."""
 
-import secrets
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, cast
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.permissions import Viewer
 
-from . import replies, viewer_of
-
-_KEPT = 20  # searches a session remembers, so that the way back works
-_LONGEST = 200  # characters; no name or identifier is longer
+from . import replies, searches, viewer_of
 
 
 def _hits(viewer: Viewer, text: str) -> list[Mapping[str, Any]]:
@@ -30,21 +26,14 @@ def _hits(viewer: Viewer, text: str) -> list[Mapping[str, Any]]:
 @require_POST
 def search(request: HttpRequest) -> HttpResponse:
     """Remember what was typed under an opaque key, and go to its page."""
-    text = request.POST.get("q", "").strip()[:_LONGEST]
-    if not text:
-        return HttpResponseRedirect("/")
-    key = secrets.token_urlsafe(9)
-    searches: dict[str, str] = request.session.get("searches", {})
-    request.session["searches"] = dict([*searches.items(), (key, text)][-_KEPT:])
-    return HttpResponseRedirect(reverse("search-result", args=[key]))
+    key = searches.keep(request)
+    return HttpResponseRedirect(reverse("search-result", args=[key]) if key else "/")
 
 
 @require_GET
 def result(request: HttpRequest, key: str) -> HttpResponse:
     """What was found, by kind; a single hit is opened at once."""
-    text = request.session.get("searches", {}).get(key)
-    if text is None:
-        raise Http404
+    text = searches.read(request, key)
     hits = _hits(viewer_of(request), text)
     if len(hits) == 1:
         return HttpResponseRedirect(str(hits[0]["url"]))

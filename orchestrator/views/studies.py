@@ -1,0 +1,146 @@
+"""Studies: the list, its search, and one study with all that happened to it."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils.module_loading import import_string
+from django.views.decorators.http import require_GET, require_http_methods
+
+from orchestrator import selectors
+from orchestrator.audit import record_access
+from orchestrator.models import Instance, Study
+from orchestrator.permissions import Viewer, can, require
+from orchestrator.states import Custody, Identity
+from orchestrator.templatetags.drawings import Moment
+
+from . import events, lists, replies, searches, viewer_of
+
+_INSTANCES = 200
+
+
+def _filters(request: HttpRequest) -> list[dict[str, Any]]:
+    """Links that narrow the list by identity and custody. Without counts: they would read a million rows."""
+    groups = []
+    for name, label, states in (("identity", "Identity", Identity), ("custody", "Custody", Custody)):
+        active = request.GET.get(name, "")
+        choices = [
+            {
+                "label": state.label,
+                "url": lists.address(request, **{name: "" if state.value == active else state.value}),
+                "active": state.value == active,
+            }
+            for state in states
+        ]
+        groups.append({"id": name, "label": label, "choices": choices})
+    return groups
+
+
+@require_http_methods(["GET", "POST"])
+def study_list(request: HttpRequest) -> HttpResponse:
+    """Studies, the last received first. A POST is a search."""
+    viewer = viewer_of(request)
+    require(viewer, "studies.view")
+    if request.method == "POST":
+        return searches.remember(request, "/studies/")
+    text, site = searches.text_of(request), lists.site_filter(request)
+    queryset = selectors.study_rows(selectors.studies(viewer, text))
+    for name, states in (("identity", Identity), ("custody", Custody)):
+        value = request.GET.get(name, "")
+        if value in states.values:
+            queryset = queryset.filter(**{name: value})
+    if site:
+        queryset = queryset.filter(site_id=int(site))
+    found = lists.page_of(request, queryset, "last_received_at")
+    record_access(
+        viewer, "studies.view", "study", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
+    )
+    narrowed = any(request.GET.get(name) for name in ("identity", "custody", "search", "site"))
+    context = {
+        "section": "studies",
+        "heading": "Studies",
+        "found": found,
+        "text": text,
+        "groups": _filters(request),
+        "clear": "/studies/?site=all" if narrowed or site else "",
+    }
+    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context)
+
+
+def find_study(viewer: Viewer, key: str) -> Study:
+    """The study with this id of ours, or Study Instance UID; 404 when the viewer may not see it."""
+    by_key = Q(pk=int(key)) if key.isdecimal() and len(key) < 19 else Q(study_instance_uid=key)
+    return get_object_or_404(selectors.study_rows(selectors.studies(viewer)), by_key)
+
+
+def facts(viewer: Viewer, study: Study) -> list[dict[str, Any]]:
+    """What the apps above know about the study: `{heading, sub, template, …}` each, drawn by their own templates."""
+    found: list[dict[str, Any]] = []
+    for source in settings.FACT_SOURCES.values():
+        try:
+            found.extend(import_string(source)(viewer, study))
+        except PermissionDenied:
+            continue
+    return found
+
+
+@require_GET
+def study_page(request: HttpRequest, key: str) -> HttpResponse:
+    """One study over all rails: who, in which states, what happened, what is where."""
+    viewer = viewer_of(request)
+    require(viewer, "studies.view")
+    study = find_study(viewer, key)
+    claims = list(study.claims.select_related("order__patient", "step", "matched_patient"))
+    happened = selectors.study_events(study)
+    record_access(viewer, "studies.view", "study", subject_id=str(study.pk), address=request.META.get("REMOTE_ADDR"))
+    dims = [
+        {"label": "Identity", "machine": "study.identity", "value": study.identity},
+        {"label": "Custody", "machine": "study.custody", "value": study.custody},
+        {"label": "Context", "machine": "study.context", "value": study.context},
+        {"label": "Quality", "machine": "study.quality", "value": study.quality},
+    ]
+    steps = [claim.step for claim in claims if claim.step]
+    if steps:
+        dims.insert(0, {"label": "Step", "machine": "step", "value": steps[0].status})
+    context = {
+        "section": "studies",
+        "study": study,
+        "claims": claims,
+        "dims": dims,
+        "moments": [_arriving(study), *events.moments(happened)],
+        "log": [events.entry(event, rail=True) for event in happened],
+        "series": list(study.series.order_by("series_number", "pk")),
+        "facts": facts(viewer, study),
+        "cases": selectors.cases_of_study(viewer, study),
+        "may_see_patient": can(viewer, "patients.view", study.site_id),
+    }
+    return replies.page(request, "orchestrator/study.html", "orchestrator/_study.html", context)
+
+
+def _arriving(study: Study) -> Moment:
+    """The images coming in, from the first to the last."""
+    label = f"{study.number_of_instances} objects arriving"
+    return Moment(study.first_received_at, "Images", label, "good", study.last_received_at)
+
+
+@require_GET
+def instances(request: HttpRequest, key: str, series: int) -> HttpResponse:
+    """The objects of one series, as received."""
+    viewer = viewer_of(request)
+    require(viewer, "studies.view")
+    study = find_study(viewer, key)
+    chosen = get_object_or_404(study.series, pk=series)
+    rows = list(Instance.objects.filter(series=chosen).select_related("differs_from").order_by("pk")[: _INSTANCES + 1])
+    record_access(viewer, "studies.view", "series", subject_id=str(series), address=request.META.get("REMOTE_ADDR"))
+    context = {
+        "section": "studies",
+        "heading": f"Series {chosen.series_number or 'without number'}",
+        "study": study,
+        "series": chosen,
+        "rows": rows[:_INSTANCES],
+        "more": len(rows) > _INSTANCES,
+    }
+    return replies.page(request, "orchestrator/instances.html", "orchestrator/_instances.html", context)
