@@ -6,7 +6,7 @@ import string
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 
-from orchestrator.models import Role, RoleAssignment, User
+from orchestrator.models import Role, RoleAssignment, Site, User
 from orchestrator.services.tokens import create_token, revoke_token
 
 FIRST_ADMINISTRATOR = "admin"
@@ -41,3 +41,33 @@ def create_hospital_token() -> str:
     for token in user.api_tokens.filter(revoked_at__isnull=True):
         revoke_token(token)
     return create_token(user=user, name="this run", days=30)
+
+
+class LastAdministrator(Exception):
+    """Without an administrator of all sites nobody could let anybody in again."""
+
+
+@transaction.atomic
+def create_user(
+    *, username: str, password: str, role: str, site: Site | None, first_name: str = "", last_name: str = ""
+) -> User:
+    """A person who may come in, with a first role at a site (None: at all sites)."""
+    user = User.objects.create_user(username, password=password, first_name=first_name, last_name=last_name)
+    RoleAssignment.objects.create(user=user, role=role, site=site)
+    return user
+
+
+def assign_role(*, user: User, role: str, site: Site | None) -> RoleAssignment:
+    """One more role; the same again changes nothing."""
+    return RoleAssignment.objects.get_or_create(user=user, role=role, site=site)[0]
+
+
+@transaction.atomic
+def remove_role(assignment: RoleAssignment) -> None:
+    """Take a role away. Raises LastAdministrator for the last active administrator of all sites."""
+    everywhere = RoleAssignment.objects.select_for_update().filter(
+        role=Role.ADMINISTRATOR, site=None, user__is_active=True
+    )
+    if list(everywhere) == [assignment]:
+        raise LastAdministrator(f"{assignment.user.username} is the last administrator of all sites and stays one.")
+    assignment.delete()

@@ -3,9 +3,10 @@
 from django.contrib.auth import views as auth
 from django.urls import URLPattern, URLResolver, path
 
-from . import search, shell, studies
+from . import control_room, interfaces, orders, patients, people, search, shell, studies
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", control_room.room, name="control-room"),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("search/", search.search, name="search"),
@@ -15,4 +16,18 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("studies/", studies.study_list, name="studies"),
     path("studies/<str:key>/", studies.study_page, name="study"),
     path("studies/<str:key>/series/<int:series>/", studies.instances, name="study-series"),
+    path("patients/", patients.patient_list, name="patients"),
+    path("patients/<uuid:uid>/", patients.patient_page, name="patient"),
+    path("orders/", orders.order_list, name="orders"),
+    path("orders/<int:pk>/", orders.order_page, name="order"),
+    path("interfaces/", interfaces.interface_list, name="interfaces"),
+    path("messages/", interfaces.message_list, name="messages"),
+    path("messages/<int:pk>/", interfaces.message_page, name="message"),
+    path("users/", people.user_list, name="users"),
+    path("users/add/", people.add_user, name="user-add"),
+    path("users/<int:pk>/roles/add/", people.add_role, name="role-add"),
+    path("users/roles/<int:pk>/remove/", people.remove_role, name="role-remove"),
+    path("tokens/", people.token_list, name="tokens"),
+    path("tokens/<int:pk>/revoke/", people.revoke_token, name="token-revoke"),
+    path("audit/", people.access_list, name="audit"),
 ]

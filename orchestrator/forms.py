@@ -1,0 +1,38 @@
+"""What is asked of a person who administers users and tokens."""
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+
+from orchestrator.models import Role, Site, User
+from orchestrator.services.tokens import DEFAULT_DAYS
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=Role.choices)
+    site = forms.ModelChoiceField(Site.objects.order_by("name"), required=False, empty_label="All sites")
+
+    @staticmethod
+    def empty() -> forms.Form:
+        """For a question that needs nothing but a yes."""
+        return forms.Form()
+
+
+class UserForm(RoleForm):
+    username = forms.CharField(label="User name", max_length=150)
+    first_name = forms.CharField(label="Given name", max_length=150, required=False)
+    last_name = forms.CharField(label="Family name", max_length=150, required=False)
+    password = forms.CharField(widget=forms.PasswordInput, validators=[validate_password])
+    field_order = ("username", "first_name", "last_name", "password", "role", "site")
+
+    def clean_username(self) -> str:
+        name = str(self.cleaned_data["username"])
+        User.username_validator(name)
+        if User.objects.filter(username__iexact=name).exists():
+            raise forms.ValidationError("This name is taken.")
+        return name
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(max_length=100, help_text="What uses it.")
+    days = forms.IntegerField(label="Valid for days", min_value=1, max_value=3650, initial=DEFAULT_DAYS)
+    may_write = forms.BooleanField(label="May also write", required=False)

@@ -1,0 +1,115 @@
+"""The control room: five rails with what flows, what is late and what waits for a person; and what needs me."""
+
+import datetime as dt
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from orchestrator import selectors
+from orchestrator.models import ExceptionCase, IdentityClaim, InboundMessage, Patient, ScheduledProcedureStep, Study
+from orchestrator.models import ImagingServiceRequest as Order
+from orchestrator.permissions import Viewer, can, require, visible_to
+from orchestrator.services.exceptions import case_kinds
+from orchestrator.states import STEP_ON_WORKLIST, Custody, Identity, InboundStatus
+
+from . import replies, viewer_of
+
+_MINE = 10
+# The rail on which a kind of case waits; what is not named stands on Images.
+_KINDS = {
+    "Orders": ("hl7_quarantine", "hl7_rejected", "unknown_sender"),
+    "Worklist": ("mpps_conflict", "wrong_worklist_entry"),
+    "Identity": ("unmatched_study", "patient_conflict", "ambiguous_match", "study_uid_conflict"),
+}
+
+
+def _cases(viewer: Viewer) -> dict[str, int]:
+    """Cases that wait, by rail."""
+    by_kind = dict(selectors.cases(viewer).values_list("kind").annotate(Count("pk")).order_by())
+    waiting = {rail: sum(by_kind.pop(kind, 0) for kind in kinds) for rail, kinds in _KINDS.items()}
+    return {**waiting, "Images": sum(by_kind.values()), "Results": 0}
+
+
+def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, int]:
+    """Messages of the hour, and those that are not settled whenever they came."""
+    unsettled = Q(status__in=[InboundStatus.RECEIVED, InboundStatus.WAITING, InboundStatus.QUARANTINED])
+    recent = visible_to(InboundMessage.objects.filter(received_at__gte=since), viewer, "control_room.view")
+    open_ = visible_to(InboundMessage.objects.filter(unsettled), viewer, "control_room.view")
+    counts = recent.aggregate(hour=Count("pk"), refused=Count("pk", filter=Q(status=InboundStatus.REJECTED)))
+    return {**counts, "queue": open_.count()}
+
+
+def _rails(viewer: Viewer) -> list[dict[str, Any]]:
+    """What each rail did in the last hour, from our own rows; numbers only, no names."""
+    since = timezone.now() - dt.timedelta(hours=1)
+
+    def mine(queryset: Any) -> Any:
+        return visible_to(queryset, viewer, "control_room.view")
+
+    cases, messages = _cases(viewer) if can(viewer, "exceptions.view") else {}, _messages(viewer, since)
+    steps = mine(ScheduledProcedureStep.objects.filter(start_date=timezone.localdate())).aggregate(
+        today=Count("pk"), open=Count("pk", filter=Q(status__in=STEP_ON_WORKLIST))
+    )
+    studies = mine(Study.objects.filter(last_received_at__gte=since)).aggregate(
+        hour=Count("pk"), incomplete=Count("pk", filter=Q(custody=Custody.INCOMPLETE))
+    )
+    receiving = mine(Study.objects.filter(custody=Custody.RECEIVING, quiet_until__isnull=False)).count()
+    claims = dict(
+        mine(IdentityClaim.objects.filter(identity__in=[Identity.PENDING, Identity.HELD]))
+        .values_list("identity").annotate(Count("pk")).order_by()
+    )  # fmt: skip
+    rows = [
+        ("Identity", "users", mine(Patient.objects.filter(created_at__gte=since)).count(), "new patients",
+         claims.get(Identity.PENDING, 0), "claims to compare", claims.get(Identity.HELD, 0), "held"),
+        ("Orders", "order", mine(Order.objects.filter(created_at__gte=since)).count(),
+         f"orders, {messages['hour']} messages",
+         messages["queue"], "messages not settled", messages["refused"], "refused"),
+        ("Worklist", "worklist", steps["today"], "steps today", steps["open"], "still to do", 0, ""),
+        ("Images", "image", studies["hour"], "studies", receiving, "arriving now", studies["incomplete"], "incomplete"),
+        ("Results", "result", None, "no reports come here yet", None, "", None, ""),
+    ]  # fmt: skip
+    return [
+        {
+            "name": name, "icon": icon, "hour": hour, "what": what, "queue": queue, "queued": queued,
+            "errors": errors, "failed": failed, "waiting": cases.get(name, 0),
+        }
+        for name, icon, hour, what, queue, queued, errors, failed in rows
+    ]  # fmt: skip
+
+
+def _needs_me(viewer: Viewer) -> list[dict[str, Any]]:
+    """The viewer's own cases and those that nobody has, by due time."""
+    if not can(viewer, "exceptions.view"):
+        return []
+    found = selectors.cases(viewer).filter(Q(owner_id=viewer.user_id) | Q(owner=None)).select_related("site", "owner")
+    kinds = case_kinds()
+
+    def label(case: ExceptionCase) -> str:
+        return kinds[case.kind].label if case.kind in kinds else case.kind
+
+    return [{"case": case, "kind": label(case)} for case in found.order_by("due_at", "pk")[:_MINE]]
+
+
+@require_GET
+def room(request: HttpRequest) -> HttpResponse:
+    """The first page. It names no patient."""
+    viewer = viewer_of(request)
+    require(viewer, "control_room.view")
+    rails, cases = _rails(viewer), _needs_me(viewer)
+    context = {
+        "section": "control-room",
+        "heading": "Control room",
+        "subtitle": f"{timezone.localtime():%A %d %B, %H:%M}",
+        "rails": rails,
+        "rows": cases,
+        "may_see_cases": can(viewer, "exceptions.view"),
+    }
+    version = (
+        timezone.now().replace(second=0, microsecond=0),
+        rails,
+        [(row["case"].pk, row["case"].status) for row in cases],
+    )
+    return replies.page(request, "orchestrator/room.html", "orchestrator/_room.html", context, version=version)

@@ -1,0 +1,145 @@
+"""Interfaces and their messages: who talks to us, what they sent, what became of it."""
+
+from typing import Any
+
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods
+
+from orchestrator import selectors
+from orchestrator.audit import record_access
+from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
+from orchestrator.permissions import can, require, visible_to
+from orchestrator.states import InboundStatus
+
+from . import lists, replies, searches, viewer_of
+
+_UNKNOWN = 50
+_SEPARATORS = 5  # MSH-1 and MSH-2: the field separator and the encoding characters
+
+
+@require_GET
+def interface_list(request: HttpRequest) -> HttpResponse:
+    """HL7 applications, DICOM peers, and callers that nobody has introduced."""
+    viewer = viewer_of(request)
+    require(viewer, "interfaces.view")
+    applications = visible_to(HL7Application.objects.select_related("site"), viewer, "interfaces.view").annotate(
+        aside=Count("messages", filter=Q(messages__status=InboundStatus.QUARANTINED)),
+        waiting=Count("messages", filter=Q(messages__status=InboundStatus.WAITING)),
+    )
+    entities = visible_to(
+        ApplicationEntity.objects.select_related("device__site", "default_issuer"), viewer, "interfaces.view"
+    )
+    # Who nobody knows belongs to no site: only who sees all sites sees them.
+    everywhere = viewer.sites_for("interfaces.view") is None
+    unknown = list(UnknownCaller.objects.order_by("-last_seen_at")[:_UNKNOWN]) if everywhere else []
+    rows = list(applications.order_by("name"))
+    context = {
+        "section": "interfaces",
+        "heading": "Interfaces",
+        "applications": rows,
+        "entities": list(entities.order_by("ae_title")),
+        "unknown": unknown,
+        "may_see_messages": can(viewer, "messages.view"),
+    }
+    version = (
+        timezone.now().replace(second=0, microsecond=0),
+        [(each.pk, each.last_message_at, each.aside, each.waiting) for each in rows],
+        [(each.pk, each.count) for each in unknown],
+    )
+    part = "orchestrator/_interfaces.html"
+    return replies.page(request, "orchestrator/interfaces.html", part, context, version=version)
+
+
+@require_http_methods(["GET", "POST"])
+def message_list(request: HttpRequest) -> HttpResponse:
+    """Messages, the last first. A POST is a search."""
+    viewer = viewer_of(request)
+    require(viewer, "messages.view")
+    if request.method == "POST":
+        return searches.remember(request, "/messages/")
+    text, site = searches.text_of(request), lists.site_filter(request)
+    status, interface = request.GET.get("status", ""), request.GET.get("interface", "")
+    queryset = selectors.messages(viewer, text)
+    if status in InboundStatus.values:
+        queryset = queryset.filter(status=status)
+    if interface.isdecimal():
+        queryset = queryset.filter(interface_id=int(interface))
+    if site:
+        queryset = queryset.filter(site_id=int(site))
+    # The bytes are for the message's own page.
+    found = lists.page_of(request, queryset.defer("raw", "ack"), "received_at")
+    record_access(
+        viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
+    )
+    applications = visible_to(HL7Application.objects.order_by("name"), viewer, "messages.view")
+    context = {
+        "section": "messages",
+        "heading": "Messages",
+        "found": found,
+        "text": text,
+        "groups": [
+            _links(request, "status", "State", [(state.value, state.label) for state in InboundStatus]),
+            _links(request, "interface", "Interface", [(str(each.pk), each.name) for each in applications]),
+        ],
+        "clear": "/messages/?site=all" if text or site or status or interface else "",
+    }
+    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context)
+
+
+def _links(request: HttpRequest, name: str, label: str, values: list[tuple[str, str]]) -> dict[str, Any]:
+    active = request.GET.get(name, "")
+    choices = [
+        {
+            "label": text,
+            "url": lists.address(request, **{name: "" if value == active else value}),
+            "active": value == active,
+        }
+        for value, text in values
+    ]
+    return {"id": name, "label": label, "choices": choices}
+
+
+@require_GET
+def message_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """One message: as it came, field by field, what was answered, and what it made."""
+    viewer = viewer_of(request)
+    require(viewer, "messages.view")
+    message = get_object_or_404(
+        selectors.messages(viewer).select_related("patient", "order", "duplicate_of", "waits_for"), pk=pk
+    )
+    record_access(viewer, "messages.view", "message", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
+    context = {
+        "section": "messages",
+        "message": message,
+        "raw": _lines(bytes(message.raw)),
+        "ack": _lines(bytes(message.ack)),
+        "segments": _segments(message),
+        "cases": list(visible_to(message.cases.all(), viewer, "exceptions.view"))
+        if can(viewer, "exceptions.view")
+        else [],
+    }
+    return replies.page(request, "orchestrator/message.html", "orchestrator/_message.html", context)
+
+
+def _lines(raw: bytes) -> list[str]:
+    """The text for the eye: one segment a line; bytes that are not UTF-8 are shown as such, never dropped."""
+    return (
+        raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\r").replace("\n", "\r").strip("\r").split("\r")
+    )
+
+
+def _segments(message: InboundMessage) -> list[dict[str, Any]]:
+    """Each segment's fields that carry something, numbered as the standard does (HL7 v2.5.1, 2.5.3)."""
+    lines = _lines(bytes(message.raw))
+    separator = lines[0][3:4] if lines[0].startswith("MSH") and len(lines[0]) >= _SEPARATORS else "|"
+    segments = []
+    for line in lines:
+        name, *fields = line.split(separator)
+        # MSH-1 is the separator itself, so what follows it is MSH-2.
+        first = 2 if name == "MSH" else 1
+        named = [(f"{name}-{number}", value) for number, value in enumerate(fields, first) if value]
+        segments.append({"name": name[:10], "fields": named})
+    return segments
