@@ -1,0 +1,156 @@
+"""Reading and encoding data sets: the only room of the ground below the wires that speaks pydicom.
+
+Whatever is read here is hostile: depth, lengths and character sets are somebody else's.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset, read_partial
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
+
+config.settings.reading_validation_mode = config.IGNORE
+
+# Nothing that identifies an object stands behind Request Attributes Sequence.
+_LAST_TAG = 0x00400275
+_TAGS = [
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
+    "StationName", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate", "PatientSex", "BodyPartExamined", "StudyInstanceUID",
+    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "RequestAttributesSequence",
+]  # fmt: skip
+
+
+class Unreadable(Exception):
+    """These bytes are not a data set that can be read; the text says where it ends."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The attributes that identify an object, as Unicode text, padding trimmed; empty when absent."""
+
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    patient_id: str
+    issuer: str
+    issuer_universal_id: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    accession_number: str
+    requested_procedure_id: str
+    sps_id: str
+    modality: str
+    station_name: str
+    study_date: str
+    study_time: str
+    study_description: str
+    series_number: str
+    series_description: str
+    body_part_examined: str
+    instance_number: str
+    number_of_frames: int
+
+
+def read_header(path: Path, *, default_character_set: str = "") -> Header:
+    """The header of a DICOM file (PS3.10), read only as far as identity goes. Raises Unreadable."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file:
+            warnings.simplefilter("ignore")
+            ds = read_partial(file, stop_when=lambda tag, vr, length: tag > _LAST_TAG, specific_tags=[*_TAGS])
+            if default_character_set and not ds.get("SpecificCharacterSet"):
+                ds.SpecificCharacterSet = default_character_set
+            return _header(ds)
+    except (Exception, RecursionError) as error:
+        # pydicom raises whatever the bytes lead it to; each of them means the same here.
+        raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _header(ds: Any) -> Header:
+    requests = ds.get("RequestAttributesSequence") or [Dataset()]
+    qualifiers = ds.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()]
+    frames = text_of(ds, "NumberOfFrames")
+    return Header(
+        transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
+        sop_class_uid=text_of(ds, "SOPClassUID"),
+        sop_instance_uid=text_of(ds, "SOPInstanceUID"),
+        study_instance_uid=text_of(ds, "StudyInstanceUID"),
+        series_instance_uid=text_of(ds, "SeriesInstanceUID"),
+        patient_id=text_of(ds, "PatientID"),
+        issuer=text_of(ds, "IssuerOfPatientID"),
+        issuer_universal_id=text_of(qualifiers[0], "UniversalEntityID"),
+        patient_name=text_of(ds, "PatientName"),
+        birth_date=text_of(ds, "PatientBirthDate"),
+        sex=text_of(ds, "PatientSex"),
+        accession_number=text_of(ds, "AccessionNumber") or text_of(requests[0], "AccessionNumber"),
+        requested_procedure_id=text_of(requests[0], "RequestedProcedureID"),
+        sps_id=text_of(requests[0], "ScheduledProcedureStepID"),
+        modality=text_of(ds, "Modality"),
+        station_name=text_of(ds, "StationName"),
+        study_date=text_of(ds, "StudyDate"),
+        study_time=text_of(ds, "StudyTime"),
+        study_description=text_of(ds, "StudyDescription"),
+        series_number=text_of(ds, "SeriesNumber"),
+        series_description=text_of(ds, "SeriesDescription"),
+        body_part_examined=text_of(ds, "BodyPartExamined"),
+        instance_number=text_of(ds, "InstanceNumber"),
+        number_of_frames=int(frames) if frames.isdigit() and len(frames) < 7 else 1,
+    )
+
+
+def text_of(ds: Any, keyword: str) -> str:
+    """A value as text without padding or control characters; the first of several; empty when absent."""
+    value = ds.get(keyword)
+    if value is None:
+        return ""
+    text = str(value[0] if isinstance(value, list | tuple) and value else value)
+    return "".join(c for c in text if c.isprintable()).strip()
+
+
+def digest_of(path: Path) -> str:
+    """sha256 over the data set's bytes, without preamble and file meta: the same object, whoever sent it."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(_end_of_file_meta(file))
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _end_of_file_meta(file: BinaryIO) -> int:
+    """Where the data set begins: (0002,0000) File Meta Information Group Length says (PS3.10 7.1)."""
+    file.seek(132)
+    group_length = file.read(12)
+    return 144 + int.from_bytes(group_length[8:12], "little")
+
+
+def decode(dataset: bytes, transfer_syntax_uid: str) -> Dataset:
+    """An encoded data set of a DIMSE message. Raises Unreadable."""
+    syntax = UID(transfer_syntax_uid)
+    try:
+        ds = read_dataset(DicomBytesIO(dataset), syntax.is_implicit_VR, syntax.is_little_endian)
+        ds.decode()
+    except (Exception, RecursionError) as error:
+        raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
+    return ds
+
+
+def encode(ds: Dataset, transfer_syntax_uid: str) -> bytes:
+    """A data set for a DIMSE message."""
+    syntax = UID(transfer_syntax_uid)
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    write_dataset(buffer, ds)
+    parent: BytesIO = buffer.parent
+    return parent.getvalue()

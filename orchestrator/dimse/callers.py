@@ -1,0 +1,42 @@
+"""Who may talk to us: configured peers, and by loopback trust any program of this machine."""
+
+from django.conf import settings
+from django.db.models import F
+
+from orchestrator.models import ApplicationEntity, Site, UnknownCaller
+from orchestrator.services.exceptions import open_case
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class Refused(Exception):
+    """This caller is not served; it has been recorded."""
+
+
+def identify(ae_title: str, address: str) -> tuple[int | None, int]:
+    """(application entity id or None, site id) of a caller. Raises Refused."""
+    entity = ApplicationEntity.objects.select_related("device").filter(ae_title=ae_title).first()
+    trusted = settings.TRUST == "loopback" and address in _LOOPBACK
+    if entity is not None and entity.enabled and (trusted or not entity.host or entity.host == address):
+        return entity.pk, entity.device.site_id
+    if entity is None and trusted:
+        return None, Site.objects.earliest("pk").pk
+    _record(ae_title, address)
+    raise Refused(f"The caller at {address} is not a configured application entity.")
+
+
+def _record(ae_title: str, address: str) -> None:
+    caller, created = UnknownCaller.objects.get_or_create(
+        protocol=UnknownCaller.Protocol.DICOM, name=ae_title, address=address, defaults={"refused": True}
+    )
+    if not created:
+        UnknownCaller.objects.filter(pk=caller.pk).update(count=F("count") + 1)
+        caller.save(update_fields=["last_seen_at"])
+    open_case(
+        "unknown_sender",
+        about=caller,
+        reason_code="UNKNOWN_AE",
+        summary=f"The application entity {ae_title} at {address} is not configured and was refused.",
+        site=Site.objects.earliest("pk"),
+        source=ae_title,
+    )

@@ -1,0 +1,106 @@
+"""Rows for what the listener made durable: one thread per process, in batches of 100 ms or 200 objects."""
+
+import logging
+import queue
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from orchestrator import storage
+from orchestrator.services import studies
+from orchestrator.services.studies import Received
+
+logger = logging.getLogger(__name__)
+
+BATCH_SECONDS, BATCH_OBJECTS = 0.1, 200
+
+
+class Registrar:
+    """Takes durable objects and the ends of associations, in order."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[Received | tuple[str, ...] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Register what waits, then end. What this leaves, the next start's scan registers."""
+        self._queue.put(None)
+        self._thread.join(8)
+
+    def add(self, received: Received) -> None:
+        self._queue.put(received)
+
+    def association_ended(self, study_instance_uids: Iterable[str]) -> None:
+        self._queue.put(tuple(study_instance_uids))
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch, ends, running = self._collect()
+            close_old_connections()
+            register_all(batch)
+            for uids in ends:
+                _end(uids)
+        connection.close()
+
+    def _collect(self) -> tuple[list[Received], list[tuple[str, ...]], bool]:
+        """What came within a batch's time, and whether to go on."""
+        batch: list[Received] = []
+        ends: list[tuple[str, ...]] = []
+        item = self._queue.get()
+        while item is not None:
+            if isinstance(item, Received):
+                batch.append(item)
+            else:
+                ends.append(item)
+            if len(batch) >= BATCH_OBJECTS:
+                return batch, ends, True
+            try:
+                item = self._queue.get(timeout=BATCH_SECONDS)
+            except queue.Empty:
+                return batch, ends, True
+        return batch, ends, False
+
+
+def register_all(batch: list[Received]) -> None:
+    """Register a batch; when it fails, one by one, so that one bad object does not keep the others waiting."""
+    if not batch:
+        return
+    try:
+        studies.register(batch)
+    except Exception:
+        logger.exception("A batch of %d objects is registered one by one", len(batch))
+        for received in batch:
+            try:
+                studies.register([received])
+            except Exception:
+                # The file stays in the inbox: the next scan tries again.
+                logger.exception("Object %s stays in the inbox", received.spool_key)
+
+
+def _end(uids: tuple[str, ...]) -> None:
+    try:
+        studies.association_ended(uids)
+    except DatabaseError:
+        logger.exception("The end of an association is left to the quiet time")
+
+
+def register_inbox() -> int:
+    """Register what a crash left in the inbox; answers how many files there were."""
+    left = [
+        Received(
+            spool_key=key,
+            calling_ae_title=storage.calling_ae_title_of(key),
+            address=None,
+            received_at=datetime.fromtimestamp(storage.path_of(key).stat().st_mtime, tz=UTC),
+        )
+        for key in storage.waiting()
+    ]
+    for start in range(0, len(left), BATCH_OBJECTS):
+        register_all(left[start : start + BATCH_OBJECTS])
+    return len(left)
