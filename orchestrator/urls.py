@@ -5,4 +5,5 @@ from django.urls import URLPattern, URLResolver, include, path
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("orchestrator.views.routes")),
     path("exceptions/", include("reconciliation.urls")),
+    path("worklist/", include("worklists.urls")),
 ]
