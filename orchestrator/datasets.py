@@ -15,18 +15,19 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.filewriter import write_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 config.settings.reading_validation_mode = config.IGNORE
 
 # Nothing that identifies an object stands behind Request Attributes Sequence.
 _LAST_TAG = 0x00400275
-_TAGS = [
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
     "StationName", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate", "PatientSex", "BodyPartExamined", "StudyInstanceUID",
     "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "RequestAttributesSequence",
-]  # fmt: skip
+)]  # fmt: skip
 
 
 class Unreadable(Exception):
@@ -68,7 +69,7 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            ds = read_partial(file, stop_when=lambda tag, vr, length: tag > _LAST_TAG, specific_tags=[*_TAGS])
+            ds = read_partial(file, stop_when=lambda tag, vr, length: tag > _LAST_TAG, specific_tags=_TAGS)
             if default_character_set and not ds.get("SpecificCharacterSet"):
                 ds.SpecificCharacterSet = default_character_set
             return _header(ds)
@@ -139,7 +140,7 @@ def decode(dataset: bytes, transfer_syntax_uid: str) -> Dataset:
     """An encoded data set of a DIMSE message. Raises Unreadable."""
     syntax = UID(transfer_syntax_uid)
     try:
-        ds = read_dataset(DicomBytesIO(dataset), syntax.is_implicit_VR, syntax.is_little_endian)
+        ds = read_dataset(BytesIO(dataset), syntax.is_implicit_VR, syntax.is_little_endian)
         ds.decode()
     except (Exception, RecursionError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
@@ -152,5 +153,4 @@ def encode(ds: Dataset, transfer_syntax_uid: str) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR, buffer.is_little_endian = syntax.is_implicit_VR, syntax.is_little_endian
     write_dataset(buffer, ds)
-    parent: BytesIO = buffer.parent
-    return parent.getvalue()
+    return buffer.getvalue()

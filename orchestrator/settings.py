@@ -326,7 +326,10 @@ SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
 HL7_HANDLERS: dict[str, str] = {}
 
 # (DIMSE command, SOP class UID or "*") -> function(request) -> iterable of responses (dimse/messages.py)
-DIMSE_HANDLERS: dict[tuple[str, str], str] = {}
+DIMSE_HANDLERS: dict[tuple[str, str], str] = {
+    ("C-ECHO", "*"): "orchestrator.dimse.store_scp.echo",
+    ("C-STORE", "*"): "orchestrator.dimse.store_scp.store",
+}
 
 # --- the registries -----------------------------------------------------------------------------------
 # Called in the same transaction with the ids of the steps that changed: keeps each step's encoded worklist answer.
@@ -337,6 +340,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.jobs.ring_due",
     "orchestrator.services.exceptions.wake_snoozed",
     "orchestrator.services.access_log.seal",
+    "orchestrator.services.studies.close_due",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {}

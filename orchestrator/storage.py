@@ -1,8 +1,8 @@
 """The spool: received objects as files of ours, durable before they are acknowledged (promise 1).
 
-`incoming/` holds what is still arriving, `inbox/` what is durable but perhaps not registered yet, `objects/YYYY/MM/DD/`
-what has rows, `unreadable/` what could not be read. A file's name carries what its bytes do not: the day it came, and the
-calling AE title, so that a scan of the inbox can register what a crash left behind.
+`incoming/` holds what is still arriving, `inbox/` what is durable but perhaps not registered yet,
+`objects/YYYY/MM/DD/` what has rows, `unreadable/` what could not be read. A file's name carries what its bytes do not:
+the day it came, and the calling AE title, so that a scan of the inbox can register what a crash left behind.
 """
 
 import os

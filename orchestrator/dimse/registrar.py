@@ -3,7 +3,6 @@
 import logging
 import queue
 import threading
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from django.db import DatabaseError, close_old_connections, connection
@@ -22,6 +21,7 @@ class Registrar:
 
     def __init__(self) -> None:
         self._queue: queue.Queue[Received | tuple[str, ...] | None] = queue.Queue()
+        self._studies: dict[str, set[str]] = {}
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
     def start(self) -> None:
@@ -32,11 +32,14 @@ class Registrar:
         self._queue.put(None)
         self._thread.join(8)
 
-    def add(self, received: Received) -> None:
+    def add(self, received: Received, *, association_id: str, study_instance_uid: str) -> None:
+        self._studies.setdefault(association_id, set()).add(study_instance_uid)
         self._queue.put(received)
 
-    def association_ended(self, study_instance_uids: Iterable[str]) -> None:
-        self._queue.put(tuple(study_instance_uids))
+    def association_ended(self, association_id: str) -> None:
+        """Behind the objects of the association, so that their rows are there. May be said twice."""
+        if uids := self._studies.pop(association_id, None):
+            self._queue.put(tuple(uids))
 
     def _run(self) -> None:
         running = True

@@ -29,11 +29,12 @@ from orchestrator.dimse.messages import Handler, Peer, Request, Response
 logger = logging.getLogger(__name__)
 
 MAXIMUM_ASSOCIATIONS = 200
-_CANNOT_UNDERSTAND = 0xC000
-_NOT_RECOGNISED = 0x07  # calling AE title not recognized (PS3.8 9.3.4)
+_CANNOT_UNDERSTAND, _PROCESSING_FAILURE = 0xC000, 0x0110
+_CALLING_AE_NOT_RECOGNISED = 0x03  # PS3.8 9.3.4, service-user
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+_VERIFICATION = "1.2.840.10008.1.1"
 _SERVED = {
-    "1.2.840.10008.1.1": "Verification",
+    _VERIFICATION: "Verification",
     "1.2.840.10008.5.1.4.31": "Modality Worklist",
     "1.2.840.10008.3.1.2.3.3": "MPPS",
 }
@@ -59,7 +60,8 @@ class _Server(ThreadedAssociationServer):
         super().__init__(**words)
 
     def server_bind(self) -> None:
-        self.socket.close()
+        if self.socket is not None:
+            self.socket.close()
         self.socket = self._listening
         self.server_address = self.socket.getsockname()
 
@@ -111,29 +113,29 @@ def _tls() -> ssl.SSLContext | None:
 def _on_requested(event: evt.Event) -> None:
     """Let a known caller in; refuse others with the reason that PS3.8 has for it."""
     assoc: Any = event.assoc
+    ae_title = assoc.requestor.primitive.calling_ae_title.strip()
     close_old_connections()
     try:
-        entity_id, site_id = identify(assoc.requestor.ae_title.strip(), assoc.requestor.address)
+        entity_id, site_id = identify(ae_title, assoc.requestor.address)
     except Refused as refusal:
         logger.warning("%s", refusal)
-        assoc.acse.send_reject(0x01, 0x01, _NOT_RECOGNISED >> 1)
+        assoc.acse.send_reject(0x01, 0x01, _CALLING_AE_NOT_RECOGNISED)
         assoc.kill()
         return
     assoc.fiducial_peer = Peer(
-        ae_title=assoc.requestor.ae_title.strip(),
+        ae_title=ae_title,
         called_ae_title=settings.AE_TITLE,
         address=assoc.requestor.address,
         association_id=uuid.uuid4().hex,
         application_entity_id=entity_id,
         site_id=site_id,
     )
-    assoc.fiducial_studies = set()
 
 
 def _on_ended(event: evt.Event) -> None:
-    studies: set[str] = getattr(event.assoc, "fiducial_studies", set())
-    if studies:
-        store_scp.registrar.association_ended(studies)
+    peer: Peer | None = getattr(event.assoc, "fiducial_peer", None)
+    if peer is not None:
+        store_scp.registrar.association_ended(peer.association_id)
     connection.close()
 
 
@@ -147,7 +149,8 @@ def _respond(request: Request) -> Iterator[Response]:
         yield from handler(request)
     except Exception:
         logger.exception("%s failed (association %s)", request.command, request.peer.association_id)
-        yield Response(0x0110 if request.command.startswith("N-") else _CANNOT_UNDERSTAND, error_comment="Internal error")
+        status = _PROCESSING_FAILURE if request.command.startswith("N-") else _CANNOT_UNDERSTAND
+        yield Response(status, error_comment="Internal error")
 
 
 def _request(event: evt.Event, command: str, sop_class_uid: Any, **more: Any) -> Request:
@@ -177,7 +180,7 @@ def _dataset(response: Response, syntax: UID) -> Dataset | None:
 
 
 def _on_echo(event: evt.Event) -> Dataset:
-    return _status(next(_respond(_request(event, "C-ECHO", event.request.AffectedSOPClassUID))))
+    return _status(next(_respond(_request(event, "C-ECHO", _VERIFICATION))))
 
 
 def _on_store(event: evt.Event) -> Dataset:
@@ -186,18 +189,16 @@ def _on_store(event: evt.Event) -> Dataset:
     request = _request(
         event, "C-STORE", received.AffectedSOPClassUID, sop_instance_uid=str(received.AffectedSOPInstanceUID), path=path
     )
-    response = next(_respond(request))
-    if response.status == store_scp.SUCCESS:
-        event.assoc.fiducial_studies.add(response.study_instance_uid)  # type: ignore[attr-defined]
-    return _status(response)
+    return _status(next(_respond(request)))
 
 
 def _on_find(event: evt.Event) -> Iterator[tuple[Dataset, Dataset | None]]:
-    identifier = event.request.Identifier
+    received: Any = event.request
+    identifier = received.Identifier
     request = _request(
         event,
         "C-FIND",
-        event.request.AffectedSOPClassUID,
+        received.AffectedSOPClassUID,
         dataset=identifier.getvalue() if identifier else b"",
         is_cancelled=lambda: event.is_cancelled,
     )

@@ -44,7 +44,8 @@ def store(request: Request) -> Iterator[Response]:
         yield Response(DOES_NOT_MATCH, error_comment=problem[:64])
         return
     key = storage.accept(path, calling_ae_title=request.peer.ae_title)
-    registrar.add(Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC)))
+    received = Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC))
+    registrar.add(received, association_id=request.peer.association_id, study_instance_uid=header.study_instance_uid)
     yield Response(SUCCESS)
 
 

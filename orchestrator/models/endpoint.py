@@ -22,6 +22,9 @@ class Site(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def event_links(self) -> dict[str, int | None]:
+        return {"site_id": self.pk}
+
 
 class Device(models.Model):
     """One machine (modality, archive, workstation, AI box); it may speak as several AEs."""
@@ -119,3 +122,6 @@ class UnknownCaller(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.address}"
+
+    def event_links(self) -> dict[str, int | None]:
+        return {}

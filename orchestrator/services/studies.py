@@ -175,7 +175,7 @@ def _claim(study: Study, header: Header, received: Received, purpose: Purpose) -
         *_IDENTIFYING, "requested_procedure_id", "sps_id", "modality", "station_name", "study_date", "study_time",
         "study_description",
     )  # fmt: skip
-    limits = {name: IdentityClaim._meta.get_field(name).max_length for name in fields}
+    limits = {field.name: field.max_length for field in IdentityClaim._meta.fields}
     claim, _ = IdentityClaim.objects.get_or_create(
         study=study,
         key=key,
@@ -235,8 +235,8 @@ def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]
     ExpectedInstance.objects.bulk_create(
         [
             ExpectedInstance(
-                study_instance_uid=study, series_instance_uid=series, sop_class_uid=sop_class, sop_instance_uid=instance,
-                mpps_uid=mpps_uid,
+                study_instance_uid=study, series_instance_uid=series, sop_class_uid=sop_class,
+                sop_instance_uid=instance, mpps_uid=mpps_uid,
             )
             for study, series, sop_class, instance in rows
         ],
