@@ -329,11 +329,13 @@ HL7_HANDLERS: dict[str, str] = {}
 DIMSE_HANDLERS: dict[tuple[str, str], str] = {
     ("C-ECHO", "*"): "orchestrator.dimse.store_scp.echo",
     ("C-STORE", "*"): "orchestrator.dimse.store_scp.store",
+    # Modality Worklist Information Model FIND.
+    ("C-FIND", "1.2.840.10008.5.1.4.31"): "worklists.dimse.find_worklist",
 }
 
 # --- the registries -----------------------------------------------------------------------------------
 # Called in the same transaction with the ids of the steps that changed: keeps each step's encoded worklist answer.
-STEP_PROJECTIONS: list[str] = []
+STEP_PROJECTIONS: list[str] = ["worklists.services.steps.project"]
 # Called by the sweep: finds due rows and rings their tasks again.
 SWEEPS: list[str] = [
     "orchestrator.services.subscriptions.ring_due",

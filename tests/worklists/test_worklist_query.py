@@ -1,0 +1,234 @@
+"""C-FIND on the Modality Worklist: what matches, what comes back, how it ends (PS3.4 annex K)."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from orchestrator.models import ApplicationEntity, Device, Patient, ScheduledProcedureStep, Site
+from orchestrator.services.workflow import transition
+from tests.worklists.ward import ask, decoded, found, keys, peer, schedule
+from worklists.models import WorklistEntry, WorklistQuery
+from worklists.services.steps import project
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("step", "top", "expected"),
+    [
+        ({"ScheduledStationAETitle": "CT_NORTH"}, {}, True),
+        ({"ScheduledStationAETitle": "MR_EAST"}, {}, False),
+        ({"ScheduledStationAETitle": "ct_north"}, {}, False),
+        ({"ScheduledStationAETitle": "MR_EAST\\CT_NORTH"}, {}, True),
+        ({"Modality": "CT"}, {}, True),
+        ({"Modality": "MR"}, {}, False),
+        ({"Modality": "*"}, {}, True),
+        ({"ScheduledProcedureStepStartDate": "20260705"}, {}, True),
+        ({"ScheduledProcedureStepStartDate": "20260706"}, {}, False),
+        ({"ScheduledProcedureStepStartDate": "20260704-20260706"}, {}, True),
+        ({"ScheduledProcedureStepStartDate": "-20260704"}, {}, False),
+        ({"ScheduledProcedureStepStartTime": "1030"}, {}, True),
+        ({"ScheduledProcedureStepStartTime": "1031-"}, {}, False),
+        ({"ScheduledPerformingPhysicianName": "house*"}, {}, True),
+        ({"ScheduledPerformingPhysicianName": "WILSON*"}, {}, False),
+        ({}, {"PatientName": "muller^jurgen"}, True),
+        ({}, {"PatientName": "MÜL*"}, True),
+        ({}, {"PatientName": "M?ller^*"}, True),
+        ({}, {"PatientName": "Muller"}, False),
+        ({}, {"PatientName": "*"}, True),
+        ({}, {"PatientID": "00123"}, True),
+        ({}, {"PatientID": "123"}, False),
+        ({}, {"PatientID": "001*"}, True),
+        ({}, {"PatientID": "[0]0123"}, False),
+    ],
+)
+def test_each_matching_key_decides(step: dict[str, Any], top: dict[str, Any], expected: bool) -> None:
+    scheduled = schedule(name="Müller^Jürgen", patient_id="00123", physician="House^Gregory")
+    assert found(keys(step, **top)) == ([scheduled.sps_id] if expected else [])
+
+
+def test_accession_procedure_study_and_step_ids_match() -> None:
+    step, _ = schedule(), schedule()
+    procedure = step.procedure
+    assert found(keys(AccessionNumber=procedure.order.accession_number)) == [step.sps_id]
+    assert found(keys(RequestedProcedureID=procedure.requested_procedure_id)) == [step.sps_id]
+    assert found(keys(StudyInstanceUID=procedure.study_instance_uid)) == [step.sps_id]
+    assert found(keys({"ScheduledProcedureStepID": step.sps_id})) == [step.sps_id]
+
+
+def test_two_ranges_of_date_and_time_are_one_interval() -> None:
+    for day, hour in ((5, 9), (5, 11), (6, 3), (7, 17), (7, 19)):
+        schedule(day=dt.date(2026, 7, day), time=dt.time(hour))
+    dates, times = "20260705-20260707", "1000-1800"
+    wanted = {"ScheduledProcedureStepStartDate": dates, "ScheduledProcedureStepStartTime": times}
+    starts = WorklistEntry.objects.filter(sps_id__in=found(keys(wanted))).values_list("start", flat=True)
+    assert sorted(start[6:10] for start in starts) == ["0511", "0603", "0717"]
+
+
+def test_a_step_without_station_shows_at_every_station() -> None:
+    step = schedule(stations=())
+    assert found(keys({"ScheduledStationAETitle": "ANY"})) == [step.sps_id]
+
+
+def test_an_empty_stored_value_matches_no_key() -> None:
+    schedule(day=None, name="")
+    assert found(keys({"ScheduledProcedureStepStartDate": "19000101-"})) == []
+    assert found(keys(PatientName="?*")) == []
+
+
+def test_any_group_of_a_name_matches() -> None:
+    step = schedule(name="Yamada^Tarou=山田^太郎=やまだ^たろう")
+    request = keys(PatientName="山田*", SpecificCharacterSet="ISO_IR 192")
+    assert found(request) == [step.sps_id]
+    assert found(keys(PatientName="YAMADA^T*")) == [step.sps_id]
+
+
+def test_a_step_that_was_started_is_hidden_and_one_that_returns_is_seen_again() -> None:
+    step = schedule()
+    transition(step, "step.started")
+    project([step.pk])
+    assert found(keys()) == []
+    transition(step, "step.returned")
+    project([step.pk])
+    assert found(keys()) == [step.sps_id]
+
+
+def test_changed_demographics_are_in_the_next_answer() -> None:
+    step = schedule(name="DOE^JANE")
+    patient = step.procedure.order.patient
+    Patient.objects.filter(pk=patient.pk).update(name="ROE^JANE")
+    project([step.pk])
+    assert found(keys(PatientName="DOE*")) == []
+    assert str(decoded(ask(keys(PatientName="ROE*"))[0].dataset).PatientName) == "ROE^JANE"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_only_what_was_asked_comes_back(syntax: str) -> None:
+    schedule()
+    answer = decoded(ask(keys({"Modality": ""}, AccessionNumber=""), syntax=syntax)[0].dataset, syntax)
+    assert {element.keyword for element in answer} == {
+        "SpecificCharacterSet", "AccessionNumber", "PatientName", "PatientID", "ScheduledProcedureStepSequence",
+    }  # fmt: skip
+    item = answer.ScheduledProcedureStepSequence[0]
+    assert {element.keyword for element in item} == {"Modality", "ScheduledProcedureStepID"}
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_an_empty_sequence_asks_for_all_of_it(syntax: str) -> None:
+    step = schedule()
+    request = keys()
+    request.ScheduledProcedureStepSequence = []
+    request.RequestedProcedureCodeSequence = []
+    answer = decoded(ask(request, syntax=syntax)[0].dataset, syntax)
+    assert answer.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartTime == "103000"
+    assert answer.ScheduledProcedureStepSequence[0].ScheduledProcedureStepID == step.sps_id
+    assert answer.RequestedProcedureCodeSequence[0].CodeValue == "CTHEAD"
+
+
+def test_type_2_attributes_that_nobody_knows_come_back_empty() -> None:
+    schedule()
+    unknown = [
+        "RequestingPhysician", "ReferringPhysicianName", "AdmissionID", "CurrentPatientLocation", "PatientWeight",
+        "ConfidentialityConstraintOnPatientDataDescription", "PatientState", "PregnancyStatus", "MedicalAlerts",
+        "Allergies", "SpecialNeeds", "PatientTransportArrangements",
+    ]  # fmt: skip
+    response = ask(keys(None, **dict.fromkeys(unknown, "")))[0]
+    answer = decoded(response.dataset)
+    assert response.status == 0xFF00
+    assert all(keyword in answer and answer[keyword].is_empty for keyword in unknown)
+
+
+def test_a_key_that_is_not_matched_is_answered_with_a_warning() -> None:
+    schedule()
+    responses = ask(keys(PatientSex="M"))
+    assert [each.status for each in responses] == [0xFF01, 0]
+    assert decoded(responses[0].dataset).PatientSex == "F"
+
+
+@pytest.mark.parametrize(
+    "request_keys",
+    [
+        keys({"ScheduledProcedureStepStartDate": "2026*"}),
+        keys({"ScheduledProcedureStepStartDate": "20261340"}),
+        keys({"ScheduledProcedureStepStartTime": "2560"}),
+        keys(StudyInstanceUID="1.2.*"),
+        keys(PatientName="A" * 400),
+        b"",
+        b"\x00\x01nonsense",
+        b"\x40\x00\x00\x01SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" * 3,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom.*")
+def test_an_identifier_that_cannot_be_matched_is_refused(request_keys: Any) -> None:
+    schedule()
+    (response,) = ask(request_keys)
+    assert response.status == 0xA900
+    assert response.error_comment
+    assert "A" * 20 not in response.error_comment
+
+
+def test_a_cancel_is_answered_in_the_middle() -> None:
+    for _ in range(5):
+        schedule()
+    answers: Iterator[bool] = iter([False, False, True])
+    responses = ask(keys(), is_cancelled=lambda: next(answers))
+    assert [each.status for each in responses] == [0xFF00, 0xFF00, 0xFE00]
+    query = WorklistQuery.objects.get()
+    assert (query.status, query.number_of_answers) == (0xFE00, 2)
+
+
+def test_the_same_question_with_the_same_answer_only_counts_up() -> None:
+    step = schedule()
+    for _ in range(3):
+        found(keys({"Modality": "CT"}))
+    query = WorklistQuery.objects.get()
+    assert (query.count, query.keys, query.step_ids) == (3, {"Modality": "CT"}, [step.pk])
+    other = schedule()
+    found(keys({"Modality": "CT"}))
+    assert list(WorklistQuery.objects.order_by("pk").values_list("count", "step_ids")) == [
+        (3, [step.pk]),
+        (1, [step.pk, other.pk]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "character_set"), [("DOE^JANE", "ISO_IR 100"), ("Müller^J", "ISO_IR 100"), ("山田^太郎", "ISO_IR 192")]
+)
+def test_latin_1_where_it_can_say_it_and_else_utf_8(name: str, character_set: str) -> None:
+    schedule(name=name)
+    answer = decoded(ask(keys())[0].dataset)
+    assert answer.SpecificCharacterSet == character_set
+    assert str(answer.PatientName) == name
+
+
+@pytest.mark.parametrize(
+    ("insists_on", "said"),
+    [
+        ("ISO_IR 192", "Müller^Jürgen=山田"),
+        ("ISO_IR 6", "Muller^Jurgen=??"),
+        ("ISO 2022 IR 6\\ISO 2022 IR 87", "Muller^Jurgen=山田"),
+    ],
+)
+def test_an_old_modality_is_answered_in_the_set_it_insists_on(insists_on: str, said: str) -> None:
+    schedule(name="Müller^Jürgen=山田")
+    device = Device.objects.create(name="CT", site=Site.objects.get(code="MAIN"))
+    caller = ApplicationEntity.objects.create(ae_title="CT_NORTH", device=device, answer_character_set=insists_on)
+    answer = decoded(ask(keys(), caller=peer(application_entity_id=caller.pk))[0].dataset)
+    assert str(answer.PatientName) == said
+    assert ("SpecificCharacterSet" in answer) == (insists_on != "ISO_IR 6")
+
+
+def test_long_values_are_cut_by_characters_and_hostile_ones_stay_one_value() -> None:
+    step = schedule(location="Ü" * 40, station_name="A\\B\x07", description="x" * 64)
+    ScheduledProcedureStep.objects.filter(pk=step.pk).update(sps_id="S" * 30)
+    project([step.pk])
+    request = keys()
+    request.ScheduledProcedureStepSequence = []
+    item = decoded(ask(request)[0].dataset).ScheduledProcedureStepSequence[0]
+    assert item.ScheduledProcedureStepLocation == "Ü" * 16
+    assert item.ScheduledProcedureStepID == "S" * 16
+    assert item.ScheduledStationName == "A/B"
+    assert found(keys({"ScheduledProcedureStepID": "S" * 16})) == ["S" * 16]

@@ -1,0 +1,62 @@
+"""Modality Worklist (PS3.4 annex K) and MPPS (annex F) as the listener calls them: decode, call, answer."""
+
+from collections.abc import Iterable
+
+from pydicom.uid import ImplicitVRLittleEndian
+
+from orchestrator.dimse.messages import Request, Response
+from orchestrator.models import ApplicationEntity
+from worklists import selectors
+from worklists.datasets.encoding import Unreadable, cut, in_character_set
+from worklists.datasets.keys import read_question
+from worklists.matching import BadKey
+from worklists.services.queries import record_query
+
+_SUCCESS, _CANCELLED = 0x0000, 0xFE00
+_PENDING, _PENDING_WITH_WARNING = 0xFF00, 0xFF01
+_IDENTIFIER_DOES_NOT_MATCH = 0xA900
+
+
+def _character_sets(request: Request) -> tuple[str, str]:
+    """(what to read the caller's data sets as when they say nothing, what to answer in; empty: our choice)."""
+    if request.peer.application_entity_id is None:
+        return "", ""
+    caller = ApplicationEntity.objects.get(pk=request.peer.application_entity_id)
+    return caller.default_character_set, caller.answer_character_set
+
+
+def find_worklist(request: Request) -> Iterable[Response]:
+    """C-FIND: each step that fits, then the end (success, or cancelled as soon as the peer says so)."""
+    default_set, answer_set = _character_sets(request)
+    try:
+        question = read_question(request.dataset, request.transfer_syntax_uid, default_character_set=default_set)
+    except BadKey as error:
+        yield Response(_IDENTIFIER_DOES_NOT_MATCH, error_comment=" ".join(error.args)[:64])
+        return
+    except Unreadable:
+        yield Response(_IDENTIFIER_DOES_NOT_MATCH, error_comment="The identifier cannot be read")
+        return
+    pending = _PENDING if question.all_supported else _PENDING_WITH_WARNING
+    implicit = request.transfer_syntax_uid == ImplicitVRLittleEndian
+    sent: list[int] = []
+    # What stands when the peer goes away in the middle.
+    final = _CANCELLED
+    try:
+        for step_id, character_set, answer in selectors.answers(question.keys, site_id=request.peer.site_id):
+            if request.is_cancelled():
+                break
+            said = in_character_set(answer, answer_set) if answer_set not in ("", character_set) else answer
+            yield Response(pending, cut(said, question.wanted, implicit=implicit))
+            sent.append(step_id)
+        else:
+            final = _SUCCESS
+    finally:
+        record_query(
+            site_id=request.peer.site_id,
+            ae_title=request.peer.ae_title,
+            address=request.peer.address,
+            keys=question.asked,
+            status=final,
+            step_ids=sent,
+        )
+    yield Response(final)

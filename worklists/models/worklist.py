@@ -1,0 +1,96 @@
+"""The worklist as modalities see it: one entry per step, and what each modality asked and got."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from orchestrator.models import ScheduledProcedureStep, Site
+
+
+class WorklistEntry(models.Model):
+    """A step's projection: the columns that queries match, and the whole answer, encoded when the step changes.
+
+    Written only by services.steps.project, in the transaction that changes the step.
+    """
+
+    step = models.OneToOneField(
+        ScheduledProcedureStep, on_delete=models.CASCADE, primary_key=True, related_name="worklist_entry"
+    )
+    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    visible = models.BooleanField(help_text="Whether the step waits to be performed.")
+    # YYYYMMDDHHMMSSFFFFFF and HHMMSSFFFFFF, wall clock; empty without a start date. Fixed width: text order is time
+    # order under any collation.
+    start = models.CharField(max_length=20, blank=True)
+    start_time = models.CharField(max_length=12, blank=True)
+    modality = models.CharField(max_length=16, blank=True)
+    any_station = models.BooleanField(help_text="No station was named: the step shows at every station.")
+    # As answered (cut to the VR's length), so that what a modality sends back finds the step again.
+    patient_id = models.CharField(max_length=64, blank=True)
+    accession_number = models.CharField(max_length=16, blank=True)
+    requested_procedure_id = models.CharField(max_length=16, blank=True)
+    study_instance_uid = models.CharField(max_length=64, blank=True)
+    sps_id = models.CharField(max_length=16, blank=True)
+    # (0008,0005) of the answer.
+    character_set = models.CharField(max_length=64)
+    # The identifier with every attribute that we support, Explicit VR Little Endian, defined lengths.
+    answer = models.BinaryField()
+
+    class Meta:
+        verbose_name_plural = "worklist entries"
+        indexes: ClassVar = [
+            models.Index(fields=["modality", "start"], condition=models.Q(visible=True), name="entry_modality_start"),
+            models.Index(fields=["start"], condition=models.Q(visible=True), name="entry_start"),
+            models.Index(fields=["patient_id"], condition=models.Q(visible=True), name="entry_patient_id"),
+            models.Index(fields=["accession_number"], name="entry_accession"),
+            models.Index(fields=["study_instance_uid"], name="entry_study_uid"),
+        ]
+
+    def __str__(self) -> str:
+        return f"worklist entry {self.pk}"
+
+
+class MatchValue(models.Model):
+    """One value of a matching key that has several per entry: station AE titles, groups of person names."""
+
+    class Key(models.TextChoices):
+        STATION_AE_TITLE = "station", "Scheduled Station AE Title"
+        PATIENT_NAME = "patient", "Patient's Name, folded"
+        PERFORMING_PHYSICIAN = "physician", "Scheduled Performing Physician's Name, folded"
+
+    entry = models.ForeignKey(WorklistEntry, on_delete=models.CASCADE, related_name="match_values")
+    key = models.CharField(max_length=9, choices=Key.choices)
+    # An index of its own: on PostgreSQL it comes with one for LIKE.
+    value = models.CharField(max_length=324, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key} of worklist entry {self.entry_id}"
+
+
+class WorklistQuery(models.Model):
+    """What a modality asked and what it got. The same answer to the same question again only counts up.
+
+    Append-only but for the count of its latest row per AE; nothing refers to it (to be partitioned by month).
+    """
+
+    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    ae_title = models.CharField(max_length=16)
+    address = models.GenericIPAddressField(null=True)
+    # {keyword: value as asked}, only keys with a value.
+    keys = models.JSONField(default=dict)
+    status = models.PositiveIntegerField(help_text="The final DIMSE status.")
+    number_of_answers = models.PositiveIntegerField(default=0)
+    # The steps that were sent, in order.
+    step_ids = models.JSONField(default=list)
+    count = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(auto_now_add=True)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "worklist queries"
+        indexes: ClassVar = [
+            models.Index(fields=["ae_title", "-id"], name="worklist_query_latest"),
+            models.Index(fields=["-last_at"], name="worklist_query_last_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"worklist query {self.pk}"

@@ -1,0 +1,90 @@
+"""Reading the worklist: the entries that match a query."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db.models import CharField, Exists, Lookup, OuterRef, Q, QuerySet
+
+from worklists.matching import Keys, Range
+from worklists.models import MatchValue, WorklistEntry
+
+_CHUNK = 100
+
+
+@CharField.register_lookup
+class Glob(Lookup):
+    """`*` any run, `?` one character, case-sensitive, by an index where the pattern starts with letters."""
+
+    lookup_name = "glob"
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        left, params = self.process_lhs(compiler, connection)
+        escaped = str(self.rhs).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        return rf"{left} LIKE %s ESCAPE '\'", (*params, escaped.replace("*", "%").replace("?", "_"))
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        """SQLite's LIKE knows no case; its GLOB does, and has brackets beside."""
+        left, params = self.process_lhs(compiler, connection)
+        return f"{left} GLOB %s", (*params, str(self.rhs).replace("[", "[[]"))
+
+    def get_prep_lookup(self) -> Any:
+        return self.rhs
+
+
+def _any_of(column: str, globs: Sequence[str]) -> Q:
+    """The column fits one of the globs."""
+    plain = [glob for glob in globs if "*" not in glob and "?" not in glob]
+    condition = Q(**{f"{column}__in": plain}) if len(plain) > 1 else Q(**{column: plain[0]}) if plain else Q()
+    for glob in globs:
+        if glob not in plain:
+            condition |= Q(**{f"{column}__glob": glob}) & ~Q(**{column: ""})
+    return condition
+
+
+def _within(column: str, wanted: Range) -> Q:
+    condition = ~Q(**{column: ""}) if not wanted.low else Q(**{f"{column}__gte": wanted.low})
+    return condition & Q(**{f"{column}__lte": wanted.high}) if wanted.high else condition
+
+
+def _has_value(key: MatchValue.Key, globs: Sequence[str]) -> Q:
+    values = MatchValue.objects.filter(_any_of("value", globs), entry=OuterRef("pk"), key=key)
+    return Q(Exists(values))
+
+
+def _among(key: MatchValue.Key, globs: Sequence[str]) -> Q:
+    """The same as _has_value, found from the values' side: for keys that few entries fit."""
+    return Q(pk__in=MatchValue.objects.filter(_any_of("value", globs), key=key).values("entry"))
+
+
+def matching_entries(keys: Keys, *, site_id: int) -> QuerySet[WorklistEntry]:
+    """The visible entries of a site that fit all keys, in the order of their start."""
+    entries = WorklistEntry.objects.filter(site=site_id, visible=True)
+    for column, globs in keys.columns.items():
+        entries = entries.filter(_any_of(column, globs))
+    if keys.start:
+        entries = entries.filter(_within("start", keys.start))
+    if keys.start_time:
+        entries = entries.filter(_within("start_time", keys.start_time))
+    if keys.station_ae_titles:
+        at_station = _has_value(MatchValue.Key.STATION_AE_TITLE, keys.station_ae_titles)
+        entries = entries.filter(at_station | Q(any_station=True))
+    if keys.patient_names:
+        entries = entries.filter(_among(MatchValue.Key.PATIENT_NAME, keys.patient_names))
+    if keys.performing_physician_names:
+        entries = entries.filter(_among(MatchValue.Key.PERFORMING_PHYSICIAN, keys.performing_physician_names))
+    return entries.order_by("start", "pk")
+
+
+def answers(keys: Keys, *, site_id: int) -> Iterator[tuple[int, str, bytes]]:
+    """(step id, character set, encoded answer) of each matching entry.
+
+    The list is fixed first, the answers are read in portions: a slow peer holds no read transaction open, and a
+    step that left the worklist meanwhile is left out.
+    """
+    ids = list(matching_entries(keys, site_id=site_id).values_list("pk", flat=True))
+    for begin in range(0, len(ids), _CHUNK):
+        portion = WorklistEntry.objects.filter(pk__in=ids[begin : begin + _CHUNK], visible=True)
+        for step_id, character_set, answer in portion.order_by("start", "pk").values_list(
+            "pk", "character_set", "answer"
+        ):
+            yield step_id, character_set, bytes(answer)
