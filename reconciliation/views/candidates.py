@@ -6,9 +6,9 @@ from typing import Any
 from orchestrator.models import ExceptionCase
 
 
-def ranked(case: ExceptionCase) -> list[dict[str, Any]]:
-    """The candidates of the case's claim, the best first."""
-    return []
+def ranked(case: ExceptionCase) -> list[dict[str, Any]] | None:
+    """The candidates of the case's claim, the best first; None while nothing compares claims with orders."""
+    return None
 
 
 def chosen(candidates: Sequence[dict[str, Any]], order: str) -> dict[str, Any] | None:
