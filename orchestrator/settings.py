@@ -323,7 +323,13 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {}
 SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
 
 # HL7 message type -> function(message: orchestrator.hl7.messages.Message, inbound: InboundMessage) -> None
-HL7_HANDLERS: dict[str, str] = {}
+HL7_HANDLERS: dict[str, str] = {
+    "ADT^A01": "orchestrator.hl7.handlers.adt",
+    "ADT^A04": "orchestrator.hl7.handlers.adt",
+    "ADT^A08": "orchestrator.hl7.handlers.adt",
+    "ADT^A31": "orchestrator.hl7.handlers.adt",
+    "ORM^O01": "orchestrator.hl7.handlers.orm",
+}
 
 # (DIMSE command, SOP class UID or "*") -> function(request) -> iterable of responses (dimse/messages.py)
 DIMSE_HANDLERS: dict[tuple[str, str], str] = {
@@ -331,6 +337,9 @@ DIMSE_HANDLERS: dict[tuple[str, str], str] = {
     ("C-STORE", "*"): "orchestrator.dimse.store_scp.store",
     # Modality Worklist Information Model FIND.
     ("C-FIND", "1.2.840.10008.5.1.4.31"): "worklists.dimse.find_worklist",
+    # Modality Performed Procedure Step.
+    ("N-CREATE", "1.2.840.10008.3.1.2.3.3"): "worklists.dimse.create_mpps",
+    ("N-SET", "1.2.840.10008.3.1.2.3.3"): "worklists.dimse.set_mpps",
 }
 
 # --- the registries -----------------------------------------------------------------------------------
@@ -343,6 +352,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.exceptions.wake_snoozed",
     "orchestrator.services.access_log.seal",
     "orchestrator.services.studies.close_due",
+    "orchestrator.services.messages.ring_due",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {}

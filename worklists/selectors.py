@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import CharField, Exists, Lookup, OuterRef, Q, QuerySet
 
+from orchestrator.models import ScheduledProcedureStep
 from worklists.matching import Keys, Range
 from worklists.models import MatchValue, WorklistEntry
 
@@ -88,3 +89,26 @@ def answers(keys: Keys, *, site_id: int) -> Iterator[tuple[int, str, bytes]]:
             "pk", "character_set", "answer"
         ):
             yield step_id, character_set, bytes(answer)
+
+
+def step_of(
+    *, study_instance_uid: str, accession_number: str, requested_procedure_id: str, sps_id: str, site_id: int
+) -> ScheduledProcedureStep | None:
+    """The step that a performed step refers to: by step and study, else accession and procedure, else study.
+
+    Where several fit, the one of that step ID, then one that still waits, then the first.
+    """
+    by_study = WorklistEntry.objects.filter(study_instance_uid=study_instance_uid)
+    for entries in (
+        by_study.filter(sps_id=sps_id) if sps_id else None,
+        WorklistEntry.objects.filter(
+            accession_number=accession_number, requested_procedure_id=requested_procedure_id, site=site_id
+        )
+        if accession_number and requested_procedure_id
+        else None,
+        by_study,
+    ):
+        if entries is not None and (candidates := list(entries.defer("answer").select_related("step"))):
+            best = min(candidates, key=lambda entry: (entry.sps_id != sps_id, not entry.visible, entry.pk))
+            return best.step
+    return None

@@ -1,0 +1,236 @@
+"""MPPS: what a modality reports moves the step it performs (PS3.4 annex F.7)."""
+
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+
+from orchestrator.dimse.messages import Request, Response
+from orchestrator.models import ExceptionCase, ExpectedInstance, ScheduledProcedureStep, WorkflowEvent
+from orchestrator.services.workflow import transition
+from orchestrator.states import MppsStatus, StepStatus
+from tests.worklists.ward import encoded, found, keys, peer, schedule
+from worklists.dimse import create_mpps, set_mpps
+from worklists.models import ModalityPerformedProcedureStep
+
+pytestmark = pytest.mark.django_db
+
+MPPS = "1.2.840.10008.3.1.2.3.3"
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def begun(*steps: ScheduledProcedureStep, **attributes: Any) -> Dataset:
+    """An N-CREATE's data set for these steps, as a modality fills it from their worklist entries."""
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.ScheduledStepAttributesSequence = [
+        reference(
+            step.procedure.study_instance_uid,
+            AccessionNumber=step.procedure.order.accession_number,
+            RequestedProcedureID=step.procedure.requested_procedure_id,
+            ScheduledProcedureStepID=step.sps_id,
+        )
+        for step in steps
+    ]
+    ds.PatientName = "Müller^Jürgen"
+    ds.PerformedProcedureStepID, ds.PerformedStationAETitle, ds.Modality = "PPS1", "CT_NORTH", "CT"
+    ds.PerformedProcedureStepStartDate, ds.PerformedProcedureStepStartTime = "20260705", "103000"
+    ds.PerformedProcedureStepStatus = "IN PROGRESS"
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def reference(study_instance_uid: str, **attributes: str) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = study_instance_uid
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def ended(status: str = "COMPLETED", *, images: int = 2, reason: str = "") -> Dataset:
+    """An N-SET's data set."""
+    ds = Dataset()
+    ds.PerformedProcedureStepStatus = status
+    ds.PerformedProcedureStepEndDate, ds.PerformedProcedureStepEndTime = "20260705", "104500"
+    series = Dataset()
+    series.SeriesInstanceUID, series.ProtocolName = generate_uid(), "HEAD"
+    series.ReferencedImageSequence = [Dataset() for _ in range(images)]
+    for image in series.ReferencedImageSequence:
+        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = CT_IMAGE, generate_uid()
+    ds.PerformedSeriesSequence = [series] if images else []
+    if reason:
+        code = Dataset()
+        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = reason, "DCM", "reason"
+        ds.PerformedProcedureStepDiscontinuationReasonCodeSequence = [code]
+    return ds
+
+
+def send(command: str, uid: str, ds: Dataset | bytes, syntax: str = ExplicitVRLittleEndian) -> Response:
+    data = ds if isinstance(ds, bytes) else encoded(ds, syntax)
+    request = Request(peer(), command, MPPS, sop_instance_uid=uid, transfer_syntax_uid=syntax, dataset=data)
+    (response,) = (create_mpps if command == "N-CREATE" else set_mpps)(request)
+    return response
+
+
+def status_of(step: ScheduledProcedureStep) -> str:
+    step.refresh_from_db()
+    return step.status
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_step_is_started_and_completed_and_leaves_the_worklist(syntax: str) -> None:
+    step, uid = schedule(), generate_uid()
+    assert send("N-CREATE", uid, begun(step), syntax).status == 0
+    assert status_of(step) == StepStatus.STARTED
+    assert found(keys()) == []
+    assert send("N-SET", uid, ended(), syntax).status == 0
+    assert status_of(step) == StepStatus.COMPLETED
+    mpps = ModalityPerformedProcedureStep.objects.get()
+    assert mpps.status == MppsStatus.COMPLETED
+    assert mpps.performed_series[0]["number_of_instances"] == 2
+    assert mpps.dataset["00100010"]["Value"] == [{"Alphabetic": "Müller^Jürgen"}]
+    expected = ExpectedInstance.objects.filter(mpps_uid=uid, study_instance_uid=step.procedure.study_instance_uid)
+    assert expected.count() == 2
+    assert not ExceptionCase.objects.exists()
+    assert WorkflowEvent.objects.filter(actor_name="CT_NORTH").count() == WorkflowEvent.objects.count()
+
+
+def test_the_same_creation_again_is_answered_and_another_with_its_uid_is_refused() -> None:
+    step, uid = schedule(), generate_uid()
+    for _ in range(2):
+        assert send("N-CREATE", uid, begun(step)).status == 0
+    assert WorkflowEvent.objects.filter(name="mpps.created").count() == 1
+    assert send("N-CREATE", uid, begun(step, PerformedProcedureStepID="PPS2")).status == 0x0111
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "DISCONTINUED", "BUSY"])
+def test_a_creation_that_is_not_in_progress_is_refused(status: str) -> None:
+    assert send("N-CREATE", generate_uid(), begun(schedule(), PerformedProcedureStepStatus=status)).status == 0x0106
+    assert not ModalityPerformedProcedureStep.objects.exists()
+
+
+def test_a_creation_without_what_is_mandatory_is_refused() -> None:
+    step = schedule()
+    missing = begun(step)
+    del missing.PerformedStationAETitle
+    assert send("N-CREATE", generate_uid(), missing).status == 0x0120
+    assert send("N-CREATE", generate_uid(), begun(step, Modality="")).status == 0x0121
+    assert send("N-CREATE", generate_uid(), begun()).status == 0x0121
+    assert send("N-CREATE", generate_uid(), b"nonsense").status == 0x0110
+    assert status_of(step) == StepStatus.SCHEDULED
+
+
+def test_an_update_of_nothing_is_refused() -> None:
+    assert send("N-SET", generate_uid(), ended()).status == 0x0112
+
+
+def test_a_final_step_may_no_longer_be_updated() -> None:
+    uid = generate_uid()
+    send("N-CREATE", uid, begun(schedule()))
+    send("N-SET", uid, ended())
+    response = send("N-SET", uid, ended("DISCONTINUED"))
+    assert (response.status, response.error_id) == (0x0110, 0xA710)
+    assert response.error_comment == "Performed Procedure Step Object may no longer be updated"
+
+
+def test_an_update_replaces_attributes_but_not_what_was_scheduled() -> None:
+    step, uid = schedule(), generate_uid()
+    send("N-CREATE", uid, begun(step))
+    change = Dataset()
+    change.PerformedProcedureStepDescription = "more"
+    change.ScheduledStepAttributesSequence = [reference("1.2.3")]
+    assert send("N-SET", uid, change).status == 0
+    mpps = ModalityPerformedProcedureStep.objects.get()
+    assert mpps.status == MppsStatus.IN_PROGRESS
+    assert mpps.dataset["00400254"]["Value"] == ["more"]
+    scheduled = mpps.dataset["00400270"]["Value"][0]
+    assert scheduled["0020000D"]["Value"] == [step.procedure.study_instance_uid]
+    assert send("N-SET", uid, ended("BUSY")).status == 0x0106
+
+
+def test_steps_are_found_by_step_then_accession_then_study() -> None:
+    step = schedule()
+    schedule()
+    procedure = step.procedure
+    numbers = {"AccessionNumber": procedure.order.accession_number}
+    numbers["RequestedProcedureID"] = procedure.requested_procedure_id
+    for item in (
+        reference(procedure.study_instance_uid, ScheduledProcedureStepID=step.sps_id),
+        reference(generate_uid(), **numbers),
+        reference(procedure.study_instance_uid),
+    ):
+        uid = generate_uid()
+        assert send("N-CREATE", uid, begun(ScheduledStepAttributesSequence=[item])).status == 0
+        mpps = ModalityPerformedProcedureStep.objects.get(sop_instance_uid=uid)
+        assert list(mpps.steps.all()) == [step]
+        assert mpps.order == procedure.order
+
+
+def test_an_unscheduled_step_is_kept_and_nobody_is_asked() -> None:
+    uid = generate_uid()
+    item = reference(generate_uid(), AccessionNumber="", ScheduledProcedureStepID="")
+    assert send("N-CREATE", uid, begun(ScheduledStepAttributesSequence=[item])).status == 0
+    assert not ModalityPerformedProcedureStep.objects.get().steps.exists()
+    assert not ExceptionCase.objects.exists()
+
+
+def test_a_step_that_we_do_not_know_opens_a_case() -> None:
+    item = reference(generate_uid(), ScheduledProcedureStepID="NOBODY")
+    assert send("N-CREATE", generate_uid(), begun(ScheduledStepAttributesSequence=[item])).status == 0
+    assert ExceptionCase.objects.get().reason_code == "unknown_step"
+
+
+def test_work_on_a_canceled_step_opens_a_case_and_leaves_it_canceled() -> None:
+    step = schedule()
+    transition(step, "step.canceled")
+    assert send("N-CREATE", generate_uid(), begun(step)).status == 0
+    assert ExceptionCase.objects.get().reason_code == "step_not_open"
+    assert status_of(step) == StepStatus.CANCELED
+
+
+def test_one_performed_step_may_perform_several_scheduled_ones() -> None:
+    first, second, uid = schedule(), schedule(), generate_uid()
+    send("N-CREATE", uid, begun(first, second))
+    send("N-SET", uid, ended())
+    assert status_of(first) == status_of(second) == StepStatus.COMPLETED
+
+
+def test_an_appended_step_starts_a_completed_one_again() -> None:
+    step, uids = schedule(), [generate_uid(), generate_uid()]
+    send("N-CREATE", uids[0], begun(step))
+    send("N-SET", uids[0], ended())
+    send("N-CREATE", uids[1], begun(step))
+    assert status_of(step) == StepStatus.STARTED
+    send("N-SET", uids[1], ended("DISCONTINUED", images=0))
+    assert status_of(step) == StepStatus.COMPLETED
+
+
+def test_a_discontinued_step_is_discontinued() -> None:
+    step, uid = schedule(), generate_uid()
+    send("N-CREATE", uid, begun(step))
+    assert send("N-SET", uid, ended("DISCONTINUED", images=0, reason="110500")).status == 0
+    assert status_of(step) == StepStatus.DISCONTINUED
+    assert ModalityPerformedProcedureStep.objects.get().discontinuation_reason == "110500"
+
+
+def test_completed_without_series_is_taken_and_said() -> None:
+    uid = generate_uid()
+    send("N-CREATE", uid, begun(schedule()))
+    assert send("N-SET", uid, ended(images=0)).status == 0
+    assert WorkflowEvent.objects.filter(name="mpps.without_series").exists()
+
+
+def test_a_wrong_worklist_entry_waits_again_and_a_person_is_asked() -> None:
+    step, uid = schedule(), generate_uid()
+    send("N-CREATE", uid, begun(step))
+    assert send("N-SET", uid, ended("DISCONTINUED", reason="110514")).status == 0
+    assert status_of(step) == StepStatus.SCHEDULED
+    assert found(keys()) == [step.sps_id]
+    mpps = ModalityPerformedProcedureStep.objects.get()
+    assert not mpps.steps.exists()
+    case = ExceptionCase.objects.get()
+    assert (case.kind, case.order, case.subject_id) == ("wrong_worklist_entry", step.procedure.order, mpps.pk)
+    assert WorkflowEvent.objects.filter(name="mpps.wrong_worklist_entry", subject_id=mpps.pk).exists()

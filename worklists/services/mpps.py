@@ -1,0 +1,269 @@
+"""Modality performed procedure steps: what a modality says it does, linked to what was scheduled (PS3.4 annex F).
+
+All of it happens in one transaction before the answer: the standard wants the status of the whole operation.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from orchestrator.models import ScheduledProcedureStep, Study
+from orchestrator.services.exceptions import open_case
+from orchestrator.services.studies import expect_instances
+from orchestrator.services.workflow import record, transition
+from orchestrator.states import MACHINES, MppsStatus, StepStatus
+from worklists.datasets.performed import (
+    REQUIRED_AT_CREATION,
+    SCHEDULED_STEP_ATTRIBUTES,
+    STATUS,
+    STUDY_INSTANCE_UID,
+    Json,
+    discontinuation_reason,
+    items_of,
+    performed_series,
+    step_references,
+    text_of,
+)
+from worklists.models import ModalityPerformedProcedureStep
+from worklists.selectors import step_of
+
+INCORRECT_WORKLIST_ENTRY_SELECTED = "110514"  # DCM, CID 9301
+_FINAL_EVENTS = {MppsStatus.COMPLETED: "mpps.completed", MppsStatus.DISCONTINUED: "mpps.discontinued"}
+
+
+class Refused(Exception):
+    """The operation is not done. Its sentence goes back as Error Comment: no patient data."""
+
+
+class MissingAttribute(Refused):
+    pass
+
+
+class MissingValue(Refused):
+    pass
+
+
+class InvalidValue(Refused):
+    pass
+
+
+class DuplicateInstance(Refused):
+    pass
+
+
+class NoSuchInstance(Refused):
+    pass
+
+
+class NoLongerUpdatable(Refused):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    ae_title: str
+    site_id: int
+
+
+@transaction.atomic
+def create(*, sop_instance_uid: str, performed: Json, sender: Sender) -> ModalityPerformedProcedureStep:
+    """N-CREATE: keep the step, link it and start what it performs. The same message again changes nothing.
+
+    Raises MissingAttribute, MissingValue, InvalidValue, DuplicateInstance.
+    """
+    if not sop_instance_uid:
+        raise MissingAttribute("Affected SOP Instance UID is missing")
+    _check_creation(performed)
+    digest = hashlib.sha256(json.dumps(performed, sort_keys=True).encode()).hexdigest()
+    references = step_references(performed)
+    mpps, is_new = ModalityPerformedProcedureStep.objects.get_or_create(
+        sop_instance_uid=sop_instance_uid,
+        defaults={
+            "site_id": sender.site_id,
+            "ae_title": sender.ae_title,
+            "created_digest": digest,
+            "dataset": performed,
+            "study_instance_uid": references[0].study_instance_uid[:64],
+            "modality": text_of(performed, REQUIRED_AT_CREATION["Modality"])[:16],
+            "performed_procedure_step_id": text_of(performed, REQUIRED_AT_CREATION["PerformedProcedureStepID"])[:64],
+            "performed_series": _series_rows(performed),
+        },
+    )
+    if not is_new:
+        if mpps.created_digest != digest:
+            raise DuplicateInstance("The SOP Instance UID is in use")
+        return mpps
+    unknown = 0
+    for reference in references:
+        step = step_of(**asdict(reference), site_id=sender.site_id)
+        if step is not None:
+            mpps.steps.add(step)
+        elif reference.is_scheduled:
+            unknown += 1
+    steps = _linked_steps(mpps)
+    if steps:
+        mpps.order = steps[0].procedure.order
+        mpps.patient = mpps.order.patient
+        mpps.save(update_fields=["order", "patient"])
+    record("mpps.created", mpps, to_state=mpps.status, detail={"steps": [step.pk for step in steps]})
+    if unknown:
+        _conflict(mpps, "unknown_step", "A modality performs a scheduled step that is not known here.")
+    for step in steps:
+        _advance(mpps, step, "step.started", StepStatus.STARTED)
+    return mpps
+
+
+@transaction.atomic
+def update(*, sop_instance_uid: str, performed: Json) -> ModalityPerformedProcedureStep:
+    """N-SET: replace the attributes that were sent and, at the end, settle the steps.
+
+    Raises NoSuchInstance, NoLongerUpdatable, InvalidValue.
+    """
+    mpps = (
+        ModalityPerformedProcedureStep.objects.select_for_update(of=("self",))
+        .filter(sop_instance_uid=sop_instance_uid)
+        .first()
+    )
+    if mpps is None:
+        raise NoSuchInstance("No such performed procedure step")
+    if mpps.status != MppsStatus.IN_PROGRESS:
+        raise NoLongerUpdatable("Performed Procedure Step Object may no longer be updated")
+    status = text_of(performed, STATUS) or mpps.status
+    if status not in MppsStatus.values:
+        raise InvalidValue("Performed Procedure Step Status is not a defined one")
+    # What was scheduled is said once, at creation (PS3.4 Table F.7.2-1).
+    sent = {tag: element for tag, element in performed.items() if tag != SCHEDULED_STEP_ATTRIBUTES}
+    mpps.dataset = {**mpps.dataset, **sent}
+    mpps.performed_series = _series_rows(mpps.dataset)
+    if status == MppsStatus.IN_PROGRESS:
+        mpps.save(update_fields=["dataset", "performed_series", "updated_at"])
+        record("mpps.updated", mpps)
+        return mpps
+    _finish(mpps, MppsStatus(status))
+    return mpps
+
+
+def _check_creation(performed: Json) -> None:
+    for keyword, tag in REQUIRED_AT_CREATION.items():
+        if tag not in performed:
+            raise MissingAttribute(f"{keyword} is missing")
+        if not performed[tag].get("Value"):
+            raise MissingValue(f"{keyword} is empty")
+    for item in items_of(performed, SCHEDULED_STEP_ATTRIBUTES):
+        if STUDY_INSTANCE_UID not in item:
+            raise MissingAttribute("StudyInstanceUID is missing")
+        if not text_of(item, STUDY_INSTANCE_UID):
+            raise MissingValue("StudyInstanceUID is empty")
+    if text_of(performed, STATUS) != MppsStatus.IN_PROGRESS:
+        raise InvalidValue("PerformedProcedureStepStatus is not IN PROGRESS")
+
+
+def _series_rows(performed: Json) -> list[dict[str, str | int]]:
+    return [
+        {
+            "series_instance_uid": series.series_instance_uid,
+            "protocol_name": series.protocol_name,
+            "number_of_instances": len(series.instances),
+        }
+        for series in performed_series(performed)
+    ]
+
+
+def _linked_steps(mpps: ModalityPerformedProcedureStep) -> list[ScheduledProcedureStep]:
+    return list(mpps.steps.select_related("procedure__order__patient").order_by("pk"))
+
+
+def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus) -> None:
+    reason = discontinuation_reason(mpps.dataset)
+    transition(
+        mpps,
+        _FINAL_EVENTS[status],
+        dataset=mpps.dataset,
+        performed_series=mpps.performed_series,
+        discontinuation_reason=reason,
+        ended_at=timezone.now(),
+        detail={"reason": reason} if reason else None,
+    )
+    series = performed_series(mpps.dataset)
+    if status == MppsStatus.COMPLETED and not series:
+        # Against the standard, and common: taken, and said on the timeline.
+        record("mpps.without_series", mpps)
+    if reason == INCORRECT_WORKLIST_ENTRY_SELECTED:
+        _undo_wrong_entry(mpps)
+    else:
+        for step in _linked_steps(mpps):
+            _settle(mpps, step)
+    items = [
+        (mpps.study_instance_uid, each.series_instance_uid, sop_class_uid, sop_instance_uid)
+        for each in series
+        for sop_class_uid, sop_instance_uid in each.instances
+    ]
+    if items:
+        expect_instances(mpps_uid=mpps.sop_instance_uid, items=items)
+
+
+def _settle(mpps: ModalityPerformedProcedureStep, step: ScheduledProcedureStep) -> None:
+    """One step may have several performed steps (append): it is done when none goes on and one was completed."""
+    statuses = set(step.performed_steps.values_list("status", flat=True))
+    if MppsStatus.IN_PROGRESS in statuses:
+        return
+    if MppsStatus.COMPLETED in statuses:
+        _advance(mpps, step, "step.completed", StepStatus.COMPLETED)
+    else:
+        _advance(mpps, step, "step.discontinued", StepStatus.DISCONTINUED)
+
+
+def _advance(mpps: ModalityPerformedProcedureStep, step: ScheduledProcedureStep, event: str, target: str) -> None:
+    """Move the step, unless it is there already; a person is asked when it cannot go there (e.g. canceled)."""
+    if step.status == target:
+        return
+    if (step.status, event) not in MACHINES["step"].transitions:
+        _conflict(mpps, "step_not_open", f"A modality reports work on a step that is {step.get_status_display()}.")
+        return
+    _move(step, event, "MPPS")
+
+
+def _move(step: ScheduledProcedureStep, event: str, reason: str) -> None:
+    from orchestrator.services.orders import advance_step
+
+    advance_step(step=step, event=event, reason=reason)
+
+
+def _conflict(mpps: ModalityPerformedProcedureStep, reason_code: str, summary: str) -> None:
+    open_case(
+        "mpps_conflict",
+        about=mpps,
+        reason_code=reason_code,
+        summary=summary,
+        site=mpps.site,
+        detail={"references": [asdict(each) for each in step_references(mpps.dataset)]},
+        patient=mpps.patient,
+        order=mpps.order,
+        modality=mpps.modality,
+        source=mpps.ae_title,
+    )
+
+
+def _undo_wrong_entry(mpps: ModalityPerformedProcedureStep) -> None:
+    """The technologist picked another patient's entry: its step waits again, and a person looks at the images."""
+    steps = _linked_steps(mpps)
+    mpps.steps.clear()
+    for step in steps:
+        if not step.performed_steps.exists() and (step.status, "step.returned") in MACHINES["step"].transitions:
+            _move(step, "step.returned", "Wrong worklist entry selected")
+    record("mpps.wrong_worklist_entry", mpps, detail={"steps": [step.pk for step in steps]})
+    open_case(
+        "wrong_worklist_entry",
+        about=mpps,
+        reason_code=INCORRECT_WORKLIST_ENTRY_SELECTED,
+        summary="The modality says that it used the wrong worklist entry: find out whose images these are.",
+        site=mpps.site,
+        patient=mpps.patient,
+        order=mpps.order,
+        study=Study.objects.filter(study_instance_uid=mpps.study_instance_uid).first(),
+        modality=mpps.modality,
+        source=mpps.ae_title,
+    )
