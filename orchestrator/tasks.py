@@ -6,6 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from orchestrator.hl7 import drain
 from orchestrator.services import jobs, subscriptions
 
 logger = logging.getLogger(__name__)
@@ -14,6 +15,11 @@ logger = logging.getLogger(__name__)
 @shared_task
 def run_subscription(subscription_id: int) -> None:
     subscriptions.run_subscription(subscription_id)
+
+
+@shared_task
+def apply_messages(interface_id: int) -> None:
+    drain.apply_messages(interface_id)
 
 
 @shared_task

@@ -59,6 +59,9 @@ class Patient(models.Model):
     def __str__(self) -> str:
         return f"patient {self.pk}"
 
+    def event_links(self) -> dict[str, int | None]:
+        return {"patient_id": self.pk}
+
 
 class PatientIdentifier(models.Model):
     """One identifier of a patient. A string: leading zeros and case count."""

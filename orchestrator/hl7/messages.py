@@ -1,0 +1,208 @@
+"""Reading HL7 v2 lazily, and answering it: segments are split when asked for, fields when named.
+
+On the hot path a full parse with a dictionary would cost a thousand times more (HL7 v2.5.1 chapter 2).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+# MSH-18 (table 0211) -> Python codec. Chinese sets without a codec are refused by name.
+CHARSETS = {
+    "": "utf-8", "ASCII": "ascii", "UNICODE": "utf-8", "UNICODE UTF-8": "utf-8",
+    **{f"8859/{n}": f"iso8859-{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
+    "ISO IR14": "shift_jis", "ISO IR87": "iso2022_jp", "ISO IR159": "iso2022_jp_2", "GB 18030-2000": "gb18030",
+    "KS X 1001": "euc_kr", "BIG-5": "big5",
+}  # fmt: skip
+
+
+class Malformed(Exception):
+    """This is not an HL7 message that can be read: where (`PID-3`), why, and the code of table 0357."""
+
+    def __init__(self, where: str, why: str, code: int = 102) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where, self.why, self.code = where, why, code
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """MSH-1 and MSH-2."""
+
+    separator: str = "|"
+    component: str = "^"
+    repetition: str = "~"
+    escape: str = "\\"
+    subcomponent: str = "&"
+
+    def unescape(self, text: str) -> str:
+        """HL7 v2 2.7: \\F\\ \\S\\ \\T\\ \\R\\ \\E\\ \\.br\\ \\Xhh\\; other escapes stay as they are."""
+        if self.escape not in text:
+            return text
+        e = re.escape(self.escape)
+        return re.sub(f"{e}([^{e}]*){e}", self._one, text)
+
+    def _one(self, found: re.Match[str]) -> str:
+        name = found[1]
+        known = {
+            "F": self.separator, "S": self.component, "T": self.subcomponent, "R": self.repetition, "E": self.escape,
+            ".br": "\n",
+        }  # fmt: skip
+        if name in known:
+            return known[name]
+        if name[:1] == "X" and re.fullmatch("([0-9A-Fa-f]{2})+", name[1:]):
+            return bytes.fromhex(name[1:]).decode("latin-1")
+        return found[0]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment; fields by number, as in the standard (MSH-1 is the separator)."""
+
+    name: str
+    fields: list[str]
+    encoding: Encoding
+
+    def raw(self, number: int) -> str:
+        """The field as sent, still escaped; empty when absent."""
+        return self.fields[number] if number < len(self.fields) else ""
+
+    def repetitions(self, number: int) -> list["Repetition"]:
+        """The field's repetitions; none when it is empty."""
+        text = self.raw(number)
+        return [Repetition(each, self.encoding) for each in text.split(self.encoding.repetition)] if text else []
+
+    def get(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
+        """The first repetition's component, unescaped; empty when absent. `""` (delete) comes as it is."""
+        repetitions = self.repetitions(number)
+        return repetitions[0].get(component, subcomponent) if repetitions else ""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    text: str
+    encoding: Encoding
+
+    def get(self, component: int = 1, subcomponent: int = 1) -> str:
+        parts = self.text.split(self.encoding.component)
+        if component > len(parts):
+            return ""
+        inner = parts[component - 1].split(self.encoding.subcomponent)
+        return self.encoding.unescape(inner[subcomponent - 1]) if subcomponent <= len(inner) else ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message: MSH read, the other segments when asked for."""
+
+    lines: list[str]
+    encoding: Encoding
+    charset: str
+    msh: Segment = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "msh", self._segment(self.lines[0]))
+
+    def _segment(self, line: str) -> Segment:
+        fields = line.split(self.encoding.separator)
+        if fields[0] == "MSH":
+            fields.insert(1, self.encoding.separator)
+        return Segment(fields[0], fields, self.encoding)
+
+    def segments(self, *names: str) -> Iterator[Segment]:
+        """The segments of these names, in order; all without names."""
+        for line in self.lines:
+            if not names or line[:3] in names:
+                yield self._segment(line)
+
+    def first(self, name: str) -> Segment | None:
+        return next(self.segments(name), None)
+
+    def groups(self, head: str) -> list[list[Segment]]:
+        """What follows each `head` segment up to the next one: the ORC groups of an order message."""
+        groups: list[list[Segment]] = []
+        for segment in self.segments():
+            if segment.name == head:
+                groups.append([])
+            if groups:
+                groups[-1].append(segment)
+        return groups
+
+    @property
+    def message_type(self) -> str:
+        """MSH-9 as TYPE^EVENT."""
+        return f"{self.msh.get(9)}^{self.msh.get(9, 2)}".rstrip("^")
+
+    @property
+    def control_id(self) -> str:
+        return self.msh.get(10)
+
+    @property
+    def sent_at(self) -> datetime | None:
+        return parse_time(self.msh.get(7))
+
+
+def parse_time(text: str) -> datetime | None:
+    """TS/DTM (chapter 2A): YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ]; without zone as UTC; None when it is none."""
+    found = re.fullmatch(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d{4})?", text.strip())
+    if not found:
+        return None
+    year, month, day, hour, minute, second = (int(each) if each else None for each in found.groups()[:6])
+    zone = found[7] or "+0000"
+    try:
+        plain = f"{year:04}{month or 1:02}{day or 1:02}{hour or 0:02}{minute or 0:02}{second or 0:02}{zone}"
+        return datetime.strptime(plain, "%Y%m%d%H%M%S%z").astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def read(raw: bytes, *, default_charset: str = "") -> Message:
+    """A message from its bytes. Raises Malformed. Segments end with CR; LF and CRLF are taken too."""
+    body = raw.strip(b"\x0b\x1c\r\n \t\0")
+    if not body.startswith(b"MSH") or len(body) < 8:
+        raise Malformed("MSH", "the message does not begin with an MSH segment", 100)
+    header = re.split(rb"[\r\n]", body, maxsplit=1)[0].decode("latin-1")
+    separator = header[3]
+    marks = header.split(separator)[1] if separator in header[4:] else ""
+    if len(marks) < 4 or len({separator, *marks}) != len(marks) + 1 or separator.isalnum():
+        raise Malformed("MSH-2", "the encoding characters are not four different signs")
+    encoding = Encoding(separator, *marks[:4])
+    fields = header.split(separator)
+    charset = (fields[17].split(encoding.repetition)[0] if len(fields) > 17 else "") or default_charset
+    codec = CHARSETS.get(charset.strip().upper())
+    if codec is None:
+        raise Malformed("MSH-18", f"the character set {charset[:40]} is not known", 103)
+    try:
+        text = body.decode(codec)
+    except UnicodeDecodeError as error:
+        raise Malformed("MSH-18", f"byte {error.start} is no {codec} text, which MSH-18 says it is") from error
+    return Message([line for line in re.split(r"[\r\n]+", text) if line.strip()], encoding, charset)
+
+
+def acknowledge(
+    message: Message | None, code: str, *, problem: Malformed | None = None, control_id: str = "", now: datetime
+) -> bytes:
+    """An ACK (chapter 2.9.2): MSA with `code`, and ERR (where, table 0357, severity, text) for a problem."""
+    msh = message.msh if message else None
+    event = msh.get(9, 2) if msh else ""
+    fields = [
+        "MSH", "^~\\&", _safe(msh, 5), _safe(msh, 6), _safe(msh, 3), _safe(msh, 4), f"{now:%Y%m%d%H%M%S}+0000", "",
+        f"ACK^{event}^ACK" if event else "ACK", control_id, (msh.get(11) if msh else "") or "P",
+        (msh.get(12) if msh else "") or "2.5.1", "", "", "", "", "", "UNICODE UTF-8",
+    ]  # fmt: skip
+    lines = ["|".join(fields), f"MSA|{code}|{_safe(msh, 10)}"]
+    if problem:
+        segment, _, number = problem.where.partition("-")
+        location = f"{segment}^1^{number}" if number else segment
+        lines.append(f"ERR||{location}|{problem.code}|E||||{escape(str(problem))}")
+    return ("\r".join(lines) + "\r").encode()
+
+
+def _safe(msh: Segment | None, number: int) -> str:
+    return escape(msh.get(number)) if msh else ""
+
+
+def escape(text: str) -> str:
+    """Text as a value between the usual separators."""
+    table = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": " ", "\n": " "})
+    return text.translate(table)

@@ -1,0 +1,48 @@
+"""`manage.py listen_hl7`: the MLLP listener."""
+
+import asyncio
+import signal
+import ssl
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from orchestrator.hl7 import intake
+from orchestrator.hl7.mllp import Listener
+from orchestrator.supervisor.notify import notify_ready
+
+
+class Command(BaseCommand):
+    help = "Take HL7 messages over MLLP on FIDUCIAL_HL7_HOST and FIDUCIAL_HL7_PORT until SIGTERM."
+
+    def handle(self, **options: Any) -> None:
+        try:
+            asyncio.run(self._listen())
+        except OSError as error:
+            raise CommandError(
+                f"Port {settings.HL7_PORT} on {settings.HL7_HOST} cannot be used for HL7 ({error.strerror}): "
+                "set FIDUCIAL_HL7_PORT."
+            ) from error
+
+    async def _listen(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        listener = Listener(intake.store, refuse_large=intake.refuse_large)
+        await listener.run(settings.HL7_HOST, settings.HL7_PORT, stop, tls=_tls(), ready=self._ready)
+
+    def _ready(self, port: int) -> None:
+        notify_ready()
+        self.stdout.write(f"HL7 listens on {settings.HL7_HOST}:{port}")
+
+
+def _tls() -> ssl.SSLContext | None:
+    if settings.TLS_CERT is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.TLS_CERT, settings.TLS_KEY)
+    if settings.TLS_CA is not None:
+        context.load_verify_locations(settings.TLS_CA)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
