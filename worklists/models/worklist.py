@@ -16,7 +16,8 @@ class WorklistEntry(models.Model):
     step = models.OneToOneField(
         ScheduledProcedureStep, on_delete=models.CASCADE, primary_key=True, related_name="worklist_entry"
     )
-    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    # No index of its own: a planner would take it, and read the whole site, before better ones.
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     visible = models.BooleanField(help_text="Whether the step waits to be performed.")
     # YYYYMMDDHHMMSSFFFFFF and HHMMSSFFFFFF, wall clock; empty without a start date. Fixed width: text order is time
     # order under any collation.

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from orchestrator.models import ScheduledProcedureStep, Study
 from orchestrator.services.exceptions import open_case
+from orchestrator.services.orders import advance_step
 from orchestrator.services.studies import expect_instances
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import MACHINES, MppsStatus, StepStatus
@@ -223,13 +224,7 @@ def _advance(mpps: ModalityPerformedProcedureStep, step: ScheduledProcedureStep,
     if (step.status, event) not in MACHINES["step"].transitions:
         _conflict(mpps, "step_not_open", f"A modality reports work on a step that is {step.get_status_display()}.")
         return
-    _move(step, event, "MPPS")
-
-
-def _move(step: ScheduledProcedureStep, event: str, reason: str) -> None:
-    from orchestrator.services.orders import advance_step
-
-    advance_step(step=step, event=event, reason=reason)
+    advance_step(step=step, event=event, reason="MPPS")
 
 
 def _conflict(mpps: ModalityPerformedProcedureStep, reason_code: str, summary: str) -> None:
@@ -253,7 +248,7 @@ def _undo_wrong_entry(mpps: ModalityPerformedProcedureStep) -> None:
     mpps.steps.clear()
     for step in steps:
         if not step.performed_steps.exists() and (step.status, "step.returned") in MACHINES["step"].transitions:
-            _move(step, "step.returned", "Wrong worklist entry selected")
+            advance_step(step=step, event="step.returned", reason="Wrong worklist entry selected")
     record("mpps.wrong_worklist_entry", mpps, detail={"steps": [step.pk for step in steps]})
     open_case(
         "wrong_worklist_entry",

@@ -1,0 +1,127 @@
+"""The worklist and MPPS over real sockets: DCMTK's findscu and pynetdicom as modalities."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from socketserver import BaseServer
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from orchestrator.dimse.server import serve
+from orchestrator.models import Site
+from orchestrator.states import StepStatus
+from tests.peers import LOOPBACK, dcmtk
+from tests.worklists.test_mpps import MPPS, begun, ended
+from tests.worklists.ward import WORKLIST, keys, schedule
+from worklists.models import WorklistQuery
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# More than a listener sends while a modality reads the first and cancels.
+NUMBER_OF_STEPS = 300
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Our DICOM server in a thread of this process, on the test's database."""
+    # A test that commits empties the tables behind it: also the site that the first migration made.
+    Site.objects.get_or_create(code="MAIN", defaults={"name": "Main"})
+    listening = socket.create_server((LOOPBACK, 0))
+    server = serve(listening)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield int(listening.getsockname()[1])
+    # pynetdicom's own shutdown() wants to take itself off a list that only its start_server() fills.
+    BaseServer.shutdown(server)
+    thread.join()
+    for association in server.active_associations:
+        association.join(10)
+    listening.close()
+    connections.close_all()
+
+
+def associate(port: int, sop_class_uid: str, syntax: str = ExplicitVRLittleEndian) -> Association:
+    modality = AE(ae_title="CT_NORTH")
+    modality.add_requested_context(sop_class_uid, syntax)
+    association = modality.associate(LOOPBACK, port, ae_title=settings.AE_TITLE)
+    assert association.is_established
+    return association
+
+
+def query(port: int, identifier: Dataset, syntax: str = ExplicitVRLittleEndian) -> tuple[list[int], list[Dataset]]:
+    association = associate(port, WORKLIST, syntax)
+    statuses, answers = [], []
+    for status, answer in association.send_c_find(identifier, WORKLIST):
+        statuses.append(int(status.Status))
+        if answer is not None:
+            answers.append(answer)
+    association.release()
+    return statuses, answers
+
+
+@pytest.mark.peer("dcmtk")
+def test_findscu_finds_what_is_scheduled_for_its_station(port: int) -> None:
+    step = schedule(name="Müller^Jürgen", patient_id="00123")
+    schedule(modality="MR", stations=("MR_EAST",))
+    output = dcmtk(
+        "findscu", "-W", "-v", "-aet", "CT_NORTH", "-aec", settings.AE_TITLE,
+        "-k", "PatientName=mul*", "-k", "PatientID", "-k", "StudyInstanceUID",
+        "-k", "(0040,0100)[0].Modality=CT",
+        "-k", "(0040,0100)[0].ScheduledStationAETitle=CT_NORTH",
+        "-k", "(0040,0100)[0].ScheduledProcedureStepStartDate=20260705-20260706",
+        "-k", "(0040,0100)[0].ScheduledProcedureStepID",
+        LOOPBACK, str(port),
+    ).stdout  # fmt: skip
+    assert output.count("Find Response: ") == 1, output
+    assert f"[{step.sps_id} ]" in output or f"[{step.sps_id}]" in output
+    assert step.procedure.study_instance_uid in output
+    assert "[00123 ]" in output
+    assert WorklistQuery.objects.get().ae_title == "CT_NORTH"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_pynetdicom_reads_every_answer(port: int, syntax: str) -> None:
+    steps = [schedule(name=name) for name in ("DOE^JANE", "Müller^Jürgen", "Yamada^Tarou=山田^太郎")]
+    statuses, answers = query(port, keys(), syntax)
+    assert statuses == [0xFF00, 0xFF00, 0xFF00, 0]
+    assert [str(answer.PatientName) for answer in answers] == [step.procedure.order.patient.name for step in steps]
+
+
+def test_a_wildcard_in_a_date_is_refused_on_the_wire(port: int) -> None:
+    statuses, _ = query(port, keys({"ScheduledProcedureStepStartDate": "2026*"}))
+    assert statuses == [0xA900]
+
+
+def test_a_cancel_ends_a_long_answer(port: int) -> None:
+    for _ in range(NUMBER_OF_STEPS):
+        schedule()
+    association = associate(port, WORKLIST)
+    statuses = []
+    for number, (status, _) in enumerate(association.send_c_find(keys(), WORKLIST, msg_id=7)):
+        statuses.append(int(status.Status))
+        if number == 0:
+            association.send_c_cancel(7, query_model=WORKLIST)
+    association.release()
+    assert statuses[-1] == 0xFE00
+    assert len(statuses) < NUMBER_OF_STEPS
+
+
+def test_a_modality_performs_a_step_on_two_associations(port: int) -> None:
+    step, uid = schedule(), generate_uid()
+    association = associate(port, MPPS)
+    assert association.send_n_create(begun(step), MPPS, uid)[0].Status == 0
+    association.release()
+    assert query(port, keys())[0] == [0]
+    association = associate(port, MPPS, ImplicitVRLittleEndian)
+    assert association.send_n_set(ended(), MPPS, uid)[0].Status == 0
+    refusal = association.send_n_set(ended(), MPPS, uid)[0]
+    association.release()
+    assert (refusal.Status, refusal.ErrorID) == (0x0110, 0xA710)
+    step.refresh_from_db()
+    assert step.status == StepStatus.COMPLETED
