@@ -297,6 +297,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 2,
     "socket_timeout": 5,
     "visibility_timeout": 3600,
+    # A bell that cannot be rung at once is left to the sweep: an acknowledgement must not wait for the broker.
+    "max_retries": 0,
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -318,7 +320,11 @@ CELERY_BEAT_SCHEDULE = {
 # --- the bell boards ----------------------------------------------------------------------------------
 # event name -> subscribers; each subscriber gets a row of its own in the event's transaction (models/workflow.py)
 # and is called as subscriber(subject_id) by a worker, at least once.
-EVENT_SUBSCRIBERS: dict[str, list[str]] = {}
+EVENT_SUBSCRIBERS: dict[str, list[str]] = {
+    "study.received": ["reconciliation.services.reconcile.reconcile_study"],
+    "order.placed": ["reconciliation.services.reconcile.rematch_for_order"],
+    "order.changed": ["reconciliation.services.reconcile.rematch_for_order"],
+}
 # first part of a subscriber's dotted name -> the queue whose workers call it
 SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
 

@@ -1,0 +1,69 @@
+"""What leaves otherwise than it came: corrections computed from the current patient and order of a claim."""
+
+from collections.abc import Mapping
+
+from django.db import transaction
+
+from orchestrator.models import Correction, Decision, IdentityClaim, Patient, PatientIdentifier
+from orchestrator.services.workflow import record
+from orchestrator.states import Identity
+
+# DICOM keyword -> column of the claim that holds what was received.
+RECEIVED: Mapping[str, str] = {
+    "PatientName": "patient_name",
+    "PatientID": "patient_id",
+    "IssuerOfPatientID": "issuer",
+    "PatientBirthDate": "birth_date",
+    "PatientSex": "sex",
+    "AccessionNumber": "accession_number",
+}
+
+
+def primary_identifier(patient: Patient) -> PatientIdentifier | None:
+    return patient.identifiers.select_related("issuer").order_by("-primary", "pk").first()
+
+
+def current_values(patient: Patient, accession_number: str) -> dict[str, str]:
+    """What the record says now, by DICOM keyword; empty where it says nothing."""
+    identifier = primary_identifier(patient)
+    return {
+        "PatientName": patient.name,
+        "PatientID": identifier.value if identifier else "",
+        "IssuerOfPatientID": (identifier.issuer.namespace or "") if identifier else "",
+        "PatientBirthDate": f"{patient.birth_date:%Y%m%d}" if patient.birth_date else "",
+        "PatientSex": patient.sex,
+        "AccessionNumber": accession_number,
+    }
+
+
+def differences(claim: IdentityClaim, patient: Patient, accession_number: str) -> dict[str, tuple[str, str]]:
+    """{keyword: (received, current)} where the record says something else. Missing values are filled."""
+    found = {}
+    for keyword, new in current_values(patient, accession_number).items():
+        old = getattr(claim, RECEIVED[keyword])
+        # Trailing empty components of a name say nothing (PS3.5 6.2.1).
+        if new and old.rstrip("^") != new.rstrip("^"):
+            found[keyword] = (old, new)
+    return found
+
+
+@transaction.atomic
+def recompute(claim: IdentityClaim, *, decision: Decision | None = None, keep: frozenset[str] = frozenset()) -> bool:
+    """Bring a claim's corrections up to date; whether they changed. `keep`: keywords whose received value stands."""
+    wanted: dict[str, tuple[str, str]] = {}
+    if claim.identity == Identity.MATCHED and claim.matched_patient and claim.order:
+        wanted = differences(claim, claim.matched_patient, claim.order.accession_number)
+    for keyword in keep:
+        wanted.pop(keyword, None)
+    before = {each.attribute: (each.old, each.new) for each in claim.corrections.all()}
+    if before == wanted:
+        return False
+    claim.corrections.all().delete()
+    Correction.objects.bulk_create(
+        [
+            Correction(claim=claim, attribute=keyword, old=old, new=new, why="as the order says", decision=decision)
+            for keyword, (old, new) in wanted.items()
+        ]
+    )
+    record("claim.corrected", claim, detail={"attributes": sorted(wanted)})
+    return True

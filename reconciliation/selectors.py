@@ -1,0 +1,95 @@
+"""Which orders a claim could belong to."""
+
+import datetime as dt
+
+from django.db.models import Q, QuerySet
+
+from orchestrator.models import ApplicationEntity, IdentityClaim, Issuer, PatientIdentifier, ScheduledProcedureStep
+from orchestrator.services.patients import fold_name
+from orchestrator.states import Identity, StepStatus
+from reconciliation.matching import Candidate, Claim, Identifier
+
+_MOST = 50
+
+
+def issuer_key(issuer: Issuer | None) -> str:
+    """One text for an issuer, by whatever name it goes."""
+    return str(issuer.pk) if issuer else ""
+
+
+def claim_of(claim: IdentityClaim) -> Claim:
+    """The claim as `matching` takes it. An id without issuer is the sender's default issuer's, else nobody's."""
+    return Claim(
+        identifier=Identifier(issuer_key(_issuer_of(claim)), claim.patient_id),
+        patient_name=claim.patient_name,
+        birth_date=claim.birth_date,
+        sex=claim.sex,
+        accession_number=claim.accession_number,
+        study_instance_uid=claim.study.study_instance_uid,
+        requested_procedure_id=claim.requested_procedure_id,
+        sps_id=claim.sps_id,
+        modality=claim.modality,
+        station=claim.calling_ae_title,
+        study_date=claim.study_date,
+    )
+
+
+def _issuer_of(claim: IdentityClaim) -> Issuer | None:
+    if claim.issuer or claim.issuer_universal_id:
+        named = Q(namespace=claim.issuer) if claim.issuer else Q(pk=None)
+        if claim.issuer_universal_id:
+            named |= Q(universal_id=claim.issuer_universal_id)
+        return Issuer.objects.filter(named).first()
+    entity = ApplicationEntity.objects.select_related("default_issuer").filter(ae_title=claim.calling_ae_title).first()
+    return (entity.default_issuer if entity else None) or claim.study.site.default_issuer
+
+
+def steps_for(claim: IdentityClaim) -> QuerySet[ScheduledProcedureStep]:
+    """Steps that share anything telling with the claim: study UID, accession, patient id, name with birth date, day."""
+    shared = Q(procedure__study_instance_uid=claim.study.study_instance_uid)
+    if claim.accession_number:
+        shared |= Q(procedure__order__accession_number=claim.accession_number)
+    if claim.patient_id:
+        stripped = claim.patient_id.lstrip("0") or claim.patient_id
+        ids = PatientIdentifier.objects.filter(Q(value=claim.patient_id) | Q(value__endswith=stripped))
+        shared |= Q(procedure__order__patient__in=ids.values("patient"))
+    if claim.patient_name:
+        shared |= Q(procedure__order__patient__folded_name=fold_name(claim.patient_name))
+    if day := day_of(claim.study_date):
+        shared |= Q(start_date=day, modality=claim.modality)
+    return (
+        ScheduledProcedureStep.objects.filter(shared)
+        .select_related("procedure__order__patient", "procedure__order__visit")
+        .prefetch_related("procedure__order__patient__identifiers")
+        .distinct()
+        .order_by("-pk")[:_MOST]
+    )
+
+
+def day_of(text: str) -> dt.date | None:
+    try:
+        return dt.datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007  DA has no zone
+    except ValueError:
+        return None
+
+
+def candidate_of(step: ScheduledProcedureStep, *, for_study: int) -> Candidate:
+    """A step as `matching` takes it."""
+    procedure, order = step.procedure, step.procedure.order
+    patient = order.patient
+    taken = step.claims.filter(identity=Identity.MATCHED).exclude(study_id=for_study).exists()
+    return Candidate(
+        key=step.pk,
+        identifiers=frozenset(Identifier(str(each.issuer_id), each.value) for each in patient.identifiers.all()),
+        patient_name=patient.name,
+        birth_date=f"{patient.birth_date:%Y%m%d}" if patient.birth_date else "",
+        sex=patient.sex,
+        accession_number=order.accession_number,
+        study_instance_uid=procedure.study_instance_uid,
+        requested_procedure_id=procedure.requested_procedure_id,
+        sps_id=step.sps_id,
+        modality=step.modality,
+        stations=tuple(step.station_ae_titles),
+        start_date=f"{step.start_date:%Y%m%d}" if step.start_date else "",
+        satisfied=taken or step.status in (StepStatus.CANCELED, StepStatus.DISCONTINUED),
+    )

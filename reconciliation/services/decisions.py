@@ -1,0 +1,151 @@
+"""What a person decides about a held claim, and how it is taken back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from orchestrator.models import Decision, ExceptionCase, IdentityClaim, ImagingServiceRequest, User
+from orchestrator.services import corrections
+from orchestrator.services.exceptions import lock_open, resolve
+from orchestrator.services.studies import refresh_identity
+from orchestrator.services.workflow import record, transition
+from orchestrator.states import Identity, MatchedBy
+from reconciliation import selectors
+from reconciliation.matching import score
+from reconciliation.services.reconcile import apply_match, evidence_of
+
+REJECT_CODES: Mapping[str, str] = {
+    "113001": "Rejected for quality reasons",
+    "113037": "Rejected for patient safety reasons",
+    "113038": "Incorrect modality worklist entry",
+    "TEST": "Test images, not of a patient",
+}
+_BEFORE = ("identity", "matched_by", "matched_patient_id", "order_id", "procedure_id", "step_id", "evidence")
+
+
+class AlreadyDecided(Exception):
+    """Somebody else decided this claim meanwhile."""
+
+
+class CannotDecide(Exception):
+    """What was asked cannot be done with this case; the text says why."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One attribute of the images as it would leave."""
+
+    attribute: str
+    before: str
+    after: str
+
+
+def preview(*, case: ExceptionCase, order: ImagingServiceRequest) -> list[Change]:
+    """Which attributes a match to this order would change in what leaves."""
+    claim = _claim_of(case)
+    found = corrections.differences(claim, order.patient, order.accession_number)
+    return [Change(attribute, old, new) for attribute, (old, new) in found.items()]
+
+
+@transaction.atomic
+def match(
+    *,
+    case_id: int,
+    order_id: int,
+    user: User,
+    reason: str,
+    remember: bool = True,
+    sides: Mapping[str, str] | None = None,
+) -> Decision:
+    """These images belong to this order. `sides`: {DICOM keyword: "study"} where the received value stands.
+
+    Raises CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
+    """
+    case = lock_open(case_id, user=user)
+    claim = _claim_of(case)
+    order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
+    steps = [step for procedure in order.requested_procedures.all() for step in procedure.steps.all()]
+    if not steps:
+        raise CannotDecide("This order has no scheduled step.")
+    # The step that fits best: same modality first, then the one that still waits.
+    step = min(steps, key=lambda each: (each.modality != claim.modality, each.status != "SCHEDULED", each.pk))
+    scored = score(selectors.claim_of(claim), selectors.candidate_of(step, for_study=claim.study_id))
+    decision = _decide(
+        case, claim, Decision.Kind.MATCH, user, reason, {"order": order.pk}, evidence_of(scored), remember
+    )
+    apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence_of(scored), reason=reason)
+    keep = frozenset(keyword for keyword, side in (sides or {}).items() if side == "study")
+    if keep:
+        corrections.recompute(claim, decision=decision, keep=keep)
+    _settle(case, claim, "matched", reason)
+    return decision
+
+
+@transaction.atomic
+def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
+    """These images belong nowhere: they stay here and go nowhere. Raises as `match`."""
+    if code not in REJECT_CODES:
+        raise CannotDecide(f"{code} is no reason to reject.")
+    case = lock_open(case_id, user=user)
+    claim = _claim_of(case)
+    decision = _decide(case, claim, Decision.Kind.REJECT, user, reason, {"code": code}, [], False)
+    transition(claim, "claim.rejected", reason=reason, detail={"code": code})
+    _settle(case, claim, "rejected", reason)
+    return decision
+
+
+@transaction.atomic
+def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
+    """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent."""
+    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
+    decision = case.decisions.select_for_update(of=("self",)).filter(undone_at=None).first()
+    if decision is None:
+        raise CannotDecide("There is no decision in force that could be taken back.")
+    claim = decision.claim
+    decision.undone_at, decision.undone_by, decision.undo_reason = timezone.now(), user, reason
+    decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
+    before = {name: decision.before[name] for name in _BEFORE if name != "identity"}
+    transition(claim, "claim.held", reason=reason, detail={"undone": decision.pk}, **before)
+    claim.corrections.all().delete()
+    transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
+    refresh_identity(study_id=claim.study_id)
+    record("decision.undone", claim, detail={"decision": decision.pk}, reason=reason)
+    return case
+
+
+def _claim_of(case: ExceptionCase) -> IdentityClaim:
+    if case.claim_id is None:
+        raise CannotDecide("This case is not about images.")
+    return IdentityClaim.objects.select_related("study__site").get(pk=case.claim_id)
+
+
+def _decide(
+    case: ExceptionCase,
+    claim: IdentityClaim,
+    kind: Decision.Kind,
+    user: User,
+    reason: str,
+    parameters: dict[str, Any],
+    evidence: list[dict[str, Any]],
+    remember: bool,
+) -> Decision:
+    if claim.identity != Identity.HELD:
+        raise AlreadyDecided("This claim is no longer held.")
+    before = {name: getattr(claim, name) for name in _BEFORE}
+    try:
+        with transaction.atomic():
+            return Decision.objects.create(
+                claim=claim, case=case, kind=kind, parameters=parameters, evidence=evidence, before=before,
+                remember=remember, reason=reason, by=user,
+            )  # fmt: skip
+    except IntegrityError as error:
+        raise AlreadyDecided("Somebody else decided this claim meanwhile.") from error
+
+
+def _settle(case: ExceptionCase, claim: IdentityClaim, resolution: str, reason: str) -> None:
+    resolve(case, resolution=resolution, reason=reason)
+    refresh_identity(study_id=claim.study_id)
+    record("study.reconciled", claim.study)
