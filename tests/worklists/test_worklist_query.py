@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from orchestrator.models import ApplicationEntity, Device, Patient, ScheduledProcedureStep, Site
+from orchestrator.models import ApplicationEntity, Device, ScheduledProcedureStep, Site
+from orchestrator.services.patients import IdentifierData, PatientData, upsert_patient
 from orchestrator.services.workflow import transition
 from tests.worklists.ward import ask, decoded, found, keys, peer, schedule
 from worklists.models import WorklistEntry, WorklistQuery
@@ -97,10 +98,9 @@ def test_a_step_that_was_started_is_hidden_and_one_that_returns_is_seen_again() 
 
 
 def test_changed_demographics_are_in_the_next_answer() -> None:
-    step = schedule(name="DOE^JANE")
-    patient = step.procedure.order.patient
-    Patient.objects.filter(pk=patient.pk).update(name="ROE^JANE")
-    project([step.pk])
+    step = schedule(name="DOE^JANE", patient_id="00123")
+    change = PatientData([IdentifierData("00123", namespace="MAIN")], name="ROE^JANE")
+    upsert_patient(data=change, site=step.site)
     assert found(keys(PatientName="DOE*")) == []
     assert str(decoded(ask(keys(PatientName="ROE*"))[0].dataset).PatientName) == "ROE^JANE"
 
