@@ -4,17 +4,26 @@ import atexit
 import logging
 import queue
 import threading
+from typing import Protocol
 
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from orchestrator.models import AccessEvent
-from orchestrator.permissions import Viewer
 
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.5
 BATCH_ROWS = 200
+
+
+class Looker(Protocol):
+    """Who looks: a `permissions.Viewer`, of which the record needs no more than this."""
+
+    @property
+    def user_id(self) -> int: ...
+    @property
+    def user_name(self) -> str: ...
 
 
 class _Recorder:
@@ -62,7 +71,7 @@ recorder = _Recorder()
 
 
 def record_access(
-    viewer: Viewer,
+    viewer: Looker,
     action: str,
     subject_type: str,
     *,

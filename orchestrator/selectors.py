@@ -8,12 +8,15 @@ from django.db.models import Case, CharField, Count, Prefetch, Q, QuerySet, Valu
 from django.utils import timezone
 
 from orchestrator.models import (
+    ApplicationEntity,
     ExceptionCase,
     ImagingServiceRequest,
     InboundMessage,
+    Issuer,
     Patient,
     PatientIdentifier,
     ScheduledProcedureStep,
+    Site,
     Study,
     WorkflowEvent,
 )
@@ -210,3 +213,15 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
         keys = InboundMessage.objects.filter(Q(control_id=text) | about).values("pk")
         queryset = queryset.filter(pk__in=keys)
     return queryset
+
+
+def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:
+    """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else its site's.
+
+    None when it names one that is not known, or when there is no default: such an id proves nothing (promise 7).
+    """
+    if namespace or universal_id:
+        named = Q(namespace=namespace) if namespace else Q()
+        return Issuer.objects.filter(named | Q(universal_id=universal_id) if universal_id else named).first()
+    entity = ApplicationEntity.objects.filter(ae_title=calling_ae_title).select_related("default_issuer").first()
+    return (entity.default_issuer if entity else None) or site.default_issuer

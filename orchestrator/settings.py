@@ -227,7 +227,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 # --- security -----------------------------------------------------------------------------------------
 _TLS_WEB = TLS_CERT is not None or env.behind_proxy
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _TLS_WEB
-SECURE_SSL_REDIRECT = False  # the web process speaks either HTTP or HTTPS, never both
+# Behind a proxy that ends TLS, plain requests are sent to HTTPS; without one, the web process speaks only one of both.
+SECURE_SSL_REDIRECT = env.behind_proxy
+# What probes and the supervisor ask on loopback, past the proxy.
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _TLS_WEB else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _TLS_WEB
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.behind_proxy else None
@@ -324,6 +327,8 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "study.received": ["reconciliation.services.reconcile.reconcile_study"],
     "order.placed": ["reconciliation.services.reconcile.rematch_for_order"],
     "order.changed": ["reconciliation.services.reconcile.rematch_for_order"],
+    "study.reconciled": ["routing.services.route.route_study"],
+    "decision.undone": ["routing.services.route.withdraw_claim"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it
 SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
@@ -359,6 +364,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.access_log.seal",
     "orchestrator.services.studies.close_due",
     "orchestrator.services.messages.ring_due",
+    "routing.services.deliver.ring_due",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {}

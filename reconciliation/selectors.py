@@ -4,7 +4,8 @@ import datetime as dt
 
 from django.db.models import Q, QuerySet
 
-from orchestrator.models import ApplicationEntity, IdentityClaim, Issuer, PatientIdentifier, ScheduledProcedureStep
+from orchestrator.models import IdentityClaim, Issuer, PatientIdentifier, ScheduledProcedureStep
+from orchestrator.selectors import claimed_issuer
 from orchestrator.services.patients import fold_name
 from orchestrator.states import Identity, StepStatus
 from reconciliation.matching import Candidate, Claim, Identifier
@@ -19,8 +20,14 @@ def issuer_key(issuer: Issuer | None) -> str:
 
 def claim_of(claim: IdentityClaim) -> Claim:
     """The claim as `matching` takes it. An id without issuer is the sender's default issuer's, else nobody's."""
+    issuer = claimed_issuer(
+        namespace=claim.issuer,
+        universal_id=claim.issuer_universal_id,
+        calling_ae_title=claim.calling_ae_title,
+        site=claim.study.site,
+    )
     return Claim(
-        identifier=Identifier(issuer_key(_issuer_of(claim)), claim.patient_id),
+        identifier=Identifier(issuer_key(issuer), claim.patient_id),
         patient_name=claim.patient_name,
         birth_date=claim.birth_date,
         sex=claim.sex,
@@ -32,16 +39,6 @@ def claim_of(claim: IdentityClaim) -> Claim:
         station=claim.calling_ae_title,
         study_date=claim.study_date,
     )
-
-
-def _issuer_of(claim: IdentityClaim) -> Issuer | None:
-    if claim.issuer or claim.issuer_universal_id:
-        named = Q(namespace=claim.issuer) if claim.issuer else Q(pk=None)
-        if claim.issuer_universal_id:
-            named |= Q(universal_id=claim.issuer_universal_id)
-        return Issuer.objects.filter(named).first()
-    entity = ApplicationEntity.objects.select_related("default_issuer").filter(ae_title=claim.calling_ae_title).first()
-    return (entity.default_issuer if entity else None) or claim.study.site.default_issuer
 
 
 def steps_for(claim: IdentityClaim) -> QuerySet[ScheduledProcedureStep]:

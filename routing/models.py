@@ -1,0 +1,129 @@
+"""The tables of routing."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+
+from orchestrator.models import Device, Instance, Study, Work
+from orchestrator.models.history import history
+from orchestrator.states import DeliveryStatus
+
+
+class Destination(models.Model):
+    """Where studies are sent."""
+
+    class Kind(models.TextChoices):
+        DICOM = "dicom", "DICOM C-STORE"
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=13, choices=Kind.choices, default=Kind.DICOM)
+    device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="destinations")
+    ae_title = models.CharField(max_length=16)
+    host = models.CharField(max_length=255)
+    port = models.PositiveIntegerField()
+    required_for_custody = models.BooleanField(default=False)
+    paused = models.BooleanField(default=False)
+    history = history()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RuleSet(models.Model):
+    """Rules that are edited as a draft and published as immutable versions."""
+
+    name = models.CharField(max_length=100, unique=True)
+    draft = models.JSONField(default=list)
+    published = models.ForeignKey(
+        "routing.RuleSetVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    history = history()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def event_links(self) -> dict[str, int | None]:
+        return {}
+
+
+class RuleSetVersion(models.Model):
+    """One published state of a rule set. Never changed."""
+
+    rule_set = models.ForeignKey(RuleSet, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    rules = models.JSONField()
+    comment = models.TextField()
+    # The older version that this one brought back, if it did.
+    rolled_back_to = models.PositiveIntegerField(null=True, blank=True)
+    published_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    published_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["rule_set", "number"], name="version_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.rule_set} version {self.number}"
+
+
+class Delivery(Work):
+    """One rendition of a study on its way to one destination."""
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="deliveries")
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries")
+    rendition = models.CharField(max_length=64)
+    status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
+    priority = models.CharField(max_length=8, default="normal")
+    rule = models.CharField(max_length=100, blank=True, help_text="Name of the rule; empty when a person sent it.")
+    version = models.ForeignKey(RuleSetVersion, on_delete=models.PROTECT, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["study", "destination", "rendition"], name="delivery_once_per_rendition")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["status", "next_attempt_at"], name="delivery_due"),
+            models.Index(fields=["-created_at"], name="delivery_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"delivery {self.pk}"
+
+    def event_links(self) -> dict[str, int | None]:
+        return {"site_id": self.study.site_id, "patient_id": self.study.patient_id, "study_id": self.study_id}
+
+
+class DeliveredInstance(models.Model):
+    """What became of one instance at one destination."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="instances")
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="+")
+    status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
+    dimse_status = models.PositiveIntegerField(null=True, blank=True)
+    error = models.CharField(max_length=200, blank=True)
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["delivery", "instance"], name="instance_once_per_delivery")
+        ]
+
+    def __str__(self) -> str:
+        return f"instance {self.instance_id} of delivery {self.delivery_id}"
+
+
+class DeliveryAttempt(models.Model):
+    """One try of a delivery, kept."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries")
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(auto_now_add=True)
+    sent = models.PositiveIntegerField(default=0)
+    outcome = models.CharField(max_length=10, choices=DeliveryStatus.choices)
+    error = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"attempt of delivery {self.delivery_id}"
