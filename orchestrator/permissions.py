@@ -41,11 +41,13 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "messages.replay": _PACS,
     "kpis.view": _OVERSIGHT,
     "jobs.view": _OVERSIGHT,
+    "jobs.stop": _OVERSIGHT,
     "audit.view": frozenset({Role.ADMINISTRATOR, Role.AUDITOR}),
     "users.view": frozenset({Role.ADMINISTRATOR, Role.AUDITOR}),
     "users.edit": frozenset({Role.ADMINISTRATOR}),
     "sites.view": _EVERYONE,
     "sites.edit": frozenset({Role.ADMINISTRATOR}),
+    "tokens.view": _EVERYONE,
     "tokens.edit": _EVERYONE,
 }
 

@@ -166,7 +166,7 @@ def study_rows(queryset: QuerySet[Study]) -> QuerySet[Study]:
     return queryset.select_related("site", "patient").prefetch_related("claims__order")
 
 
-def study_events(study: Study, limit: int = 200) -> list[WorkflowEvent]:
+def study_events(study: Study, limit: int | None = 200) -> list[WorkflowEvent]:
     """What happened to the study and to the orders it was matched to, oldest first."""
     orders = {claim.order_id for claim in study.claims.all()} - {None}
     about = Q(study_id=study.pk) | Q(order_id__in=orders, study_id=None)

@@ -287,6 +287,16 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The control plane of radiology.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatus": "orchestrator.states.OrderStatus",
+        "StepStatus": "orchestrator.states.StepStatus",
+        "CaseStatus": "orchestrator.states.CaseStatus",
+        "InboundStatus": "orchestrator.states.InboundStatus",
+        "DeliveryStatus": "orchestrator.states.DeliveryStatus",
+        "JobStatus": "orchestrator.states.JobStatus",
+        "VisitStatus": "orchestrator.states.VisitStatus",
+        "Identity": "orchestrator.states.Identity",
+    },
 }
 
 # --- Celery: a bell, not a store (docs/adr/0003) --------------------------------------------------------

@@ -4,7 +4,7 @@ from orchestrator.models.access import AccessEvent, ApiToken, Role, RoleAssignme
 from orchestrator.models.correction import Correction, Decision
 from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Application, Site, UnknownCaller
 from orchestrator.models.exception import CasePresence, ExceptionCase
-from orchestrator.models.history import SYSTEM, Actor, ActorKind, acting, current_actor, current_reason
+from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
 from orchestrator.models.job import Job
 from orchestrator.models.message import InboundMessage
 from orchestrator.models.order import (
@@ -54,6 +54,7 @@ __all__ = [
     "Visit",
     "Work",
     "WorkflowEvent",
+    "act_as",
     "acting",
     "current_actor",
     "current_reason",

@@ -53,6 +53,11 @@ def acting(actor: Actor, reason: str = "") -> Iterator[None]:
         _reason.reset(reason_token)
 
 
+def act_as(actor: Actor) -> None:
+    """For the rest of the surrounding `acting`: a REST request knows its user only once its token is read."""
+    _actor.set(actor)
+
+
 class ActedOn(models.Model):
     """The columns that every history row has beside django-simple-history's own."""
 

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from orchestrator import storage
-from orchestrator.models import Study
+from orchestrator.models import Study, acting, current_actor
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.studies import record_hop
@@ -195,10 +195,11 @@ def cancel(delivery: Delivery, *, reason: str) -> None:
     transition(delivery, "delivery.canceled", reason=reason, next_attempt_at=None, finished_at=timezone.now())
 
 
-def set_paused(destination: Destination, *, paused: bool) -> None:
+def set_paused(destination: Destination, *, paused: bool, reason: str) -> None:
     """A paused destination takes nothing; its deliveries wait."""
     destination.paused = paused
-    destination.save(update_fields=["paused"])
+    with acting(current_actor(), reason):
+        destination.save(update_fields=["paused"])
     if not paused:
         for delivery_id in due().filter(destination=destination).values_list("pk", flat=True)[:200]:
             ring("routing.tasks.deliver", delivery_id)

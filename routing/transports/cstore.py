@@ -1,7 +1,9 @@
 """C-STORE SCU: from the file, without decoding it, in the transfer syntax it has."""
 
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +16,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 # A lost response shows as an empty status after this time; it means unknown, never sent or failed.
 _DIMSE_SECONDS = 30
 _MOST_CONTEXTS = 128
+_VERIFICATION = "1.2.840.10008.1.1"
 
 
 def _no_delay(event: evt.Event) -> None:
@@ -87,3 +90,33 @@ def _why_not(assoc: Any) -> str:
         answer = assoc.acceptor.primitive
         return f"The peer rejected the association: {answer.reason_str}."
     return "The peer could not be reached, or ended the association at once."
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of a C-ECHO."""
+
+    ok: bool
+    milliseconds: int
+    error: str = ""
+
+
+def echo(*, ae_title: str, host: str, port: int) -> Heard:
+    """C-ECHO (PS3.7 9.1.5) over an association of its own; the time is that of the whole."""
+    ae = AE(ae_title=settings.AE_TITLE)
+    ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 5, 5, 5, 5
+    started = time.monotonic()
+    assoc: Any = ae.associate(host, port, [build_context(_VERIFICATION)], ae_title=ae_title)
+    if not assoc.is_established:
+        return Heard(False, _since(started), _why_not(assoc))
+    status = assoc.send_c_echo()
+    assoc.release()
+    if "Status" not in status:
+        return Heard(False, _since(started), "The peer gave no answer.")
+    if status.Status != 0x0000:
+        return Heard(False, _since(started), f"The peer answered status {status.Status:04X}.")
+    return Heard(True, _since(started))
+
+
+def _since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

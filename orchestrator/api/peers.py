@@ -1,0 +1,117 @@
+"""application-entities/ and interfaces/"""
+
+from typing import Any
+
+from django.core.validators import RegexValidator
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orchestrator.api.resources import Resource, looking
+from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Site
+from orchestrator.permissions import visible_to
+from orchestrator.services.peers import add_application_entity
+
+# PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
+AE_TITLE = RegexValidator(r"^(?=.*[^ ])[ -\[\]-~]{1,16}\Z", "An AE title has 1 to 16 plain characters.")
+
+
+class ApplicationEntitySerializer(serializers.ModelSerializer[ApplicationEntity]):
+    ae_title = serializers.CharField(max_length=16, validators=[AE_TITLE])
+    device = serializers.CharField(source="device.name", max_length=100)
+    kind = serializers.ChoiceField(source="device.kind", choices=Device.Kind.choices, default=Device.Kind.MODALITY)
+    site = serializers.SlugRelatedField(source="device.site", slug_field="code", queryset=Site.objects.all())
+    default_issuer = serializers.SlugRelatedField(
+        slug_field="namespace", queryset=Issuer.objects.all(), allow_null=True, required=False
+    )
+
+    class Meta:
+        model = ApplicationEntity
+        fields = (
+            "id", "ae_title", "device", "kind", "site", "host", "port", "modality", "default_issuer",
+            "default_character_set", "answer_character_set", "enabled",
+        )  # fmt: skip
+
+    def validate_ae_title(self, value: str) -> str:
+        known = ApplicationEntity.objects.filter(ae_title=value).first()
+        if known is not None and known != self.instance:
+            raise serializers.ValidationError("Another application entity has this title.")
+        return value
+
+    def create(self, validated_data: dict[str, Any]) -> ApplicationEntity:
+        device = validated_data.pop("device")
+        return add_application_entity(
+            device_name=device["name"], kind=device["kind"], site=device["site"], **validated_data
+        )
+
+    def update(self, instance: ApplicationEntity, validated_data: dict[str, Any]) -> ApplicationEntity:
+        if "device" in validated_data:
+            raise serializers.ValidationError({"device": "An application entity keeps its device."})
+        return super().update(instance, validated_data)
+
+
+class ApplicationEntityResource(Resource[ApplicationEntity]):
+    """Who may talk DICOM to us, by AE title and (when `host` is set) address."""
+
+    queryset = ApplicationEntity.objects.all()
+    serializer_class = ApplicationEntitySerializer
+    required_actions = {
+        **looking("interfaces.view"), "create": "interfaces.edit", "partial_update": "interfaces.edit",
+    }  # fmt: skip
+
+    def get_queryset(self) -> QuerySet[ApplicationEntity]:
+        rows = ApplicationEntity.objects.select_related("device__site", "default_issuer")
+        return visible_to(rows, self.viewer, "interfaces.view")
+
+    def create(self, request: Request, **_kwargs: Any) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        self.require("interfaces.edit", asked.validated_data["device"]["site"].pk)
+        asked.save()
+        return Response(asked.data, status=201)
+
+    def partial_update(self, request: Request, **_kwargs: Any) -> Response:
+        entity = self.get_object()
+        self.require("interfaces.edit", entity.device.site_id)
+        asked = self.get_serializer(entity, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data)
+
+
+class InterfaceSerializer(serializers.ModelSerializer[HL7Application]):
+    site = serializers.CharField(source="site.code", read_only=True)
+    default_issuer = serializers.SlugRelatedField(
+        slug_field="namespace", queryset=Issuer.objects.all(), allow_null=True, required=False
+    )
+
+    class Meta:
+        model = HL7Application
+        fields = (
+            "id", "name", "sending_application", "sending_facility", "site", "default_issuer", "default_charset",
+            "ack_policy", "enabled", "last_message_at",
+        )  # fmt: skip
+        read_only_fields = ("sending_application", "sending_facility", "last_message_at")
+
+
+class InterfaceResource(Resource[HL7Application]):
+    """HL7 senders: each sending application and facility is one interface, whose messages keep their order."""
+
+    queryset = HL7Application.objects.all()
+    serializer_class = InterfaceSerializer
+    required_actions = {**looking("interfaces.view"), "partial_update": "interfaces.edit"}
+
+    def get_queryset(self) -> QuerySet[HL7Application]:
+        rows = HL7Application.objects.select_related("site", "default_issuer")
+        return visible_to(rows, self.viewer, "interfaces.view")
+
+    @extend_schema(responses=InterfaceSerializer)
+    def partial_update(self, request: Request, **_kwargs: Any) -> Response:
+        interface = self.get_object()
+        self.require("interfaces.edit", interface.site_id)
+        asked = self.get_serializer(interface, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data)

@@ -1,0 +1,24 @@
+"""The OpenAPI description, for whoever may sign in."""
+
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, path
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.views import SpectacularAPIView
+
+
+class _TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself, untyped
+    target_class = "orchestrator.api.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token KEY"}
+
+
+class Schema(SpectacularAPIView):
+    """The whole API as OpenAPI 3."""
+
+    required_actions = {"get": "sites.view"}
+
+
+urlpatterns: list[URLPattern | URLResolver] = [path("", Schema.as_view(), name="schema")]

@@ -1,0 +1,124 @@
+"""deliveries/, and studies/…/send/"""
+
+from typing import Any
+
+import django_filters as filters
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orchestrator.api.authentication import viewer_of
+from orchestrator.api.resources import ReasonSerializer, Resource, looking
+from orchestrator.filters import StateFilter
+from orchestrator.models import User
+from orchestrator.permissions import require
+from orchestrator.selectors import studies
+from orchestrator.states import DeliveryStatus
+from routing import selectors
+from routing.models import Delivery, Destination
+from routing.services import deliver
+from routing.services.route import send_study
+
+
+class DeliveryFilter(filters.FilterSet):
+    status = StateFilter(choices=DeliveryStatus.choices)
+    destination = filters.NumberFilter(field_name="destination_id")
+    study_instance_uid = filters.CharFilter(field_name="study__study_instance_uid")
+
+    class Meta:
+        model = Delivery
+        fields: tuple[str, ...] = ()
+
+
+class DestinationBrief(serializers.ModelSerializer[Destination]):
+    """A destination inside another resource."""
+
+    class Meta:
+        model = Destination
+        fields = ("id", "name", "ae_title")
+
+
+class CountsSerializer(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    sent = serializers.IntegerField()
+    committed = serializers.IntegerField(default=0)
+    failed = serializers.IntegerField()
+
+
+class DeliverySerializer(serializers.ModelSerializer[Delivery]):
+    study_instance_uid = serializers.CharField(source="study.study_instance_uid")
+    destination = DestinationBrief()
+    rule_set_version = serializers.IntegerField(source="version.number", allow_null=True, default=None)
+    instances = CountsSerializer(source="*")
+
+    class Meta:
+        model = Delivery
+        fields = (
+            "id", "study_instance_uid", "destination", "rendition", "status", "priority", "attempts",
+            "next_attempt_at", "last_error", "rule", "rule_set_version", "instances", "created_at", "finished_at",
+        )  # fmt: skip
+
+
+class DeliveryResource(Resource[Delivery]):
+    """Studies on their way to destinations."""
+
+    queryset = Delivery.objects.all()
+    serializer_class = DeliverySerializer
+    filterset_class = DeliveryFilter
+    required_actions = {
+        **looking("deliveries.view"), "retry": "deliveries.operate", "cancel": "deliveries.operate",
+    }  # fmt: skip
+    subject_type = "delivery"
+
+    def get_queryset(self) -> QuerySet[Delivery]:
+        return selectors.deliveries(self.viewer)
+
+    @extend_schema(request=ReasonSerializer, responses=DeliverySerializer)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, **_kwargs: Any) -> Response:
+        """Try a failed or canceled delivery again, from where it stopped."""
+        delivery, reason = self._asked()
+        deliver.retry(delivery, reason=reason)
+        return Response(DeliverySerializer(self.get_object()).data)
+
+    @extend_schema(request=ReasonSerializer, responses=DeliverySerializer)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, **_kwargs: Any) -> Response:
+        """Send no more of it."""
+        delivery, reason = self._asked()
+        deliver.cancel(delivery, reason=reason)
+        return Response(DeliverySerializer(self.get_object()).data)
+
+    def _asked(self) -> tuple[Delivery, str]:
+        delivery = self.get_object()
+        self.require("deliveries.operate", delivery.study.site_id)
+        asked = ReasonSerializer(data=self.request.data)
+        asked.is_valid(raise_exception=True)
+        return delivery, asked.validated_data["reason"]
+
+
+class SendSerializer(ReasonSerializer):
+    destinations = serializers.PrimaryKeyRelatedField(queryset=Destination.objects.all(), many=True, allow_empty=False)
+
+
+class Send(APIView):
+    """A person sends a matched study somewhere, beside the rules."""
+
+    required_actions = {"post": "studies.send"}
+
+    @extend_schema(request=SendSerializer, responses=DeliverySerializer(many=True))
+    def post(self, request: Request, study_instance_uid: str) -> Response:
+        """Queue a delivery to each destination; what a destination has already is not sent again."""
+        viewer = viewer_of(request)
+        study = get_object_or_404(studies(viewer), study_instance_uid=study_instance_uid)
+        require(viewer, "studies.send", study.site_id)
+        asked = SendSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = send_study(study=study, user=User.objects.get(pk=viewer.user_id), **asked.validated_data)
+        rows = selectors.with_counts(Delivery.objects.filter(pk__in=[each.pk for each in made]))
+        return Response(DeliverySerializer(rows.select_related("study", "destination", "version"), many=True).data)

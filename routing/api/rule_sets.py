@@ -1,0 +1,219 @@
+"""rule-sets/: drafts, versions, and why a study goes where it goes"""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orchestrator.api.errors import Conflict
+from orchestrator.api.resources import Resource, looking
+from orchestrator.selectors import studies
+from routing import selectors
+from routing.models import RuleSet, RuleSetVersion
+from routing.rules import FIELDS, OPERATORS, Reason, RuleError, evaluate
+from routing.services import rulesets
+from routing.services.route import facts_of
+
+
+class RuleSetSerializer(serializers.ModelSerializer[RuleSet]):
+    published_version = serializers.IntegerField(source="published.number", allow_null=True, default=None)
+
+    class Meta:
+        model = RuleSet
+        fields = ("id", "name", "draft", "published_version")
+
+
+class VersionSerializer(serializers.ModelSerializer[RuleSetVersion]):
+    version = serializers.IntegerField(source="number")
+    published_by = serializers.CharField(source="published_by.username")
+
+    class Meta:
+        model = RuleSetVersion
+        fields = ("version", "rules", "comment", "published_by", "published_at", "rolled_back_to")
+
+
+class DraftSerializer(serializers.Serializer[Any]):
+    rules = serializers.ListField(child=serializers.DictField())
+
+
+class PublishSerializer(serializers.Serializer[Any]):
+    comment = serializers.CharField(max_length=2000)
+
+
+class RollBackSerializer(PublishSerializer):
+    version = serializers.IntegerField()
+
+
+class EvaluateSerializer(serializers.Serializer[Any]):
+    study_instance_uid = serializers.CharField()
+
+
+_Version = inline_serializer("PublishedVersion", {"version": serializers.IntegerField()})
+_Fields = inline_serializer(
+    "RuleField",
+    {
+        "field": serializers.CharField(),
+        "label": serializers.CharField(),
+        "type": serializers.CharField(),
+        "operators": serializers.ListField(child=serializers.CharField()),
+    },
+    many=True,
+)
+_Difference = inline_serializer(
+    "Difference",
+    {
+        "added": serializers.ListField(child=serializers.DictField()),
+        "removed": serializers.ListField(child=serializers.DictField()),
+        "changed": serializers.ListField(child=serializers.DictField()),
+    },
+)
+_Plan = inline_serializer(
+    "Plan",
+    {
+        "claim": serializers.IntegerField(),
+        "sends": serializers.ListField(child=serializers.DictField()),
+        "keep": serializers.BooleanField(),
+        "reasons": serializers.DictField(),
+    },
+    many=True,
+)
+
+
+def _told(reason: Reason) -> dict[str, Any]:
+    return {"passed": reason.passed, "text": reason.text, "children": [_told(each) for each in reason.children]}
+
+
+class RuleSetResource(Resource[RuleSet]):
+    """Rules that are edited as a draft and published as versions that never change."""
+
+    queryset = RuleSet.objects.all()
+    serializer_class = RuleSetSerializer
+    required_actions = {
+        **looking("routing.view"),
+        **dict.fromkeys(("fields", "versions", "diff", "evaluate"), "routing.view"),
+        "draft": "routing.edit",
+        **dict.fromkeys(("publish", "rollback"), "routing.publish"),
+    }
+
+    def get_queryset(self) -> QuerySet[RuleSet]:
+        return selectors.rule_sets()
+
+    @extend_schema(responses=_Fields, filters=False)
+    @action(detail=False, pagination_class=None)
+    def fields(self, request: Request, **_kwargs: Any) -> Response:
+        """What a condition may ask, and how."""
+        return Response(
+            [
+                {
+                    "field": name,
+                    "label": field.label,
+                    "type": field.kind,
+                    "operators": list(field.operators),
+                    "operator_labels": {each: OPERATORS[each] for each in field.operators},
+                }
+                for name, field in FIELDS.items()
+            ]
+        )
+
+    @extend_schema(request=DraftSerializer, responses=RuleSetSerializer)
+    @action(detail=True, methods=["put"])
+    def draft(self, request: Request, **_kwargs: Any) -> Response:
+        """Replace the draft."""
+        asked = DraftSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            rulesets.save_draft(rule_set=self.get_object(), rules=asked.validated_data["rules"])
+        except rulesets.Invalid as error:
+            raise serializers.ValidationError(dict(error.problems)) from error
+        return Response(RuleSetSerializer(self.get_object()).data)
+
+    @extend_schema(request=PublishSerializer, responses=_Version)
+    @action(detail=True, methods=["post"])
+    def publish(self, request: Request, **_kwargs: Any) -> Response:
+        """The draft becomes the next version, in force from now on."""
+        asked = PublishSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        try:
+            version = rulesets.publish(rule_set_id=self.get_object().pk, user=self.user, **asked.validated_data)
+        except rulesets.Invalid as error:
+            raise serializers.ValidationError(dict(error.problems)) from error
+        return Response({"version": version.number})
+
+    @extend_schema(request=RollBackSerializer, responses=_Version)
+    @action(detail=True, methods=["post"])
+    def rollback(self, request: Request, **_kwargs: Any) -> Response:
+        """An older version's rules become the next version."""
+        asked = RollBackSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        rule_set, facts = self.get_object(), asked.validated_data
+        self._version(rule_set, facts["version"])
+        try:
+            version = rulesets.roll_back(
+                rule_set_id=rule_set.pk, number=facts["version"], comment=facts["comment"], user=self.user
+            )
+        except rulesets.Invalid as error:
+            raise serializers.ValidationError(dict(error.problems)) from error
+        return Response({"version": version.number})
+
+    @extend_schema(responses=VersionSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None)
+    def versions(self, request: Request, **_kwargs: Any) -> Response:
+        """All versions, the newest first."""
+        rows = self.get_object().versions.select_related("published_by").order_by("-number")
+        return Response(VersionSerializer(rows, many=True).data)
+
+    @extend_schema(responses=_Difference, filters=False)
+    @action(detail=True, url_path=r"versions/(?P<number>\d+)/diff", pagination_class=None)
+    def diff(self, request: Request, number: str, **_kwargs: Any) -> Response:
+        """What version `number` has against `?with=` another: rules by name."""
+        rule_set = self.get_object()
+        other = request.query_params.get("with", "")
+        if not other.isdecimal():
+            raise serializers.ValidationError({"with": "The number of another version is needed."})
+        new = {rule["name"]: rule for rule in self._version(rule_set, int(number)).rules}
+        old = {rule["name"]: rule for rule in self._version(rule_set, int(other)).rules}
+        return Response(
+            {
+                "added": [rule for name, rule in new.items() if name not in old],
+                "removed": [rule for name, rule in old.items() if name not in new],
+                "changed": [
+                    {"before": old[name], "after": rule}
+                    for name, rule in new.items()
+                    if name in old and old[name] != rule
+                ],
+            }
+        )
+
+    def _version(self, rule_set: RuleSet, number: int) -> RuleSetVersion:
+        version = rule_set.versions.filter(number=number).first()
+        if version is None:
+            raise NotFound(f"There is no version {number}.")
+        return version
+
+    @extend_schema(request=EvaluateSerializer, responses=_Plan)
+    @action(detail=True, methods=["post"])
+    def evaluate(self, request: Request, **_kwargs: Any) -> Response:
+        """Where the published rules send a study, and why; nothing is sent."""
+        rule_set = self.get_object()
+        if rule_set.published is None:
+            raise Conflict("No version is published.")
+        asked = EvaluateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        study = studies(self.viewer).select_related("site").filter(**asked.validated_data).first()
+        if study is None:
+            raise NotFound("There is no such study.")
+        plans = []
+        for claim in study.claims.select_related("order__visit", "procedure"):
+            try:
+                plan = evaluate(rule_set.published.rules, facts_of(study, claim))
+            except RuleError as error:
+                raise Conflict(str(error)) from error
+            sends = [{"destination": s.destination, "priority": s.priority, "rule": s.rule} for s in plan.sends]
+            reasons = {name: _told(reason) for name, reason in plan.reasons.items()}
+            plans.append({"claim": claim.pk, "sends": sends, "keep": plan.keep, "reasons": reasons})
+        return Response(plans)
