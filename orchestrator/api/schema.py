@@ -6,6 +6,8 @@ from django.urls import URLPattern, URLResolver, path
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView
 
+from orchestrator.api.authentication import ActionPermission
+
 
 class _TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # registers itself, untyped
     target_class = "orchestrator.api.authentication.TokenAuthentication"
@@ -18,6 +20,7 @@ class _TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 class Schema(SpectacularAPIView):
     """The whole API as OpenAPI 3."""
 
+    permission_classes = (ActionPermission,)
     required_actions = {"get": "sites.view"}
 
 

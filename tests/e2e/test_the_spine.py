@@ -35,7 +35,7 @@ def on_worklist(fiducial: Fiducial, number: str) -> str | None:
         "-k", f"AccessionNumber=A{number}", "-k", "StudyInstanceUID", "-k", "PatientName",
         "127.0.0.1", str(fiducial.dicom_port),
     )  # fmt: skip
-    for line in (answer.stdout + answer.stderr).splitlines():
+    for line in answer.stdout.splitlines():
         if "(0020,000d)" in line and "[" in line and "no value" not in line:
             return line.partition("[")[2].partition("]")[0].strip("\0 ")
     return None
