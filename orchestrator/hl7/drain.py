@@ -1,9 +1,10 @@
 """Applying kept messages in order, one interface at a time (promise 10)."""
 
 import logging
+import traceback
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils.module_loading import import_string
 
 from orchestrator.hl7.handlers import keys_of
@@ -50,11 +51,15 @@ def _apply(inbound: InboundMessage) -> None:
             effect = import_string(settings.HL7_HANDLERS[inbound.message_type])(message, inbound)
     except Malformed as problem:
         messages.quarantine(inbound, where=problem.where, why=problem.why)
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         # The database's trouble, not the message's: nothing is written, and the bell rings again.
         raise
     except Exception as error:
-        logger.exception("Message %d is set aside", inbound.pk)
+        # Where, but not what: the error's text may quote the message.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        logger.error(  # noqa: TRY400  no traceback: see above
+            "Message %d is set aside: %s in %s, line %s", inbound.pk, type(error).__name__, place.name, place.lineno
+        )
         messages.quarantine(inbound, where="message", why=f"it could not be applied ({type(error).__name__})")
     else:
         messages.applied(inbound, patient_id=effect.patient.pk, order_id=effect.order.pk if effect.order else None)

@@ -53,13 +53,14 @@ def _one_order(
     message: Message, inbound: InboundMessage, group: list[Segment], patient: Patient, visit: Visit | None
 ) -> ImagingServiceRequest:
     action, data = mapping.control_of(group[0]), mapping.to_order(message, group)
-    if action == "place":
-        return orders.place(data=data, patient=patient, visit=visit, interface=inbound.interface, site=inbound.site)
     order = orders.find_order(data)
-    if order is None:
-        raise Malformed("ORC-3", "the order is not known", 204)
-    if order.patient_id != patient.pk:
+    if order is not None and order.patient_id != patient.pk:
+        # Also when it is placed again: an order never changes its patient by a number that was used twice.
         raise Malformed("PID-3", "the order belongs to another patient", 204)
+    if action == "place" and (order or data.procedures):
+        return orders.place(data=data, patient=patient, visit=visit, interface=inbound.interface, site=inbound.site)
+    if order is None:
+        raise Malformed("ORC-3" if data.filler_order_number else "ORC-2", "the order is not known", 204)
     try:
         if action == "released":
             orders.release(order)

@@ -1,144 +1,153 @@
 """What the listener does with frames before it answers: read, check, keep, and decide the acknowledgement."""
 
 import hashlib
-import logging
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from django.conf import settings
-from django.db import close_old_connections, transaction
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from orchestrator.hl7.messages import Malformed, Message, acknowledge, read
+from orchestrator.hl7.checks import problem_of
+from orchestrator.hl7.messages import Malformed, Message, acknowledge, read, read_header
 from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import messages
-from orchestrator.services.messages import UnknownSender
+from orchestrator.services.messages import RepetitionKey, Sender, UnknownSender
 from orchestrator.states import InboundStatus
 
-logger = logging.getLogger(__name__)
 
-# What a message of a type must carry to be taken at all: (segment, field); field 0 asks for the segment alone.
-REQUIRED = {
-    "ORM": [("PID", 3), ("PID", 5), ("ORC", 1), ("OBR", 0)],
-    "ADT": [("PID", 3), ("PID", 5)],
-}
-_NEVER_OBR = {"CA", "DC", "HD", "RL", "SC", "OC", "OD"}
+@dataclass
+class _Judged:
+    """A frame, what could be read of it, and what speaks against it."""
+
+    frame: Frame
+    head: Message | None = None
+    interface: HL7Application | None = None
+    problem: Malformed | None = None
+    # Refused because of who sends, which has a case of its own.
+    unknown_sender: bool = False
+    at: datetime = field(default_factory=timezone.now)
+
+    def __post_init__(self) -> None:
+        self.digest = hashlib.sha256(self.frame.raw).hexdigest()
+
+    @property
+    def key(self) -> RepetitionKey:
+        """What makes a repetition: sender, control id and content."""
+        control_id = _column(self.head.control_id, 199) if self.head else ""
+        return (self.interface.pk if self.interface else None, control_id, self.digest)
+
+    @property
+    def sender(self) -> Sender:
+        msh = self.head.msh if self.head else None
+        application, facility = (_column(msh.get(3), 180), _column(msh.get(4), 180)) if msh else ("", "")
+        return Sender(application, facility, self.frame.address)
 
 
-def store(frames: Sequence[Frame]) -> list[bytes]:
-    """Keep all frames in one transaction; answers their acknowledgements in order. For `Listener`."""
-    close_old_connections()
-    with transaction.atomic():
-        return [_store_one(frame) for frame in frames]
+def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> list[bytes]:
+    """Keep all frames in one transaction; answers their acknowledgements in order. For `Listener`.
 
-
-def _store_one(frame: Frame) -> bytes:
-    now = timezone.now()
-    digest = hashlib.sha256(frame.raw).hexdigest()
+    `ring` is called after the commit with the interfaces that have new messages. Raises Error (the database's)
+    when nothing could be stored.
+    """
     try:
-        message = read(frame.raw)
-    except Malformed as unread:
-        return _refuse(frame, None, None, unread, "AE", digest, now)
+        answers, interface_ids = _store(frames)
+    except (OperationalError, InterfaceError):
+        # The connection may have died while nobody sent anything: once more, on a new one.
+        connection.close()
+        answers, interface_ids = _store(frames)
+    except (Error, ValueError):
+        # One of them cannot be stored as it was read: the others must not suffer, and its bytes are kept.
+        if len(frames) > 1:
+            return [answer for frame in frames for answer in store([frame], ring=ring)]
+        answers, interface_ids = _store(frames, readable=False)
+    if interface_ids:
+        ring(interface_ids)
+    return answers
+
+
+@transaction.atomic
+def _store(frames: Sequence[Frame], *, readable: bool = True) -> tuple[list[bytes], set[int]]:
+    """Acknowledgements, and the interfaces with messages to apply."""
+    judged = [_Judged(frame) for frame in frames]
+    if readable:
+        _judge(judged)
+    else:
+        for each in judged:
+            each.problem = Malformed("MSH", "the message has values that cannot be stored", 207)
+    earlier = messages.find_repetitions([each.key for each in judged])
+    rows = []
+    for each in judged:
+        row = _row(each, earlier.get(each.key))
+        if row.duplicate_of is None:
+            earlier[each.key] = row
+        rows.append(row)
+    messages.keep(rows)
+    for each, row in zip(judged, rows, strict=True):
+        if each.problem and row.status == InboundStatus.REJECTED and not each.unknown_sender:
+            messages.raise_refusal(row, reason_code=each.problem.where, why=each.problem.why)
+    to_apply = {row.interface_id for row in rows if row.interface_id and row.status == InboundStatus.RECEIVED}
+    return [bytes(row.ack) for row in rows], to_apply
+
+
+def _judge(batch: Sequence[_Judged]) -> None:
+    """Read and check messages; nothing is raised, what is wrong stands in `problem`."""
+    for each in batch:
+        try:
+            each.head = read_header(each.frame.raw)
+        except Malformed as problem:
+            each.problem = problem
+    interfaces = messages.interfaces_for({each.sender for each in batch if each.head})
+    for each in batch:
+        if each.head:
+            _check(each, interfaces[each.sender])
+
+
+def _check(each: _Judged, interface: HL7Application | UnknownSender) -> None:
+    if isinstance(interface, UnknownSender):
+        each.problem, each.unknown_sender = Malformed("MSH-3", str(interface), 204), True
+        return
+    each.interface = interface
+    if not each.frame.whole:
+        each.problem = Malformed("MSH", "the message is larger than this listener takes", 207)
+        return
     try:
-        interface = messages.interface_for(
-            application=message.msh.get(3), facility=message.msh.get(4), address=frame.address
-        )
-    except UnknownSender as error:
-        return _refuse(frame, message, None, Malformed("MSH-3", str(error), 204), "AR", digest, now)
-    if interface.default_charset and not message.msh.get(18):
-        message = read(frame.raw, default_charset=interface.default_charset)
-    repeated = messages.find_repetition(interface, control_id=message.control_id, digest=digest)
-    if repeated is not None:
-        _keep(frame, message, interface, digest, now, ack=bytes(repeated.ack), ack_code=repeated.ack_code,
-              status=InboundStatus.DUPLICATE, duplicate_of=repeated)  # fmt: skip
-        return bytes(repeated.ack)
-    problem = check(message)
-    if problem is not None:
-        return _refuse(
-            frame, message, interface, problem, "AR" if problem.code in (200, 201, 203) else "AE", digest, now
-        )
-    row = _keep(frame, message, interface, digest, now, status=InboundStatus.RECEIVED, ack_code="AA")
-    return _answer(row, message, "AA", None, now)
+        each.head = read(each.frame.raw, default_charset=interface.default_charset)
+        each.problem = problem_of(each.head)
+    except Malformed as problem:
+        each.problem = problem
 
 
-def check(message: Message) -> Malformed | None:
-    """What makes it impossible to take this message; None when it can be taken."""
-    if message.message_type not in settings.HL7_HANDLERS:
-        kind = message.msh.get(9)
-        known = {name.partition("^")[0] for name in settings.HL7_HANDLERS}
-        code = 201 if kind in known else 200
-        return Malformed("MSH-9", f"{message.message_type[:20]} is not supported", code)
-    if not message.control_id:
-        return Malformed("MSH-10", "the message control id is missing", 101)
-    for name, number in REQUIRED.get(message.msh.get(9), []):
-        if name == "OBR" and (orc := message.first("ORC")) and orc.get(1) in _NEVER_OBR:
-            continue
-        segment = message.first(name)
-        if segment is None:
-            return Malformed(name, "the segment is missing", 100)
-        if number and not segment.get(number).strip('"'):
-            return Malformed(f"{name}-{number}", "the required field is empty", 101)
-    return None
-
-
-def _keep(
-    frame: Frame, message: Message, interface: HL7Application, digest: str, now: datetime, **columns: Any
-) -> InboundMessage:
-    return messages.keep(
-        interface=interface,
-        site=interface.site,
-        raw=frame.raw,
-        digest=digest,
-        address=frame.address,
-        received_at=now,
-        control_id=message.control_id[:199],
-        message_type=message.message_type[:32],
-        charset=message.charset[:64],
-        sent_at=message.sent_at,
-        **columns,
+def _row(each: _Judged, first: InboundMessage | None) -> InboundMessage:
+    """The row of a message, with its acknowledgement; `first` is the same message as it came before."""
+    row = InboundMessage(
+        interface=each.interface,
+        site=each.interface.site if each.interface else Site.objects.earliest("pk"),
+        raw=each.frame.raw,
+        digest=each.digest,
+        address=each.frame.address or None,
+        received_at=each.at,
+        control_id=each.key[1],
+        message_type=_column(each.head.message_type, 32) if each.head else "",
+        charset=_column(each.head.charset, 64) if each.head else "",
+        sent_at=each.head.sent_at if each.head else None,
+        error=_column(str(each.problem), 500) if each.problem else "",
     )
+    # Refused before and acceptable now (or the other way round) is news; otherwise the answer stands.
+    if first is not None and (first.ack_code == "AA") == (each.problem is None):
+        row.status, row.ack, row.ack_code, row.duplicate_of = (
+            InboundStatus.DUPLICATE, first.ack, first.ack_code, first
+        )  # fmt: skip
+        return row
+    row.status = InboundStatus.REJECTED if each.problem else InboundStatus.RECEIVED
+    row.ack_code = each.problem.ack_code if each.problem else "AA"
+    control_id = f"F{secrets.token_hex(9)}"
+    row.ack = acknowledge(each.head, row.ack_code, problem=each.problem, control_id=control_id, now=each.at)
+    return row
 
 
-def _refuse(
-    frame: Frame,
-    message: Message | None,
-    interface: HL7Application | None,
-    problem: Malformed,
-    code: str,
-    digest: str,
-    now: datetime,
-) -> bytes:
-    """Keep it, open a case, and say no with segment and field."""
-    row = messages.keep(
-        interface=interface,
-        site=interface.site if interface else Site.objects.earliest("pk"),
-        raw=frame.raw,
-        digest=digest,
-        address=frame.address,
-        received_at=now,
-        control_id=message.control_id[:199] if message else "",
-        message_type=message.message_type[:32] if message else "",
-        charset=message.charset[:64] if message else "",
-        sent_at=message.sent_at if message else None,
-        status=InboundStatus.REJECTED,
-        ack_code=code,
-        error=str(problem),
-    )
-    messages.raise_refusal(row, reason_code=problem.where, why=str(problem))
-    return _answer(row, message, code, problem, now)
-
-
-def _answer(row: InboundMessage, message: Message | None, code: str, problem: Malformed | None, now: datetime) -> bytes:
-    ack = acknowledge(message, code, problem=problem, control_id=f"F{row.pk}", now=now)
-    messages.set_ack(row, ack)
-    return ack
-
-
-def refuse_large(data: bytes, address: str) -> bytes:
-    """The answer to a frame beyond the limit. Its beginning is kept."""
-    problem = Malformed("MSH", "the frame is larger than this listener takes", 207)
-    with transaction.atomic():
-        digest = hashlib.sha256(data).hexdigest()
-        return _refuse(Frame(data[:65536], address), None, None, problem, "AR", digest, timezone.now())
+def _column(text: str, length: int) -> str:
+    """Text as a column takes it: PostgreSQL's know no NUL."""
+    return text.replace("\0", "")[:length]

@@ -1,7 +1,9 @@
 """HL7 fields -> ours, as tables (IHE RAD-4; the DICOM side of each is in docs/conformance.md)."""
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, time
+from typing import Literal
 
 from orchestrator.hl7.messages import Malformed, Message, Repetition, Segment, parse_time
 from orchestrator.services.orders import OrderData, ProcedureData, StepData
@@ -55,11 +57,15 @@ class _Group:
         return self._by_name.get(name)
 
     def value(self, paths: list[Path]) -> str:
+        return self.found(paths)[1]
+
+    def found(self, paths: list[Path]) -> tuple[str, str]:
+        """(where, value) of the first path that has one: ("ORC-7", "20260705"); two empty strings without."""
         for name, number, component in paths:
             segment = self._by_name.get(name)
             if segment and (value := segment.get(number, component)) and value != DELETE:
-                return value
-        return ""
+                return f"{name}-{number}", value
+        return "", ""
 
     def table(self, table: Mapping[str, list[Path]]) -> dict[str, str]:
         return {name: self.value(paths) for name, paths in table.items()}
@@ -95,7 +101,7 @@ def to_patient(message: Message) -> PatientData:
     return PatientData(
         identifiers=identifiers,
         name=person_name(names[0]) if names and pid.raw(5) != DELETE else None,
-        birth_date=_birth_date(born) if born and born != DELETE else None,
+        birth_date=_birth_date(born) if born else None,
         sex=SEX.get(pid.get(8).upper()) if pid.get(8) else None,
         at=(parse_time(evn.get(2)) if evn else None) or message.sent_at,
     )
@@ -111,8 +117,15 @@ def _identifier(cx: Repetition) -> IdentifierData:
     )
 
 
-def _birth_date(text: str) -> date:
+def _birth_date(text: str) -> date | Literal[""] | None:
     """PID-7, its first eight digits: a date without a zone, never shifted."""
+    if text == DELETE:
+        return ""
+    if not re.match(r"\d{8}", text, re.ASCII):
+        # Some senders know the year only: what we know stands.
+        if re.fullmatch(r"\d{4}(\d\d)?", text, re.ASCII):
+            return None
+        raise Malformed("PID-7", "the birth date is no date")
     try:
         return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007  a birth date has no zone
     except ValueError:
@@ -144,7 +157,7 @@ def to_order(message: Message, segments: list[Segment]) -> OrderData:
     values = group.table(ORDER)
     if len(values["accession_number"]) > 16:
         raise Malformed("OBR-18", "the accession number is longer than 16 characters")
-    if not values["placer_order_number"] and not values["filler_order_number"]:
+    if not any(order_numbers(segments)):
         raise Malformed("ORC-2", "neither a placer nor a filler order number is given", 101)
     pv1 = message.first("PV1")
     return OrderData(
@@ -157,12 +170,18 @@ def to_order(message: Message, segments: list[Segment]) -> OrderData:
     )
 
 
+def order_numbers(segments: list[Segment]) -> tuple[str, str]:
+    """Placer and filler order number of an ORC group; empty where there is none."""
+    group = _Group(segments)
+    return group.value(ORDER["placer_order_number"]), group.value(ORDER["filler_order_number"])
+
+
 def _procedure(group: _Group, order: Mapping[str, str]) -> ProcedureData:
     values = group.table(PROCEDURE)
     # RAD-2 orders lack the filler's ids; what identifies the order then identifies its procedure and step too.
     fallback = order["accession_number"] or order["filler_order_number"] or order["placer_order_number"]
     values["requested_procedure_id"] = (values["requested_procedure_id"] or fallback)[:64]
-    day, clock = _start(group.value(START))
+    day, clock = _start(*group.found(START))
     stations = group.value(STATION)
     step = group.table(STEP)
     code = group["OBR"].get(4, 4) if group["OBR"] else ""
@@ -183,16 +202,18 @@ def _procedure(group: _Group, order: Mapping[str, str]) -> ProcedureData:
     )
 
 
-def _start(text: str) -> tuple[date | None, time | None]:
-    """The wall clock as sent: that is what a modality matches."""
-    digits = text[:14]
-    if not digits:
+def _start(where: str, text: str) -> tuple[date | None, time | None]:
+    """The wall clock as sent, without its zone: that is what a modality matches."""
+    if not text:
         return None, None
+    found = re.fullmatch(r"(\d{8})(\d\d(?:\d\d){0,2})?(?:\.\d+)?(?:[+-]\d{4})?", text.strip(), re.ASCII)
+    if found is None:
+        raise Malformed(where, "the start is no date and time")
     try:
-        day = datetime.strptime(digits[:8], "%Y%m%d").date()  # noqa: DTZ007  wall clock
-        clock = datetime.strptime(digits[8:14].ljust(6, "0"), "%H%M%S").time() if digits[8:] else None  # noqa: DTZ007
+        day = datetime.strptime(found[1], "%Y%m%d").date()  # noqa: DTZ007  wall clock
+        clock = datetime.strptime(found[2].ljust(6, "0"), "%H%M%S").time() if found[2] else None  # noqa: DTZ007
     except ValueError:
-        raise Malformed("ORC-7", "the start is no date and time") from None
+        raise Malformed(where, "the start is no date and time") from None
     return day, clock
 
 

@@ -24,6 +24,11 @@ class Malformed(Exception):
         super().__init__(f"{where}: {why}")
         self.where, self.why, self.code = where, why, code
 
+    @property
+    def ack_code(self) -> str:
+        """AE: the sender must mend the content. AR: we cannot process it (2xx), or it is no message at all."""
+        return "AR" if self.code >= 200 or self.where in ("MSH", "MSH-2") else "AE"
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -51,7 +56,7 @@ class Encoding:
         if name in known:
             return known[name]
         if name[:1] == "X" and re.fullmatch("([0-9A-Fa-f]{2})+", name[1:]):
-            return bytes.fromhex(name[1:]).decode("latin-1")
+            return bytes.fromhex(name[1:]).decode("latin-1").replace("\0", "")
         return found[0]
 
 
@@ -80,11 +85,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Repetition:
+    """One repetition of a field, still escaped."""
+
     text: str
     encoding: Encoding
 
+    def parts(self) -> list[str]:
+        """All components, still escaped."""
+        return self.text.split(self.encoding.component)
+
     def get(self, component: int = 1, subcomponent: int = 1) -> str:
-        parts = self.text.split(self.encoding.component)
+        parts = self.parts()
         if component > len(parts):
             return ""
         inner = parts[component - 1].split(self.encoding.subcomponent)
@@ -150,25 +161,50 @@ def parse_time(text: str) -> datetime | None:
     year, month, day, hour, minute, second = (int(each) if each else None for each in found.groups()[:6])
     zone = found[7] or "+0000"
     try:
+        # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
         plain = f"{year:04}{month or 1:02}{day or 1:02}{hour or 0:02}{minute or 0:02}{second or 0:02}{zone}"
         return datetime.strptime(plain, "%Y%m%d%H%M%S%z").astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+# White space of any kind around a message, and what is left of a block's marks.
+_AROUND = b"\x0b\x1c\r\n \t\0"
+
+
+def read_header(raw: bytes) -> Message:
+    """MSH alone, as far as it can be read without knowing the character set. Raises Malformed."""
+    line = re.split(rb"[\r\n]", raw.lstrip(_AROUND)[:_LONGEST_HEADER], maxsplit=1)[0]
+    if not line.startswith(b"MSH") or len(line) < 8:
+        raise Malformed("MSH", "the message does not begin with an MSH segment", 100)
+    header = line.decode("latin-1").replace("\0", "")
+    encoding = _encoding(header)
+    fields = header.split(encoding.separator)
+    charset = fields[17].split(encoding.repetition)[0].strip() if len(fields) > 17 else ""
+    text = line.replace(b"\0", b"").decode(CHARSETS.get(charset.upper()) or "latin-1", errors="replace")
+    return Message([text], encoding, charset)
+
+
+_LONGEST_HEADER = 65536
+
+
+def _encoding(header: str) -> Encoding:
+    separator = header[3]
+    marks = header[4:].partition(separator)[0]
+    signs = {separator, *marks}
+    if len(marks) < 4 or len(signs) != len(marks) + 1 or any(not "!" <= c <= "~" or c.isalnum() for c in signs):
+        raise Malformed("MSH-2", "the encoding characters are not four different signs")
+    return Encoding(separator, *marks[:4])
 
 
 def read(raw: bytes, *, default_charset: str = "") -> Message:
     """A message from its bytes. Raises Malformed. Segments end with CR; LF and CRLF are taken too."""
-    body = raw.strip(b"\x0b\x1c\r\n \t\0")
-    if not body.startswith(b"MSH") or len(body) < 8:
-        raise Malformed("MSH", "the message does not begin with an MSH segment", 100)
-    header = re.split(rb"[\r\n]", body, maxsplit=1)[0].decode("latin-1")
-    separator = header[3]
-    marks = header.split(separator)[1] if separator in header[4:] else ""
-    if len(marks) < 4 or len({separator, *marks}) != len(marks) + 1 or separator.isalnum():
-        raise Malformed("MSH-2", "the encoding characters are not four different signs")
-    encoding = Encoding(separator, *marks[:4])
-    fields = header.split(separator)
-    charset = (fields[17].split(encoding.repetition)[0] if len(fields) > 17 else "") or default_charset
+    body = raw.strip(_AROUND)
+    head = read_header(body)
+    if any(mark in body for mark in (b"\0", b"\x0b", b"\x1c")):
+        # Half a message, then another one, in one block; or not text at all.
+        raise Malformed("MSH", "the message contains NUL, start of block or file separator bytes")
+    charset = head.charset or default_charset
     codec = CHARSETS.get(charset.strip().upper())
     if codec is None:
         raise Malformed("MSH-18", f"the character set {charset[:40]} is not known", 103)
@@ -176,7 +212,7 @@ def read(raw: bytes, *, default_charset: str = "") -> Message:
         text = body.decode(codec)
     except UnicodeDecodeError as error:
         raise Malformed("MSH-18", f"byte {error.start} is no {codec} text, which MSH-18 says it is") from error
-    return Message([line for line in re.split(r"[\r\n]+", text) if line.strip()], encoding, charset)
+    return Message([line for line in re.split(r"[\r\n]+", text) if line.strip()], head.encoding, charset)
 
 
 def acknowledge(
@@ -184,25 +220,30 @@ def acknowledge(
 ) -> bytes:
     """An ACK (chapter 2.9.2): MSA with `code`, and ERR (where, table 0357, severity, text) for a problem."""
     msh = message.msh if message else None
-    event = msh.get(9, 2) if msh else ""
+    event = escape(msh.get(9, 2)[:3]) if msh else ""
     fields = [
         "MSH", "^~\\&", _safe(msh, 5), _safe(msh, 6), _safe(msh, 3), _safe(msh, 4), f"{now:%Y%m%d%H%M%S}+0000", "",
-        f"ACK^{event}^ACK" if event else "ACK", control_id, (msh.get(11) if msh else "") or "P",
-        (msh.get(12) if msh else "") or "2.5.1", "", "", "", "", "", "UNICODE UTF-8",
+        f"ACK^{event}^ACK" if event else "ACK", control_id, _safe(msh, 11) or "P",
+        _safe(msh, 12) or "2.5.1", "", "", "", "", "", "UNICODE UTF-8",
     ]  # fmt: skip
     lines = ["|".join(fields), f"MSA|{code}|{_safe(msh, 10)}"]
     if problem:
         segment, _, number = problem.where.partition("-")
-        location = f"{segment}^1^{number}" if number else segment
+        location = f"{segment}^1^{number}" if number else f"{segment}^1"
         lines.append(f"ERR||{location}|{problem.code}|E||||{escape(str(problem))}")
     return ("\r".join(lines) + "\r").encode()
 
 
 def _safe(msh: Segment | None, number: int) -> str:
-    return escape(msh.get(number)) if msh else ""
+    return escape(msh.get(number)[:227]) if msh else ""
+
+
+# Control characters would end the segment or the block.
+_ESCAPES = str.maketrans(
+    {chr(n): " " for n in range(32)} | {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\"}
+)
 
 
 def escape(text: str) -> str:
     """Text as a value between the usual separators."""
-    table = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": " ", "\n": " "})
-    return text.translate(table)
+    return text.translate(_ESCAPES)

@@ -1,71 +1,147 @@
 """HL7 messages as rows: kept, applied in order per interface, set aside when they fail (promise 10)."""
 
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from orchestrator.models import HL7Application, InboundMessage, Issuer, Site, UnknownCaller
+from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, Issuer, Site, UnknownCaller
 from orchestrator.services.exceptions import open_case, resolve_about
-from orchestrator.services.workflow import record, ring, transition
-from orchestrator.states import InboundStatus
+from orchestrator.services.workflow import record, ring, ring_at_once, transition
+from orchestrator.states import CASE_OPEN, InboundStatus
 
 _LOOPBACK = ("127.0.0.1", "::1")
+_APPLY = "orchestrator.tasks.apply_messages"
 REPETITION_DAYS = 7
 
 
+# (interface or None when it is not known, control id, sha256 of the bytes)
+RepetitionKey = tuple[int | None, str, str]
+
+
+class Sender(NamedTuple):
+    """Who a message says it is from (MSH-3, MSH-4), and where from."""
+
+    application: str
+    facility: str
+    address: str
+
+
 class UnknownSender(Exception):
-    """This sending application is not configured and was recorded."""
+    """This sending application is not configured, or switched off, and was recorded."""
 
 
-def interface_for(*, application: str, facility: str, address: str) -> HL7Application:
-    """The interface of MSH-3 and MSH-4. By loopback trust a new one is learned; otherwise raises UnknownSender."""
-    names = {"sending_application": application[:180], "sending_facility": facility[:180]}
-    interface = HL7Application.objects.select_related("site").filter(**names).first()
-    if interface is not None and interface.enabled:
-        return interface
-    if interface is None and settings.TRUST == "loopback" and address in _LOOPBACK:
-        name = "|".join(filter(None, (application, facility)))[:100] or "unnamed"
-        return HL7Application.objects.create(**names, name=name, site=Site.objects.earliest("pk"))
+def interfaces_for(senders: Collection[Sender]) -> dict[Sender, HL7Application | UnknownSender]:
+    """The interfaces of senders, locked until the commit. By loopback trust a new one is learned."""
+    known = {
+        (interface.sending_application, interface.sending_facility): interface
+        for interface in HL7Application.objects.select_related("site")
+        .select_for_update(of=("self",))
+        .filter(
+            sending_application__in={each.application for each in senders},
+            sending_facility__in={each.facility for each in senders},
+        )
+        # Always locked in the same order.
+        .order_by("pk")
+    }
+    found: dict[Sender, HL7Application | UnknownSender] = {}
+    for sender in sorted(senders):
+        interface = known.get(sender[:2])
+        if interface is None and settings.TRUST == "loopback" and sender.address in _LOOPBACK:
+            interface = known[sender[:2]] = _learn(sender)
+        if interface is None:
+            found[sender] = _record_unknown(sender, "is not configured here")
+        else:
+            found[sender] = interface if interface.enabled else _record_unknown(sender, "is switched off here")
+    return found
+
+
+def _learn(sender: Sender) -> HL7Application:
+    name = "|".join(filter(None, sender[:2]))[:100] or "unnamed"
+    defaults = {"name": name, "site": Site.objects.earliest("pk")}
+    names = {"sending_application": sender.application, "sending_facility": sender.facility}
+    pk = HL7Application.objects.get_or_create(**names, defaults=defaults)[0].pk
+    return HL7Application.objects.select_related("site").select_for_update(of=("self",)).get(pk=pk)
+
+
+def _record_unknown(sender: Sender, why: str) -> UnknownSender:
+    """Count a caller that is refused, and ask a person, once per caller, whether it should be."""
+    name, address = f"{sender.application}|{sender.facility}"[:370], sender.address
     caller, created = UnknownCaller.objects.get_or_create(
-        protocol=UnknownCaller.Protocol.HL7, name=f"{application}|{facility}"[:370], address=address,
-        defaults={"refused": True},
-    )  # fmt: skip
+        protocol=UnknownCaller.Protocol.HL7, name=name, address=address, defaults={"refused": True}
+    )
     if not created:
         UnknownCaller.objects.filter(pk=caller.pk).update(count=F("count") + 1, last_seen_at=timezone.now())
-    raise UnknownSender("the sending application is not configured here")
+    if (
+        created
+        or not ExceptionCase.objects.filter(
+            kind="unknown_sender", status__in=CASE_OPEN, subject_type="unknowncaller", subject_id=caller.pk
+        ).exists()
+    ):
+        open_case(
+            "unknown_sender",
+            about=caller,
+            reason_code="UNKNOWN_HL7_APPLICATION",
+            summary=f"The HL7 application {name[:100]} at {address} {why}: its messages are refused.",
+            site=Site.objects.earliest("pk"),
+            source=name[:100],
+        )
+    return UnknownSender(f"the sending application {why}")
 
 
-def find_repetition(interface: HL7Application, *, control_id: str, digest: str) -> InboundMessage | None:
-    """The same message (control id and bytes) of the last week."""
+def find_repetitions(keys: Sequence[RepetitionKey]) -> dict[RepetitionKey, InboundMessage]:
+    """The same messages (sender, control id and bytes) of the last week, as they came first."""
+    # Only columns of the index message_repetition: SQLite would take another one and read the week.
+    senders = {interface_id for interface_id, _, _ in keys}
+    of_sender = Q(interface_id__in=senders - {None})
+    if None in senders:
+        of_sender |= Q(interface=None)
+    found = InboundMessage.objects.filter(
+        of_sender,
+        control_id__in={control_id for _, control_id, _ in keys},
+        digest__in={digest for _, _, digest in keys},
+    ).only("interface_id", "control_id", "digest", "ack", "ack_code", "received_at", "duplicate_of_id")
     since = timezone.now() - timedelta(days=REPETITION_DAYS)
-    return (
-        InboundMessage.objects.filter(
-            interface=interface, control_id=control_id, digest=digest, received_at__gte=since, duplicate_of=None
+    # The newest wins: a message that was refused and then taken is taken.
+    return {
+        (each.interface_id, each.control_id, each.digest): each
+        for each in sorted(found, key=lambda each: each.pk)
+        if each.duplicate_of_id is None and each.received_at >= since
+    }
+
+
+def keep(messages: Sequence[InboundMessage]) -> None:
+    """Rows for messages as they came, with what was answered; those to be applied get places in their order.
+
+    Their interfaces are locked (`interfaces_for`): the places are given in the order of the commits.
+    """
+    moved: dict[int, HL7Application] = {}
+    for each in messages:
+        if each.interface is not None and each.status == InboundStatus.RECEIVED:
+            interface = moved.setdefault(each.interface.pk, each.interface)
+            interface.last_sequence += 1
+            each.sequence = interface.last_sequence
+    for pk, interface in moved.items():
+        HL7Application.objects.filter(pk=pk).update(
+            last_sequence=interface.last_sequence, last_message_at=timezone.now()
         )
-        .exclude(status=InboundStatus.REJECTED)
-        .first()
-    )
+    InboundMessage.objects.bulk_create([each for each in messages if each.duplicate_of is None])
+    # After what they repeat, which may have come in the same breath.
+    InboundMessage.objects.bulk_create([each for each in messages if each.duplicate_of is not None])
 
 
-def keep(*, interface: HL7Application | None, status: InboundStatus, **columns: Any) -> InboundMessage:
-    """A row for a message; one to be applied gets its place in the interface's order, and the bell is rung."""
-    sequence = None
-    if interface is not None and status == InboundStatus.RECEIVED:
-        HL7Application.objects.filter(pk=interface.pk).update(
-            last_sequence=F("last_sequence") + 1, last_message_at=timezone.now()
-        )
-        sequence = HL7Application.objects.values_list("last_sequence", flat=True).get(pk=interface.pk)
-        ring("orchestrator.tasks.apply_messages", interface.pk)
-    return InboundMessage.objects.create(interface=interface, status=status, sequence=sequence, **columns)
+def ring_for(interface_id: int) -> None:
+    """Wake a worker for the messages of an interface, after the commit."""
+    ring(_APPLY, interface_id)
 
 
-def set_ack(message: InboundMessage, ack: bytes) -> None:
-    """What was answered: a repetition gets the same."""
-    InboundMessage.objects.filter(pk=message.pk).update(ack=ack)
+def ring_at_once_for(interface_id: int) -> bool:
+    """The same for messages that are committed; False when the broker is away."""
+    return ring_at_once(_APPLY, interface_id)
 
 
 def raise_refusal(message: InboundMessage, *, reason_code: str, why: str) -> None:
@@ -138,7 +214,7 @@ def quarantine(message: InboundMessage, *, where: str, why: str) -> None:
 def replay(message: InboundMessage, *, reason: str) -> None:
     """Look at a message that was set aside once more."""
     transition(message, "message.released", reason=reason, waits_for=None)
-    ring("orchestrator.tasks.apply_messages", message.interface_id or 0)
+    ring_for(message.interface_id or 0)
 
 
 @transaction.atomic
@@ -152,14 +228,14 @@ def dismiss(message: InboundMessage, *, reason: str) -> None:
 def _release_waiting(message: InboundMessage) -> None:
     for waiting in message.waiting.filter(status=InboundStatus.WAITING).order_by("pk"):
         transition(waiting, "message.released", waits_for=None)
-        ring("orchestrator.tasks.apply_messages", waiting.interface_id or 0)
+        ring_for(waiting.interface_id or 0)
 
 
 def ring_due() -> None:
     """Sweep: interfaces with messages that nobody has looked at."""
     waiting = InboundMessage.objects.filter(status=InboundStatus.RECEIVED, interface__isnull=False)
     for interface_id in waiting.order_by().values_list("interface_id", flat=True).distinct():
-        ring("orchestrator.tasks.apply_messages", int(interface_id or 0))
+        ring_for(int(interface_id or 0))
 
 
 def learn_default_issuer(site: Site, issuer: Issuer) -> None:

@@ -148,9 +148,14 @@ def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> Sc
 
 @transaction.atomic
 def end(order: ImagingServiceRequest, *, event: str) -> None:
-    """Cancel ("canceled"), discontinue ("discontinued"), hold ("held") an order. Raises Refused when it has started."""
+    """Cancel ("canceled"), discontinue ("discontinued"), hold ("held") an order.
+
+    Raises Refused when it is completed, or has started and may only be discontinued.
+    """
     steps = list(_steps_of(order))
-    if event in ("canceled", "held") and any(step.status == StepStatus.STARTED for step in steps):
+    if order.status == OrderStatus.COMPLETED:
+        raise Refused("the exam is completed")
+    if event != "discontinued" and any(step.status in (StepStatus.STARTED, StepStatus.COMPLETED) for step in steps):
         raise Refused("the exam has started")
     for step in steps:
         if (step.status, f"step.{event}") in MACHINES["step"].transitions:
@@ -172,9 +177,14 @@ def release(order: ImagingServiceRequest) -> None:
 
 @transaction.atomic
 def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
-    """A status report (ORC-5): move each step that may go that way."""
-    for step in _steps_of(order):
-        if (step.status, step_event) in MACHINES["step"].transitions:
+    """A status report (ORC-5): move each step that may go that way. Raises Refused when none may, and none is there."""
+    moves = MACHINES["step"].transitions
+    reached = {to for (_, event), to in moves.items() if event == step_event}
+    steps = list(_steps_of(order))
+    if not any(step.status in reached or (step.status, step_event) in moves for step in steps):
+        raise Refused(f"no step of the order may be {' or '.join(sorted(reached)).lower()} now")
+    for step in steps:
+        if step.status not in reached and (step.status, step_event) in moves:
             transition(step, step_event)
     project_steps(list(_steps_of(order).values_list("pk", flat=True)))
     advance_order(order)

@@ -3,6 +3,7 @@
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Literal
 
 from orchestrator.models import Issuer, Patient, PatientIdentifier, Site
 from orchestrator.services.messages import learn_default_issuer
@@ -27,7 +28,7 @@ class PatientData:
 
     identifiers: list[IdentifierData]
     name: str | None = None
-    birth_date: date | None = None
+    birth_date: date | Literal[""] | None = None
     sex: str | None = None
     at: datetime | None = None
     others: dict[str, str] = field(default_factory=dict)
@@ -103,8 +104,8 @@ def _update(patient: Patient, data: PatientData, *, new: bool) -> None:
     changes: dict[str, object] = {}
     if data.name is not None and data.name != patient.name:
         changes |= {"name": data.name[:324], "folded_name": fold_name(data.name)}
-    if data.birth_date is not None and data.birth_date != patient.birth_date:
-        changes["birth_date"] = data.birth_date
+    if data.birth_date is not None and (data.birth_date or None) != patient.birth_date:
+        changes["birth_date"] = data.birth_date or None
     if data.sex is not None and data.sex != patient.sex:
         changes["sex"] = data.sex
     if not changes and not new:

@@ -102,11 +102,14 @@ def publish(event: WorkflowEvent) -> None:
 
 def ring(task: str, *args: int | str, queue: str | None = None) -> None:
     """Wake a worker after the commit. Only a bell: when the broker is away, the sweep rings again later."""
-    transaction.on_commit(lambda: _send(task, args, queue))
+    transaction.on_commit(lambda: ring_at_once(task, *args, queue=queue))
 
 
-def _send(task: str, args: tuple[int | str, ...], queue: str | None) -> None:
+def ring_at_once(task: str, *args: int | str, queue: str | None = None) -> bool:
+    """Wake a worker for what is committed already; False when the broker is away."""
     try:
         current_app.send_task(task, args=args, queue=queue, retry=False)
     except OperationalError as error:
         logger.warning("Broker away, %s is left to the sweep: %s", task, error)
+        return False
+    return True

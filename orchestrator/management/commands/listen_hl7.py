@@ -3,12 +3,14 @@
 import asyncio
 import signal
 import ssl
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from orchestrator.hl7 import intake
+from orchestrator.hl7.bell import Bell
 from orchestrator.hl7.mllp import Listener
 from orchestrator.supervisor.notify import notify_ready
 
@@ -18,19 +20,27 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            asyncio.run(self._listen())
+            tls = _tls()
+        except (OSError, ssl.SSLError) as error:
+            raise CommandError(
+                f"FIDUCIAL_TLS_CERT, FIDUCIAL_TLS_KEY or FIDUCIAL_TLS_CA cannot be used for HL7: {error}."
+            ) from error
+        try:
+            asyncio.run(self._listen(tls))
         except OSError as error:
             raise CommandError(
                 f"Port {settings.HL7_PORT} on {settings.HL7_HOST} cannot be used for HL7 ({error.strerror}): "
                 "set FIDUCIAL_HL7_PORT."
             ) from error
 
-    async def _listen(self) -> None:
+    async def _listen(self, tls: ssl.SSLContext | None) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        listener = Listener(intake.store, refuse_large=intake.refuse_large)
-        await listener.run(settings.HL7_HOST, settings.HL7_PORT, stop, tls=_tls(), ready=self._ready)
+        bell = Bell()
+        listener = Listener(partial(intake.store, ring=bell.ring))
+        await listener.run(settings.HL7_HOST, settings.HL7_PORT, stop, tls=tls, ready=self._ready)
+        bell.stop()
 
     def _ready(self, port: int) -> None:
         notify_ready()

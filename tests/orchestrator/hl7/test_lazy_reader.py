@@ -1,0 +1,156 @@
+"""The lazy reader and the framer, whatever the bytes are (hypothesis)."""
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.hl7.messages import CHARSETS, Malformed, acknowledge, escape, parse_time, read
+from orchestrator.hl7.mllp import Framer
+from tests.orchestrator.hl7.speech import framed, msh, orm
+
+NOW = dt.datetime(2026, 7, 5, 8, tzinfo=dt.UTC)
+# Text as a field can carry it once it is escaped: no control characters, no halves of surrogate pairs.
+VALUES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=40)
+ENDS = st.sampled_from(["\r", "\n", "\r\n"])
+
+
+def segment_of(*values: str) -> str:
+    return "|".join(["ZZZ", *(escape(each) for each in values)])
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=8), end=ENDS)
+def test_what_is_escaped_comes_back_as_it_was(values: list[str], end: str) -> None:
+    message = read(end.join([msh("ORM^O01", "1", charset="UNICODE UTF-8"), segment_of(*values), ""]).encode())
+    segment = message.first("ZZZ")
+    assert segment is not None
+    assert [segment.get(number) for number in range(1, len(values) + 1)] == values
+    assert segment.get(len(values) + 1) == ""
+
+
+@given(components=st.lists(VALUES, min_size=1, max_size=5), times=st.integers(1, 3))
+def test_components_and_repetitions_are_told_apart(components: list[str], times: int) -> None:
+    one = "^".join(escape(each) for each in components)
+    message = read(
+        "\r".join([msh("ORM^O01", "1", charset="UNICODE UTF-8"), f"ZZZ|x{one}" + f"~{one}" * times]).encode()
+    )
+    segment = message.first("ZZZ")
+    assert segment is not None
+    repetitions = segment.repetitions(1)
+    assert len(repetitions) == times + 1
+    assert [repetitions[-1].get(number + 1) for number in range(len(components))] == components
+
+
+@given(raw=st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
+    try:
+        name = read(raw).msh.name
+    except Malformed as problem:
+        name = problem.ack_code
+    assert name in ("MSH", "AE", "AR")
+
+
+@given(tail=st.binary(max_size=200), charset=st.sampled_from(sorted(CHARSETS)))
+def test_any_bytes_behind_a_header_are_read_or_refused_and_answered(tail: bytes, charset: str) -> None:
+    raw = msh("ADT^A01", "77", charset=charset).encode() + b"\r" + tail
+    try:
+        message = read(raw)
+    except Malformed as problem:
+        answer = acknowledge(None, problem.ack_code, problem=problem, now=NOW)
+    else:
+        assert all(segment.get(1) is not None for segment in message.segments())
+        _ = (message.sent_at, message.groups("ORC"))
+        answer = acknowledge(message, "AA", now=NOW)
+    assert read(answer).first("MSA") is not None
+
+
+@given(header=st.lists(st.text(max_size=12), min_size=8, max_size=18))
+def test_an_acknowledgement_has_its_own_segments_only_whatever_the_header_says(header: list[str]) -> None:
+    raw = ("MSH|^~\\&|" + "|".join(header)).encode(errors="replace")
+    try:
+        message = read(raw)
+    except Malformed:
+        return
+    lines = acknowledge(message, "AE", problem=Malformed("PID-3", "empty", 101), now=NOW).split(b"\r")
+    assert [line[:3] for line in lines] == [b"MSH", b"MSA", b"ERR", b""]
+
+
+@given(text=st.one_of(st.text(max_size=24), st.from_regex(r"\d{4,14}(\.\d+)?([+-]\d{4})?", fullmatch=True)))
+def test_a_time_is_a_moment_or_none(text: str) -> None:
+    moment = parse_time(text)
+    assert moment is None or moment.tzinfo is dt.UTC
+
+
+def test_times_with_a_zone_are_moved_to_utc() -> None:
+    assert parse_time("20260705103000+0200") == dt.datetime(2026, 7, 5, 8, 30, tzinfo=dt.UTC)
+    assert parse_time("2026") == dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert parse_time("00010101000000+1400") is None
+    assert parse_time("yesterday") is None
+
+
+def test_escapes_of_control_characters_cannot_forge_segments_in_the_answer() -> None:
+    raw = msh(r"ADT^A01", r"1\X0D\MSA|AA").encode().replace(b"|2.5.1", rb"|2.5\X0D\MSA\F\AR")
+    answer = acknowledge(read(raw), "AA", now=NOW)
+    assert answer.count(b"\rMSA|") == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (b"", "MSH"),
+        (b"PID|1||X", "MSH"),
+        (b"\xff\xfe\x00M", "MSH"),
+        (b"MSH|^^^^|RIS", "MSH-2"),
+        (b"MSH|^~|RIS|NORTH", "MSH-2"),
+        (msh("ADT^A01", "1").encode() + b"\rPID|1||A\x0bMSH|", "MSH"),
+        (msh("ADT^A01", "1").encode() + b"\rPID|1||A\0B", "MSH"),
+        (msh("ADT^A01", "1", charset="CNS 11643-1992").encode(), "MSH-18"),
+        (msh("ADT^A01", "1", charset="ASCII").encode() + b"\rPID|M\xfcller", "MSH-18"),
+    ],
+)
+def test_what_is_no_message_is_refused_with_the_place(raw: bytes, where: str) -> None:
+    with pytest.raises(Malformed) as problem:
+        read(raw)
+    assert problem.value.where == where
+    assert problem.value.ack_code == ("AE" if where == "MSH-18" else "AR")
+
+
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [("8859/1", "latin-1"), ("UNICODE UTF-8", "utf-8"), ("8859/5", "iso8859-5"), ("GB 18030-2000", "gb18030")],
+)
+def test_text_is_read_by_the_charset_of_msh_18(charset: str, codec: str) -> None:
+    name = {"latin-1": "Müller", "utf-8": "山田", "iso8859-5": "Иванов", "gb18030": "王"}[codec]
+    message = read((msh("ADT^A01", "1", charset=charset) + f"\rPID|1||1||{name}").encode(codec))
+    segment = message.first("PID")
+    assert segment is not None
+    assert segment.get(5) == name
+
+
+@given(
+    contents=st.lists(st.binary(max_size=60).map(lambda b: b.replace(b"\x1c\r", b"")), max_size=5),
+    between=st.binary(max_size=5).map(lambda b: b.replace(b"\x0b", b"")),
+    cuts=st.lists(st.integers(1, 30), min_size=1, max_size=40),
+)
+def test_frames_are_the_same_however_the_stream_is_cut(contents: list[bytes], between: bytes, cuts: list[int]) -> None:
+    # A message that ends in half an end would make another stream.
+    contents = [each.rstrip(b"\x1c") for each in contents]
+    stream, framer, found = between.join(framed(each) for each in contents), Framer(maximum=40), []
+    while stream:
+        size = cuts.pop(0) if cuts else len(stream)
+        found += framer.feed(stream[:size])
+        stream = stream[size:]
+    assert [frame.whole for frame in found] == [len(each) <= 40 for each in contents]
+    assert [frame.raw for frame in found if frame.whole] == [each for each in contents if len(each) <= 40]
+    assert not framer.inside
+
+
+def test_a_whole_order_is_read_a_hundred_times_in_a_second() -> None:
+    """The reader is on the hot path: hl7apy would need two to four seconds for these."""
+    raw = orm().encode()
+    started = dt.datetime.now(dt.UTC)
+    for _ in range(100):
+        message = read(raw)
+        assert message.first("OBR") is not None
+    assert dt.datetime.now(dt.UTC) - started < dt.timedelta(seconds=1)
