@@ -1,20 +1,28 @@
 """What is asked of a person who administers users and tokens."""
 
+from collections.abc import Mapping
+from typing import Any, cast
+
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 
 from orchestrator.models import Role, Site, User
+from orchestrator.permissions import Viewer, visible_to
 from orchestrator.services.tokens import DEFAULT_DAYS
 
 
 class RoleForm(forms.Form):
-    role = forms.ChoiceField(choices=Role.choices)
-    site = forms.ModelChoiceField(Site.objects.order_by("name"), required=False, empty_label="All sites")
+    """A role at a site where the viewer may give one; at all sites only by those who look after all."""
 
-    @staticmethod
-    def empty() -> forms.Form:
-        """For a question that needs nothing but a yes."""
-        return forms.Form()
+    role = forms.ChoiceField(choices=Role.choices)
+    site = forms.ModelChoiceField(Site.objects.none(), required=False, empty_label="All sites")
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, viewer: Viewer) -> None:
+        super().__init__(data)
+        site = cast("forms.ModelChoiceField[Site]", self.fields["site"])
+        site.queryset = visible_to(Site.objects.order_by("name"), viewer, "users.edit")
+        if viewer.sites_for("users.edit") is not None:
+            site.required, site.empty_label = True, "Choose"
 
 
 class UserForm(RoleForm):

@@ -18,6 +18,7 @@ from orchestrator.models import (
     ScheduledProcedureStep,
     Site,
     Study,
+    User,
     WorkflowEvent,
 )
 from orchestrator.permissions import Viewer, visible_to
@@ -213,6 +214,15 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
         keys = InboundMessage.objects.filter(Q(control_id=text) | about).values("pk")
         queryset = queryset.filter(pk__in=keys)
     return queryset
+
+
+def users(viewer: Viewer) -> QuerySet[User]:
+    """Everybody, for those who look after all sites; else oneself and who has a role at the viewer's sites."""
+    rows = User.objects.prefetch_related("role_assignments__site").order_by("username")
+    sites = viewer.sites_for("users.view")
+    if sites is None:
+        return rows
+    return rows.filter(Q(role_assignments__site__in=sites) | Q(pk=viewer.user_id)).distinct()
 
 
 def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:

@@ -10,6 +10,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orchestrator import selectors
 from orchestrator.api.resources import Resource, looking
 from orchestrator.filters import AccessFilter
 from orchestrator.models import AccessEvent, ApiToken, Role, RoleAssignment, Site, User
@@ -57,9 +58,7 @@ class UserResource(Resource[User]):
     required_actions = {**looking("users.view"), "create": "users.edit"}
 
     def get_queryset(self) -> QuerySet[User]:
-        # Users belong to no site; only roles at all sites see more than themselves.
-        rows = User.objects.prefetch_related("role_assignments__site")
-        return rows if self.viewer.sites_for("users.view") is None else rows.filter(pk=self.viewer.user_id)
+        return selectors.users(self.viewer)
 
     @extend_schema(request=NewUserSerializer, responses={201: UserSerializer})
     def create(self, request: Request, **_kwargs: Any) -> Response:

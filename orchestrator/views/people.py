@@ -1,9 +1,11 @@
 """Users with their roles, a person's own tokens, and who looked at what."""
 
+from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
 
+from orchestrator import selectors
 from orchestrator.audit import record_access
 from orchestrator.forms import RoleForm, TokenForm, UserForm
 from orchestrator.models import AccessEvent, ApiToken, RoleAssignment, User
@@ -21,7 +23,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
     context = {
         "section": "users",
         "heading": "Users",
-        "rows": list(User.objects.prefetch_related("role_assignments__site").order_by("username")),
+        "rows": list(selectors.users(viewer)),
         "may_edit": can(viewer, "users.edit"),
     }
     return replies.page(request, "orchestrator/users.html", "orchestrator/_users.html", context)
@@ -30,8 +32,9 @@ def user_list(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add_user(request: HttpRequest) -> HttpResponse:
     """A new user, with a first role."""
-    require(viewer_of(request), "users.edit")
-    form = UserForm(request.POST or None)
+    viewer = viewer_of(request)
+    require(viewer, "users.edit")
+    form = UserForm(request.POST or None, viewer=viewer)
     if form.is_valid():
         user = users.create_user(**form.cleaned_data)
         return replies.done(request, f"{user.username} may come in.", to="/users/")
@@ -44,9 +47,10 @@ def add_user(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add_role(request: HttpRequest, pk: int) -> HttpResponse:
     """One more role, at one site or at all."""
-    require(viewer_of(request), "users.edit")
-    user = get_object_or_404(User, pk=pk)
-    form = RoleForm(request.POST or None)
+    viewer = viewer_of(request)
+    require(viewer, "users.edit")
+    user = get_object_or_404(selectors.users(viewer), pk=pk)
+    form = RoleForm(request.POST or None, viewer=viewer)
     if form.is_valid():
         users.assign_role(user=user, **form.cleaned_data)
         return replies.done(request, f"{user.username} has the role.", to="/users/")
@@ -58,8 +62,11 @@ def add_role(request: HttpRequest, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def remove_role(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a role away; the last administrator's stays."""
-    require(viewer_of(request), "users.edit")
+    viewer = viewer_of(request)
+    require(viewer, "users.edit")
     assignment = get_object_or_404(RoleAssignment.objects.select_related("user", "site"), pk=pk)
+    # A role at all sites (no site) is taken by those who look after all.
+    require(viewer, "users.edit", assignment.site_id or 0)
     if request.method == "POST":
         try:
             users.remove_role(assignment)
@@ -67,7 +74,7 @@ def remove_role(request: HttpRequest, pk: int) -> HttpResponse:
             return replies.done(request, str(refusal), to="/users/", colour="wait")
         return replies.done(request, f"{assignment.user.username} no longer has the role.", to="/users/")
     return replies.confirm(
-        request, RoleForm.empty(), heading=f"Take this role from {assignment.user.username}?", submit="Take away",
+        request, forms.Form(), heading=f"Take this role from {assignment.user.username}?", submit="Take away",
         icon="x", danger=True, back="/users/", sentence=str(assignment),
     )  # fmt: skip
 

@@ -268,6 +268,20 @@ def test_an_administrator_adds_a_user_with_a_role_and_takes_the_role_away(sign_i
     assert not RoleAssignment.objects.filter(pk=assignment.pk).exists()
 
 
+def test_an_administrator_of_one_site_gives_and_takes_roles_only_there(
+    sign_in: SignIn, north: Site, south: Site
+) -> None:
+    client = sign_in(Role.ADMINISTRATOR, site=north)
+    elsewhere = RoleAssignment.objects.create(user=User.objects.create_user("olaf"), role=Role.READER, site=south)
+    assert "olaf" not in client.get("/users/").text
+    me = User.objects.exclude(username="olaf").get()
+    for site in ("", south.pk):
+        assert client.post(f"/users/{me.pk}/roles/add/", {"role": "administrator", "site": site}).status_code == 422
+    assert client.post(f"/users/{elsewhere.user_id}/roles/add/", {"role": "reader", "site": north.pk}).status_code == 404
+    assert client.post(f"/users/roles/{elsewhere.pk}/remove/").status_code == 403
+    assert RoleAssignment.objects.count() == 2
+
+
 def test_the_last_administrator_stays(sign_in: SignIn) -> None:
     client = sign_in(Role.ADMINISTRATOR)
     last = RoleAssignment.objects.get()
