@@ -379,7 +379,7 @@ SWEEPS: list[str] = [
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {}
 # function(viewer, text) -> hits, for the search box and the command palette.
-SEARCH_PROVIDERS: list[str] = []
+SEARCH_PROVIDERS: list[str] = ["orchestrator.views.hits.find", "reconciliation.views.hits.find"]
 # modules' tables {kind: CaseKind} merged into one.
 CASE_KINDS: list[str] = ["orchestrator.states.CASE_KINDS"]
 # section name -> (export, import) functions for `manage.py config`.

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_POST
 
+from orchestrator.audit import record_access
 from orchestrator.permissions import Viewer
 
 from . import replies, searches, viewer_of
@@ -34,7 +35,9 @@ def search(request: HttpRequest) -> HttpResponse:
 def result(request: HttpRequest, key: str) -> HttpResponse:
     """What was found, by kind; a single hit is opened at once."""
     text = searches.read(request, key)
-    hits = _hits(viewer_of(request), text)
+    viewer = viewer_of(request)
+    hits = _hits(viewer, text)
+    record_access(viewer, "search", "hit", number_of_records=len(hits), address=request.META.get("REMOTE_ADDR"))
     if len(hits) == 1:
         return HttpResponseRedirect(str(hits[0]["url"]))
     groups = [(kind, list(group)) for kind, group in groupby(hits, key=lambda hit: hit["kind"])]

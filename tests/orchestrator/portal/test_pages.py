@@ -29,6 +29,7 @@ from orchestrator.models import (
     Study,
     User,
 )
+from tests.factories import make_order, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -277,7 +278,9 @@ def test_an_administrator_of_one_site_gives_and_takes_roles_only_there(
     me = User.objects.exclude(username="olaf").get()
     for site in ("", south.pk):
         assert client.post(f"/users/{me.pk}/roles/add/", {"role": "administrator", "site": site}).status_code == 422
-    assert client.post(f"/users/{elsewhere.user_id}/roles/add/", {"role": "reader", "site": north.pk}).status_code == 404
+    assert (
+        client.post(f"/users/{elsewhere.user_id}/roles/add/", {"role": "reader", "site": north.pk}).status_code == 404
+    )
     assert client.post(f"/users/roles/{elsewhere.pk}/remove/").status_code == 403
     assert RoleAssignment.objects.count() == 2
 
@@ -288,3 +291,18 @@ def test_the_last_administrator_stays(sign_in: SignIn) -> None:
     client.post(f"/users/roles/{last.pk}/remove/")
     assert "is the last administrator" in client.get("/users/").text
     assert RoleAssignment.objects.filter(pk=last.pk).exists()
+
+
+def test_the_search_box_finds_patients_orders_studies_and_cases(sign_in: SignIn, north: Site, south: Site) -> None:
+    order = make_order(site=north, accession_number="A77")
+    make_study(order, patient_id="typed")
+    make_order(site=south, accession_number="A78")
+    client = sign_in(Role.PACS_ADMINISTRATOR, site=north)
+    page = client.post("/search/", {"q": "A77"}, follow=True).text
+    assert "Orders" in page
+    assert "Studies" in page
+    assert page.count("DOE, Jane") >= 2
+    by_name = client.post("/search/", {"q": "jane doe"}, follow=True).text
+    assert "Patients" in by_name
+    assert "A78" not in client.post("/search/", {"q": "jane doe"}, follow=True).text
+    assert "Nothing found." in client.post("/search/", {"q": "A78"}, follow=True).text
