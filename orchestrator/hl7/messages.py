@@ -168,13 +168,13 @@ def parse_time(text: str) -> datetime | None:
         return None
 
 
-# White space of any kind around a message, and what is left of a block's marks.
-_AROUND = b"\x0b\x1c\r\n \t\0"
+# White space of any kind before a message, and what is left of a block's marks.
+_BEFORE = b"\x0b\x1c\r\n \t\0"
 
 
 def read_header(raw: bytes) -> Message:
     """MSH alone, as far as it can be read without knowing the character set. Raises Malformed."""
-    line = re.split(rb"[\r\n]", raw.lstrip(_AROUND)[:_LONGEST_HEADER], maxsplit=1)[0]
+    line = re.split(rb"[\r\n]", raw.lstrip(_BEFORE)[:_LONGEST_HEADER], maxsplit=1)[0]
     if not line.startswith(b"MSH") or len(line) < 8:
         raise Malformed("MSH", "the message does not begin with an MSH segment", 100)
     header = line.decode("latin-1").replace("\0", "")
@@ -199,7 +199,8 @@ def _encoding(header: str) -> Encoding:
 
 def read(raw: bytes, *, default_charset: str = "") -> Message:
     """A message from its bytes. Raises Malformed. Segments end with CR; LF and CRLF are taken too."""
-    body = raw.strip(_AROUND)
+    # Blanks at the end belong to the last field.
+    body = raw.lstrip(_BEFORE).rstrip(b"\x0b\x1c\r\n\0")
     head = read_header(body)
     if any(mark in body for mark in (b"\0", b"\x0b", b"\x1c")):
         # Half a message, then another one, in one block; or not text at all.

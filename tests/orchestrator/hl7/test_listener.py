@@ -1,0 +1,156 @@
+"""The MLLP listener over real sockets: framing, batches, limits, TLS. What is stored is looked at by other tests."""
+
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.models import ExceptionCase, InboundMessage
+from orchestrator.states import InboundStatus
+from tests.factories import make_site
+from tests.orchestrator.hl7.speech import Sender, adt, field, framed, last, listening, orm
+from tests.peers import wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _site() -> None:
+    make_site()
+
+
+def test_many_messages_on_one_connection_are_answered_in_order() -> None:
+    with listening() as port, Sender(port) as sender:
+        for number in range(20):
+            answer = sender.say(adt(control_id=f"C{number}"))
+            assert (field(answer, "MSA", 1), field(answer, "MSA", 2)) == ("AA", f"C{number}")
+            assert (field(answer, "MSH", 2), field(answer, "MSH", 4)) == ("FIDUCIAL", "RIS")
+    assert list(InboundMessage.objects.order_by("sequence").values_list("control_id", flat=True)) == [
+        f"C{number}" for number in range(20)
+    ]
+
+
+def test_several_frames_in_one_read_share_a_commit_and_are_answered_in_order() -> None:
+    batches: list[int] = []
+    with listening(batches=batches) as port, Sender(port) as sender:
+        sender.write(b"".join(framed(adt(control_id=f"C{number}")) for number in range(30)))
+        answers = [sender.answer() for _ in range(30)]
+    assert [field(answer, "MSA", 2) for answer in answers] == [f"C{number}" for number in range(30)]
+    assert sum(batches) == 30
+    assert len(batches) < 10
+
+
+def test_a_message_that_comes_byte_by_byte_is_one_message() -> None:
+    raw = framed(orm())
+    with listening() as port, Sender(port) as sender:
+        for index in range(len(raw)):
+            sender.write(raw[index : index + 1])
+        assert field(sender.answer(), "MSA", 1) == "AA"
+    assert bytes(last().raw) == raw[1:-2]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_segments_may_end_with_cr_lf_or_both(end: str) -> None:
+    with listening() as port, Sender(port) as sender:
+        assert field(sender.say(orm().replace("\r", end)), "MSA", 1) == "AA"
+
+
+def test_connections_do_not_wait_for_each_other() -> None:
+    with listening() as port, Sender(port) as half, Sender(port) as silent, Sender(port) as whole:
+        half.write(framed(adt(control_id="HALF"))[:-20])
+        assert silent.socket.fileno() > 0
+        assert field(whole.say(adt(control_id="WHOLE")), "MSA", 2) == "WHOLE"
+        half.write(framed(adt(control_id="HALF"))[-20:])
+        assert field(half.answer(), "MSA", 2) == "HALF"
+
+
+def test_many_connections_at_once_are_all_answered() -> None:
+    with listening() as port:
+        senders = [Sender(port) for _ in range(100)]
+        for number, sender in enumerate(senders):
+            sender.write(framed(adt(control_id=f"C{number}")))
+        for number, sender in enumerate(senders):
+            assert field(sender.answer(), "MSA", 2) == f"C{number}"
+            sender.socket.close()
+    assert InboundMessage.objects.filter(status=InboundStatus.RECEIVED).count() == 100
+
+
+def test_bytes_around_frames_are_dropped() -> None:
+    with listening() as port, Sender(port) as sender:
+        sender.write(b"GET / HTTP/1.1\r\n\r\n" + framed(adt()) + b"\r\n")
+        assert field(sender.answer(), "MSA", 1) == "AA"
+        assert field(sender.say(adt(control_id="2")), "MSA", 1) == "AA"
+
+
+def test_a_message_of_50_mb_is_refused_by_its_control_id_and_the_connection_goes_on() -> None:
+    with listening() as port, Sender(port) as sender, Sender(port) as other:
+        sender.write(b"\x0b" + orm(control_id="BIG").encode() + b"OBX|1|TX|")
+        for _ in range(50):
+            sender.write(b"A" * 1024 * 1024)
+        assert field(other.say(adt(control_id="OTHER")), "MSA", 1) == "AA"
+        sender.write(b"\x1c\r")
+        answer = sender.answer()
+        assert (field(answer, "MSA", 1), field(answer, "MSA", 2)) == ("AR", "BIG")
+        assert "larger" in field(answer, "ERR", 8)
+        assert field(sender.say(adt(control_id="NEXT")), "MSA", 1) == "AA"
+    refused = InboundMessage.objects.get(control_id="BIG")
+    assert refused.status == InboundStatus.REJECTED
+    assert len(bytes(refused.raw)) == 65536
+    assert ExceptionCase.objects.get().message == refused
+
+
+def test_a_message_without_end_is_refused_once_and_then_the_connection_is_closed() -> None:
+    with listening(maximum=10_000) as port, Sender(port) as sender:
+        sender.write(b"\x0b" + adt(control_id="ENDLESS").encode() + b"A" * 20_000)
+        assert field(sender.answer(), "MSA", 1) == "AR"
+        with pytest.raises(ConnectionError):
+            sender.write(b"A" * 256 * 1024 * 1024)
+    assert InboundMessage.objects.count() == 1
+
+
+def test_a_silent_connection_is_closed_and_half_a_message_is_not_stored(caplog: pytest.LogCaptureFixture) -> None:
+    with listening(idle_seconds=0.2) as port, Sender(port) as sender:
+        sender.write(framed(adt())[:-1])
+        assert sender.closed()
+        wait_for(lambda: "ended inside a message" in caplog.text, what="the line in the log", seconds=5)
+    assert not InboundMessage.objects.exists()
+    assert "Doe" not in caplog.text
+
+
+def test_a_listener_that_stops_answers_what_it_has_read_and_lets_go_of_the_rest() -> None:
+    with listening() as port:
+        silent, sender = Sender(port), Sender(port)
+        sender.write(b"".join(framed(adt(control_id=f"C{number}")) for number in range(5)))
+        wait_for(InboundMessage.objects.exists, what="the first to be stored", seconds=10)
+    assert [field(sender.answer(), "MSA", 1) for _ in range(5)] == ["AA"] * 5
+    assert sender.closed()
+    assert silent.closed()
+    for each in (silent, sender):
+        each.socket.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of localhost, and its key."""
+    path, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return path, key
+
+
+@pytest.mark.peer("openssl")
+def test_a_message_over_tls_is_taken_and_plain_bytes_are_not(certificate: tuple[Path, Path]) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    client = ssl.create_default_context(cafile=str(certificate[0]))
+    with listening(tls=server) as port:
+        with Sender(port, tls=client) as sender:
+            assert field(sender.say(adt()), "MSA", 1) == "AA"
+        with Sender(port) as plain:
+            plain.write(framed(adt(control_id="PLAIN")))
+            assert plain.closed()
+    assert InboundMessage.objects.get().control_id == "1"
