@@ -1,4 +1,4 @@
-"""What is asked of a person who administers users and tokens."""
+"""What is asked of a person on the pages of the ground."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -9,6 +9,14 @@ from django.contrib.auth.password_validation import validate_password
 from orchestrator.models import Role, Site, User
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.services.tokens import DEFAULT_DAYS
+
+
+class ReasonForm(forms.Form):
+    """Why. It stands in the history of what is touched."""
+
+    reason = forms.CharField(
+        label="Reason", max_length=500, help_text="Stands in the history. No patient data, please."
+    )
 
 
 class RoleForm(forms.Form):

@@ -1,18 +1,22 @@
 """Interfaces and their messages: who talks to us, what they sent, what became of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator import selectors
 from orchestrator.audit import record_access
+from orchestrator.forms import ReasonForm
 from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
 from orchestrator.permissions import can, require, visible_to
-from orchestrator.states import InboundStatus
+from orchestrator.services import messages
+from orchestrator.states import IllegalTransition, InboundStatus
 
 from . import lists, replies, searches, viewer_of
 
@@ -120,8 +124,48 @@ def message_page(request: HttpRequest, pk: int) -> HttpResponse:
         "cases": list(visible_to(message.cases.all(), viewer, "exceptions.view"))
         if can(viewer, "exceptions.view")
         else [],
+        "may_settle": message.status == InboundStatus.QUARANTINED and can(viewer, "messages.replay", message.site_id),
     }
     return replies.page(request, "orchestrator/message.html", "orchestrator/_message.html", context)
+
+
+def _settle(
+    request: HttpRequest, pk: int, settle: Callable[..., None], done: str, asked: dict[str, Any]
+) -> HttpResponse:
+    """Ask why, and do it to a message that was set aside; what somebody else settled meanwhile is said."""
+    viewer = viewer_of(request)
+    require(viewer, "messages.replay")
+    message = get_object_or_404(selectors.messages(viewer), pk=pk)
+    require(viewer, "messages.replay", message.site_id)
+    back = reverse("message", args=[pk])
+    form = ReasonForm(request.POST or None)
+    if not form.is_valid():
+        return replies.confirm(request, form, back=back, **asked)
+    try:
+        settle(message, reason=form.cleaned_data["reason"])
+    except IllegalTransition:
+        return replies.done(request, "Nothing was changed: it is no longer set aside.", to=back, colour="wait")
+    return replies.done(request, done, to=back)
+
+
+@require_http_methods(["GET", "POST"])
+def replay(request: HttpRequest, pk: int) -> HttpResponse:
+    """Apply a message that was set aside once more, as it came."""
+    return _settle(
+        request, pk, messages.replay, "The message is looked at once more.",
+        {"heading": "Apply this message again?", "submit": "Apply again", "icon": "retry",
+         "sentence": "As it came, with the tables and rules of now. What waits behind it goes on when it is applied."},
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
+def dismiss(request: HttpRequest, pk: int) -> HttpResponse:
+    """Give a message up; what waited behind it goes on."""
+    return _settle(
+        request, pk, messages.dismiss, "The message is given up; what waited behind it goes on.",
+        {"heading": "Give this message up?", "submit": "Give up", "icon": "ban", "danger": True,
+         "sentence": "It is kept as it came and never applied. What waits behind it goes on without it."},
+    )  # fmt: skip
 
 
 def _lines(raw: bytes) -> list[str]:

@@ -29,6 +29,7 @@ from orchestrator.models import (
     Study,
     User,
 )
+from orchestrator.states import InboundStatus
 from tests.factories import make_order, make_study
 
 pytestmark = pytest.mark.django_db
@@ -306,3 +307,20 @@ def test_the_search_box_finds_patients_orders_studies_and_cases(sign_in: SignIn,
     assert "Patients" in by_name
     assert "A78" not in client.post("/search/", {"q": "jane doe"}, follow=True).text
     assert "Nothing found." in client.post("/search/", {"q": "A78"}, follow=True).text
+
+
+def test_a_message_set_aside_is_applied_again_or_given_up_with_a_reason(sign_in: SignIn, north: Site) -> None:
+    interface = HL7Application.objects.create(name="RIS", site=north)
+    message = InboundMessage.objects.create(
+        interface=interface, site=north, raw=b"MSH|^~\\&|", digest="d", received_at=timezone.now(), sequence=1,
+        status=InboundStatus.QUARANTINED,
+    )  # fmt: skip
+    client = sign_in(Role.PACS_ADMINISTRATOR)
+    assert "Apply again" in client.get(f"/messages/{message.pk}/").text
+    assert client.post(f"/messages/{message.pk}/replay/", {"reason": ""}).status_code == 422
+    client.post(f"/messages/{message.pk}/replay/", {"reason": "The table is mended"})
+    message.refresh_from_db()
+    assert message.status == InboundStatus.RECEIVED
+    client.post(f"/messages/{message.pk}/dismiss/", {"reason": "Too late"})
+    assert "no longer set aside" in client.get(f"/messages/{message.pk}/").text
+    assert "Apply again" not in client.get(f"/messages/{message.pk}/").text
