@@ -29,6 +29,9 @@ class Destination(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def event_links(self) -> dict[str, int | None]:
+        return {}
+
 
 class RuleSet(models.Model):
     """Rules that are edited as a draft and published as immutable versions."""

@@ -14,7 +14,6 @@ from routing import selectors
 from routing.models import Destination
 from routing.services import deliver
 from routing.services import destinations as service
-from routing.transports.cstore import echo
 
 
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
@@ -75,8 +74,7 @@ class DestinationResource(Resource[Destination]):
     @action(detail=True, methods=["post"])
     def echo(self, request: Request, **_kwargs: Any) -> Response:
         """C-ECHO (PS3.7 9.1.5) to the destination, now."""
-        destination = self.get_object()
-        heard = echo(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+        heard = service.echo(destination=self.get_object())
         return Response({"ok": heard.ok, "milliseconds": heard.milliseconds, "error": heard.error})
 
     @extend_schema(request=ReasonSerializer, responses=DestinationSerializer)

@@ -16,7 +16,7 @@ from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.studies import record_hop
 from orchestrator.services.workflow import LeaseLost, ring, transition
-from orchestrator.states import Custody, DeliveryStatus, Identity
+from orchestrator.states import Custody, DeliveryStatus, Identity, IllegalTransition
 from routing.datasets import ORIGINAL, rendition_of, write_rendition
 from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
 from routing.services.route import corrections_of
@@ -178,28 +178,47 @@ def _advance_custody(study_id: int) -> None:
         transition(study, "study.delivered")
 
 
+def _locked(delivery: Delivery) -> Delivery:
+    """The delivery as it is now, and as it stays until this transaction ends."""
+    return Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
+
+
 @transaction.atomic
 def retry(delivery: Delivery, *, reason: str = "") -> None:
-    """Try a failed or canceled delivery again, from where it stopped, with fresh attempts."""
-    delivery.instances.exclude(status=DeliveryStatus.SENT).update(status=DeliveryStatus.QUEUED, error="")
+    """Try a delivery again that has stopped, from where it stopped, with fresh attempts. Raises IllegalTransition."""
+    locked = _locked(delivery)
+    if locked.status == DeliveryStatus.SENDING:
+        # The machine has this move for the worker alone, which sends at this moment.
+        raise IllegalTransition("delivery", locked.status, "delivery.retrying")
+    locked.instances.exclude(status=DeliveryStatus.SENT).update(status=DeliveryStatus.QUEUED, error="")
     transition(
-        delivery, "delivery.retrying", reason=reason, attempts=0, next_attempt_at=timezone.now(), lease_until=None,
+        locked, "delivery.retrying", reason=reason, attempts=0, next_attempt_at=timezone.now(), lease_until=None,
         finished_at=None,
     )  # fmt: skip
-    ring("routing.tasks.deliver", delivery.pk)
+    ring("routing.tasks.deliver", locked.pk)
 
 
 @transaction.atomic
 def cancel(delivery: Delivery, *, reason: str) -> None:
-    """Send no more of it. What was sent stays where it is."""
-    transition(delivery, "delivery.canceled", reason=reason, next_attempt_at=None, finished_at=timezone.now())
+    """Send no more of it. What was sent stays where it is. Raises IllegalTransition."""
+    locked = _locked(delivery)
+    # With another fence a worker that is sending it has lost it, and stops at its next object.
+    transition(
+        locked, "delivery.canceled", reason=reason, fence=locked.fence + 1, lease_until=None, next_attempt_at=None,
+        finished_at=timezone.now(),
+    )  # fmt: skip
 
 
-def set_paused(destination: Destination, *, paused: bool, reason: str) -> None:
-    """A paused destination takes nothing; its deliveries wait."""
-    destination.paused = paused
+@transaction.atomic
+def set_paused(destination: Destination, *, paused: bool, reason: str) -> bool:
+    """A paused destination takes nothing; its deliveries wait. False when it was so already."""
+    locked = Destination.objects.select_for_update().get(pk=destination.pk)
+    if locked.paused == paused:
+        return False
+    locked.paused = paused
     with acting(current_actor(), reason):
-        destination.save(update_fields=["paused"])
+        locked.save(update_fields=["paused"])
     if not paused:
-        for delivery_id in due().filter(destination=destination).values_list("pk", flat=True)[:200]:
+        for delivery_id in due().filter(destination=locked).values_list("pk", flat=True)[:200]:
             ring("routing.tasks.deliver", delivery_id)
+    return True

@@ -3,13 +3,19 @@
 import re
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from orchestrator.models import Device, Site
+from orchestrator.models import Device, Site, acting, current_actor
+from orchestrator.services.workflow import record
 from routing.models import Destination
+from routing.transports import cstore
 
 # PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
 _AE_TITLE = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+_LONGEST_NAME = 100
+_LAST_PORT = 65535
+_TAKEN = {"name": "Another destination has this name."}
 
 
 class Invalid(Exception):
@@ -24,37 +30,68 @@ class Invalid(Exception):
 def create(
     *, name: str, ae_title: str, host: str, port: int, required_for_custody: bool = False, site: Site | None = None
 ) -> Destination:
-    """A DICOM destination, on the device of its name (made when there is none). Raises Invalid."""
+    """A DICOM destination, on the device of its name (made at `site` when there is none). Raises Invalid."""
     _check(None, name=name, ae_title=ae_title, host=host, port=port)
     device, _ = Device.objects.get_or_create(
         name=name, defaults={"kind": Device.Kind.ARCHIVE, "site": site or Site.objects.earliest("pk")}
     )
-    return Destination.objects.create(
+    made = Destination(
         name=name, device=device, ae_title=ae_title, host=host, port=port, required_for_custody=required_for_custody
     )
+    return _save(made)
 
 
 @transaction.atomic
-def change(*, destination: Destination, **columns: Any) -> Destination:
-    """Change name, ae_title, host, port or required_for_custody. Raises Invalid."""
-    _check(destination, **columns)
-    for name, value in columns.items():
-        setattr(destination, name, value)
-    destination.save(update_fields=list(columns))
+def change(*, destination: Destination, reason: str = "", **columns: Any) -> Destination:
+    """Change name, ae_title, host, port or required_for_custody; its device stays. Raises Invalid.
+
+    What is as it was is not written: the history has changes only.
+    """
+    current = Destination.objects.select_for_update().get(pk=destination.pk)
+    _check(current, **columns)
+    changed = {name: value for name, value in columns.items() if getattr(current, name) != value}
+    for name, value in changed.items():
+        setattr(current, name, value)
+    if changed:
+        with acting(current_actor(), reason):
+            _save(current, *changed)
+    return current
+
+
+def _save(destination: Destination, *columns: str) -> Destination:
+    """Saved; Invalid when somebody gave its name to another one at this moment."""
+    try:
+        with transaction.atomic():
+            destination.save(update_fields=columns or None)
+    except IntegrityError as error:
+        raise Invalid(_TAKEN) from error
     return destination
+
+
+def echo(*, destination: Destination) -> cstore.Heard:
+    """C-ECHO it now, and keep what came of it in its history. Takes seconds where nobody answers."""
+    heard = cstore.echo(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    record(
+        "destination.echoed",
+        destination,
+        detail={"ok": heard.ok, "milliseconds": heard.milliseconds, "error": heard.error},
+    )
+    return heard
 
 
 def _check(known: Destination | None, **columns: Any) -> None:
     problems = {}
-    name = columns.get("name", known.name if known else "")
-    others = Destination.objects.filter(name=name)
-    if (others.exclude(pk=known.pk) if known else others).exists():
-        problems["name"] = "Another destination has this name."
+    if "name" in columns:
+        others = Destination.objects.filter(name=columns["name"])
+        if not columns["name"].strip() or len(columns["name"]) > _LONGEST_NAME:
+            problems["name"] = f"A name has 1 to {_LONGEST_NAME} characters."
+        elif (others.exclude(pk=known.pk) if known else others).exists():
+            problems.update(_TAKEN)
     if "ae_title" in columns and not _AE_TITLE.fullmatch(columns["ae_title"]):
         problems["ae_title"] = "An AE title has 1 to 16 plain characters, without a backslash."
-    if "host" in columns and not re.fullmatch(r"[A-Za-z0-9._:-]+", columns["host"]):
+    if "host" in columns and not _HOST.fullmatch(columns["host"]):
         problems["host"] = "A host name or an address is needed, without a scheme."
-    if "port" in columns and not 1 <= columns["port"] <= 65535:
+    if "port" in columns and not 1 <= columns["port"] <= _LAST_PORT:
         problems["port"] = "A port is 1 to 65535."
     if problems:
         raise Invalid(problems)

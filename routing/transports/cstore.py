@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.presentation import PresentationContext
 
 from orchestrator.states import DeliveryStatus
 from routing.transports.base import Item, Result, TransportError
@@ -45,11 +46,7 @@ class CStore:
         ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 15, _DIMSE_SECONDS, 60
         ae.maximum_pdu_size = 0
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
-        assoc: Any = ae.associate(
-            *self._peer, contexts, ae_title=self._ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)]
-        )
-        if not assoc.is_established:
-            raise TransportError(_why_not(assoc))
+        assoc = _associate(ae, self._peer, contexts, self._ae_title)
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
         try:
             for item in items:
@@ -85,10 +82,24 @@ def _result(key: int, status: int, comment: str) -> Result:
     return Result(key, DeliveryStatus.FAILED, status, text)
 
 
+def _associate(ae: AE, peer: tuple[str, int], contexts: list[PresentationContext], ae_title: str) -> Any:
+    """An established association. Raises TransportError with the reason, also when the host's name is unknown."""
+    try:
+        assoc = ae.associate(*peer, contexts, ae_title=ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)])
+    # A name that cannot be looked up is an OSError; one that cannot be a name at all a ValueError.
+    except (OSError, ValueError) as error:
+        raise TransportError("The host's name is not known.") from error
+    if not assoc.is_established:
+        raise TransportError(_why_not(assoc))
+    return assoc
+
+
 def _why_not(assoc: Any) -> str:
     if assoc.is_rejected:
         answer = assoc.acceptor.primitive
         return f"The peer rejected the association: {answer.reason_str}."
+    if assoc.rejected_contexts:
+        return "The peer takes none of what was proposed."
     return "The peer could not be reached, or ended the association at once."
 
 
@@ -106,17 +117,21 @@ def echo(*, ae_title: str, host: str, port: int) -> Heard:
     ae = AE(ae_title=settings.AE_TITLE)
     ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 5, 5, 5, 5
     started = time.monotonic()
-    assoc: Any = ae.associate(host, port, [build_context(_VERIFICATION)], ae_title=ae_title)
-    if not assoc.is_established:
-        return Heard(False, _since(started), _why_not(assoc))
-    status = assoc.send_c_echo()
+    try:
+        assoc = _associate(ae, (host, port), [build_context(_VERIFICATION)], ae_title)
+        error = _verify(assoc)
+    except TransportError as problem:
+        error = str(problem)
+    return Heard(not error, round((time.monotonic() - started) * 1000), error)
+
+
+def _verify(assoc: Any) -> str:
+    """What is wrong with the peer's answer to C-ECHO; empty when nothing is."""
+    try:
+        status = assoc.send_c_echo()
+    except RuntimeError:
+        return "The peer ended the association before it answered."
     assoc.release()
     if "Status" not in status:
-        return Heard(False, _since(started), "The peer gave no answer.")
-    if status.Status != 0x0000:
-        return Heard(False, _since(started), f"The peer answered status {status.Status:04X}.")
-    return Heard(True, _since(started))
-
-
-def _since(started: float) -> int:
-    return round((time.monotonic() - started) * 1000)
+        return "The peer gave no answer."
+    return "" if status.Status == 0x0000 else f"The peer answered status {status.Status:04X}."
