@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.models import ExceptionCase, Role, Site, User
 from orchestrator.permissions import Viewer, can, visible_to
-from orchestrator.states import CASE_OPEN
+from orchestrator.states import CASE_WAITING
 
 from . import replies, viewer_of
 
@@ -63,8 +63,8 @@ NAVIGATION: Mapping[str, tuple[Entry, ...]] = {
 
 
 def _waiting(viewer: Viewer) -> Mapping[str, int]:
-    """Open cases that the viewer may see, by kind: one grouped query over the index of open cases."""
-    open_cases = visible_to(ExceptionCase.objects.filter(status__in=CASE_OPEN), viewer, "exceptions.view")
+    """Waiting cases that the viewer may see, by kind, as the queue counts them: one grouped query over the index."""
+    open_cases = visible_to(ExceptionCase.objects.filter(status__in=CASE_WAITING), viewer, "exceptions.view")
     return dict(open_cases.values_list("kind").annotate(Count("pk")).order_by())
 
 

@@ -91,7 +91,8 @@ class Fiducial:
                 environment = (folder / "environ").read_bytes()
             except OSError:
                 continue
-            if words in line and os.fsencode(self.folder) in environment:
+            # The broker writes its title over its environment; the title names its socket.
+            if words in line and (os.fsencode(self.folder) in environment or str(self.folder) in line):
                 found.append(int(folder.name))
         return found
 
