@@ -19,6 +19,18 @@ class ReasonForm(forms.Form):
     )
 
 
+class CallerForm(ReasonForm):
+    """Where somebody belongs who may talk to us from now on."""
+
+    site = forms.ModelChoiceField(Site.objects.none(), empty_label=None)
+    field_order = ("site", "reason")
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, viewer: Viewer) -> None:
+        super().__init__(data)
+        site = cast("forms.ModelChoiceField[Site]", self.fields["site"])
+        site.queryset = visible_to(Site.objects.order_by("name"), viewer, "interfaces.edit")
+
+
 class RoleForm(forms.Form):
     """A role at a site where the viewer may give one; at all sites only by those who look after all."""
 

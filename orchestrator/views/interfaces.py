@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -12,15 +13,16 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator import selectors
 from orchestrator.audit import record_access
-from orchestrator.forms import ReasonForm
+from orchestrator.forms import CallerForm, ReasonForm
 from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
 from orchestrator.permissions import can, require, visible_to
-from orchestrator.services import messages
+from orchestrator.services import messages, peers
 from orchestrator.states import IllegalTransition, InboundStatus
 
 from . import lists, replies, searches, viewer_of
 
 _UNKNOWN = 50
+_LIST = "/interfaces/"
 _SEPARATORS = 5  # MSH-1 and MSH-2: the field separator and the encoding characters
 
 
@@ -47,6 +49,7 @@ def interface_list(request: HttpRequest) -> HttpResponse:
         "entities": list(entities.order_by("ae_title")),
         "unknown": unknown,
         "may_see_messages": can(viewer, "messages.view"),
+        "may_introduce": viewer.sites_for("interfaces.edit") is None,
     }
     version = (
         timezone.now().replace(second=0, microsecond=0),
@@ -55,6 +58,27 @@ def interface_list(request: HttpRequest) -> HttpResponse:
     )
     part = "orchestrator/_interfaces.html"
     return replies.page(request, "orchestrator/interfaces.html", part, context, version=version)
+
+
+@require_http_methods(["GET", "POST"])
+def introduce(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let an unknown caller in from now on. For those who look after all sites: it belongs to none yet."""
+    viewer = viewer_of(request)
+    require(viewer, "interfaces.edit")
+    if viewer.sites_for("interfaces.edit") is not None:
+        raise PermissionDenied("interfaces.edit")
+    caller = UnknownCaller.objects.filter(pk=pk).first()
+    if caller is None:
+        return replies.done(request, "Nothing was changed: somebody let it in meanwhile.", to=_LIST, colour="wait")
+    form = CallerForm(request.POST or None, viewer=viewer)
+    if form.is_valid():
+        peers.introduce(caller, **form.cleaned_data)
+        return replies.done(request, f"{caller.name} may talk to us.", to=_LIST)
+    return replies.confirm(
+        request, form, heading=f"Let {caller.name} in?", submit="Let in", icon="plus", back=_LIST,
+        sentence=f"{caller.get_protocol_display()} from {caller.address}, {caller.count} times so far. "
+        "Make sure by telephone or in the network plan that this is who it says.",
+    )  # fmt: skip
 
 
 @require_http_methods(["GET", "POST"])

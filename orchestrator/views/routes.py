@@ -23,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/", orders.order_list, name="orders"),
     path("orders/<int:pk>/", orders.order_page, name="order"),
     path("interfaces/", interfaces.interface_list, name="interfaces"),
+    path("interfaces/callers/<int:pk>/introduce/", interfaces.introduce, name="caller-introduce"),
     path("messages/", interfaces.message_list, name="messages"),
     path("messages/<int:pk>/", interfaces.message_page, name="message"),
     path("messages/<int:pk>/replay/", interfaces.replay, name="message-replay"),

@@ -13,6 +13,8 @@ from orchestrator import audit
 from orchestrator.models import (
     AccessEvent,
     ApiToken,
+    ApplicationEntity,
+    ExceptionCase,
     HL7Application,
     IdentityClaim,
     ImagingServiceRequest,
@@ -27,9 +29,11 @@ from orchestrator.models import (
     Series,
     Site,
     Study,
+    UnknownCaller,
     User,
 )
-from orchestrator.states import InboundStatus
+from orchestrator.services.exceptions import open_case
+from orchestrator.states import CaseStatus, InboundStatus
 from tests.factories import make_order, make_study
 
 pytestmark = pytest.mark.django_db
@@ -324,3 +328,28 @@ def test_a_message_set_aside_is_applied_again_or_given_up_with_a_reason(sign_in:
     client.post(f"/messages/{message.pk}/dismiss/", {"reason": "Too late"})
     assert "no longer set aside" in client.get(f"/messages/{message.pk}/").text
     assert "Apply again" not in client.get(f"/messages/{message.pk}/").text
+
+
+@pytest.mark.parametrize(("protocol", "name"), [("dicom", "MR_NEW"), ("hl7", "RIS|WEST")])
+def test_an_unknown_caller_is_let_in_with_one_form(sign_in: SignIn, north: Site, protocol: str, name: str) -> None:
+    caller = UnknownCaller.objects.create(protocol=protocol, name=name, address="10.0.0.7", refused=True)
+    open_case("unknown_sender", about=caller, reason_code="UNKNOWN", summary="Who is it?", site=north)
+    asked = {"site": north.pk, "reason": "The new scanner; called the ward"}
+    assert (
+        sign_in(Role.PACS_ADMINISTRATOR, site=north)
+        .post(f"/interfaces/callers/{caller.pk}/introduce/", asked)
+        .status_code
+        == 403
+    )
+    client = sign_in(Role.PACS_ADMINISTRATOR)
+    assert "Let in…" in client.get("/interfaces/").text
+    client.post(f"/interfaces/callers/{caller.pk}/introduce/", asked)
+    client.post(f"/interfaces/callers/{caller.pk}/introduce/", asked)
+    page = client.get("/interfaces/").text
+    assert "somebody let it in meanwhile" in page
+    if protocol == "dicom":
+        entity = ApplicationEntity.objects.get(ae_title=name)
+        assert (entity.host, entity.device.site) == ("10.0.0.7", north)
+    else:
+        assert HL7Application.objects.get(sending_application="RIS", sending_facility="WEST").site == north
+    assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
