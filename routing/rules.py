@@ -1,6 +1,7 @@
 """Rules: conditions over plain facts, evaluated to destinations with an explanation. Pure."""
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,8 @@ OPERATORS: Mapping[str, str] = {
 PRIORITIES = ("urgent", "normal", "offpeak")
 _GROUPS: Mapping[str, Callable[[Sequence[bool]], bool]] = {"all": all, "any": any, "none": lambda each: not any(each)}
 _DEEPEST = 10
+# A delivery keeps the name of its rule in a column of this length.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,8 @@ def _condition(node: Any, facts: Mapping[str, Any], where: str) -> Reason:
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dt.time):
+        return f"{value:%H:%M}"
     return "" if value is None else str(value)
 
 
@@ -178,9 +183,10 @@ def _between(actual: Any, wanted: Sequence[str]) -> bool:
 
 def _problem_of(node: Any) -> str:
     """What is wrong with a condition; empty when nothing is."""
-    if not isinstance(node, Mapping) or node.get("field") not in FIELDS:
+    name = node.get("field") if isinstance(node, Mapping) else None
+    if not isinstance(name, str) or name not in FIELDS:
         return "the field is not known"
-    kind = FIELDS[node["field"]]
+    kind = FIELDS[name]
     operator, value = node.get("op"), node.get("value")
     if operator not in kind.operators:
         return f"{kind.label} cannot be asked with {operator!r}"
@@ -189,7 +195,9 @@ def _problem_of(node: Any) -> str:
     if operator in ("in", "not_in"):
         if not isinstance(value, list | tuple) or not value:
             return "a list of values is needed"
-        return "" if kind.kind != "number" or all(_is_number(each) for each in value) else "numbers are needed"
+        if kind.kind == "number":
+            return "" if all(_is_number(each) for each in value) else "numbers are needed"
+        return "" if all(isinstance(each, str) and each for each in value) else "a list of values is needed"
     if kind.kind == "number":
         return "" if _is_number(value) else "a number is needed"
     if kind.kind == "time":
@@ -198,13 +206,17 @@ def _problem_of(node: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return str(value).lstrip("-").isdigit()
+    """A whole number, or its text as a form sends it."""
+    return isinstance(value, int | str) and re.fullmatch(r"-?[0-9]{1,9}", str(value)) is not None
 
 
 def _is_span(value: Any) -> bool:
+    """Two wall-clock times; a time with an offset from UTC is none."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(each, str) for each in value):
+        return False
     try:
-        return len([dt.time.fromisoformat(each) for each in value]) == 2
-    except (TypeError, ValueError):
+        return all(dt.time.fromisoformat(each).tzinfo is None for each in value)
+    except ValueError:
         return False
 
 
@@ -222,9 +234,13 @@ def validate(rules: Any, destinations: frozenset[int]) -> list[tuple[str, str]]:
         name = rule.get("name")
         if not isinstance(name, str) or not name.strip():
             problems.append((f"{where}.name", "a name is needed"))
+        elif len(name) > _LONGEST_NAME:
+            problems.append((f"{where}.name", f"a name has at most {_LONGEST_NAME} characters"))
         elif name in names:
             problems.append((f"{where}.name", "another rule has this name"))
         names.add(str(name))
+        if not isinstance(rule.get("enabled", True), bool):
+            problems.append((f"{where}.enabled", "true or false is needed"))
         _validate_group(rule.get("when"), f"{where}.when", 0, problems)
         _validate_actions(rule.get("then"), f"{where}.then", destinations, problems)
     return problems
@@ -251,7 +267,9 @@ def _validate_actions(actions: Any, where: str, destinations: frozenset[int], pr
         inner = f"{where}[{number}]"
         kind = action.get("action") if isinstance(action, Mapping) else None
         if kind == "send":
-            if action.get("destination") not in destinations:
+            destination = action.get("destination")
+            # True equals 1, and is no destination.
+            if type(destination) is not int or destination not in destinations:
                 problems.append((f"{inner}.destination", "this destination does not exist"))
             if action.get("priority", "normal") not in PRIORITIES:
                 problems.append((f"{inner}.priority", f"a priority is one of {', '.join(PRIORITIES)}"))
@@ -279,7 +297,10 @@ def _said(node: Mapping[str, Any]) -> str:
     parts = [_said(each) for each in node[name]]
     if not parts:
         return "nothing" if name == "any" else "any study comes"
-    joined = (" or " if name == "any" else " and ").join(parts)
+    joined = (" and " if name == "all" else " or ").join(
+        f"({part})" if name != "all" and "all" in each and len(each["all"]) > 1 else part
+        for part, each in zip(parts, node[name], strict=True)
+    )
     if name == "none":
-        return f"not ({joined.replace(' and ', ' or ')})"
+        return f"not ({joined})"
     return f"({joined})" if name == "any" and len(parts) > 1 else joined
