@@ -377,7 +377,7 @@ SWEEPS: list[str] = [
     "routing.services.deliver.ring_due",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
-FACT_SOURCES: dict[str, str] = {}
+FACT_SOURCES: dict[str, str] = {"deliveries": "routing.views.facts.study_facts"}
 # function(viewer, text) -> hits, for the search box and the command palette.
 SEARCH_PROVIDERS: list[str] = ["orchestrator.views.hits.find", "reconciliation.views.hits.find"]
 # modules' tables {kind: CaseKind} merged into one.

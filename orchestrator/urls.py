@@ -6,6 +6,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("orchestrator.views.routes")),
     path("exceptions/", include("reconciliation.urls")),
     path("worklist/", include("worklists.urls")),
+    path("", include("routing.urls")),
     path("api/v1/", include("orchestrator.api.routes")),
     path("api/v1/", include("reconciliation.api.routes")),
     path("api/v1/", include("routing.api.routes")),

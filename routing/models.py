@@ -90,6 +90,7 @@ class Delivery(Work):
         indexes: ClassVar = [
             models.Index(fields=["status", "next_attempt_at"], name="delivery_due"),
             models.Index(fields=["-created_at"], name="delivery_created"),
+            models.Index(fields=["destination", "-finished_at"], name="delivery_finished"),
         ]
 
     def __str__(self) -> str:

@@ -1,14 +1,16 @@
 """What pages and the API read of routing."""
 
-from collections.abc import Mapping
+import datetime as dt
+from collections import Counter
 from typing import NamedTuple
 
 from django.db.models import Case, Count, IntegerField, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 
-from orchestrator.models import Hop, Study, WorkflowEvent
+from orchestrator.models import ExceptionCase, Hop, Study, WorkflowEvent
 from orchestrator.permissions import Viewer, visible_to
-from orchestrator.states import DELIVERY_REACHED, DeliveryStatus
+from orchestrator.selectors import studies
+from orchestrator.states import CASE_OPEN, DELIVERY_REACHED, DeliveryStatus
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 
 # Still to be sent, now or later.
@@ -28,9 +30,14 @@ def destinations() -> QuerySet[Destination]:
     return Destination.objects.select_related("device").order_by("name")
 
 
-def deliveries(viewer: Viewer) -> QuerySet[Delivery]:
-    """The deliveries of studies that the viewer may see, newest first, each with its number of instances."""
+def deliveries(viewer: Viewer, text: str = "") -> QuerySet[Delivery]:
+    """The deliveries that the viewer may see, newest first, each with its number of instances.
+
+    With a text those of the studies that it finds (`orchestrator.selectors.studies`).
+    """
     queryset = visible_to(Delivery.objects.all(), viewer, "deliveries.view")
+    if text:
+        queryset = queryset.filter(study__in=studies(viewer, text).values("pk"))
     return with_counts(queryset.select_related("study__patient", "destination", "version")).order_by("-pk")
 
 
@@ -53,32 +60,28 @@ def with_counts(queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
     )
 
 
-def destinations_at_work(viewer: Viewer) -> QuerySet[Destination]:
-    """The destinations, each with `last_sent_at`: when a delivery that the viewer may see last got there."""
-    sent = visible_to(Delivery.objects.all(), viewer, "deliveries.view").filter(
-        destination=OuterRef("pk"), status__in=DELIVERY_REACHED, finished_at__isnull=False
-    )
-    return destinations().annotate(last_sent_at=Subquery(sent.order_by("-finished_at").values("finished_at")[:1]))
+class AtWork(NamedTuple):
+    """A destination with how many of its deliveries are still to be sent and were given up, and its last success."""
+
+    destination: Destination
+    waiting: int
+    failed: int
+    last_sent_at: dt.datetime | None
 
 
-class Load(NamedTuple):
-    """How many deliveries of a destination are not done: still to be sent, and given up."""
-
-    waiting: int = 0
-    failed: int = 0
-
-
-def load_of_destinations(viewer: Viewer) -> Mapping[int, Load]:
-    """The load by destination id, of the deliveries that the viewer may see: one grouped query."""
-    undone = visible_to(Delivery.objects.all(), viewer, "deliveries.view").filter(
-        status__in=[DeliveryStatus.FAILED, *DELIVERY_WAITING]
-    )
-    loads: dict[int, Load] = {}
+def destinations_at_work(viewer: Viewer, pk: int | None = None) -> list[AtWork]:
+    """All destinations, or one, with what the viewer may see of their deliveries. Two queries."""
+    mine = visible_to(Delivery.objects.all(), viewer, "deliveries.view")
+    undone = mine.filter(status__in=[DeliveryStatus.FAILED, *DELIVERY_WAITING])
+    sent = mine.filter(destination=OuterRef("pk"), status__in=DELIVERY_REACHED, finished_at__isnull=False)
+    found = destinations().annotate(last_sent_at=Subquery(sent.order_by("-finished_at").values("finished_at")[:1]))
+    if pk is not None:
+        undone, found = undone.filter(destination=pk), found.filter(pk=pk)
+    waiting: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
     for key, status, number in undone.values_list("destination", "status").annotate(Count("pk")).order_by():
-        load = loads.get(key, Load())
-        failed = status == DeliveryStatus.FAILED
-        loads[key] = Load(load.waiting + (0 if failed else number), load.failed + (number if failed else 0))
-    return loads
+        (failed if status == DeliveryStatus.FAILED else waiting)[key] += number
+    return [AtWork(each, waiting[each.pk], failed[each.pk], each.last_sent_at) for each in found]
 
 
 def instances_of(delivery: Delivery) -> QuerySet[DeliveredInstance]:
@@ -93,7 +96,27 @@ def proofs(study: Study, destination: Destination | None = None) -> QuerySet[Hop
     return hops.filter(device=destination.device_id) if destination else hops
 
 
+def events_of(delivery: Delivery) -> QuerySet[WorkflowEvent]:
+    """What happened to a delivery, the first first."""
+    return WorkflowEvent.objects.filter(subject_type="delivery", subject_id=delivery.pk).order_by("at", "pk")
+
+
+def open_cases_about(viewer: Viewer, delivery: Delivery) -> QuerySet[ExceptionCase]:
+    """The cases about a delivery that wait for a person."""
+    about = ExceptionCase.objects.filter(subject_type="delivery", subject_id=delivery.pk, status__in=CASE_OPEN)
+    return visible_to(about, viewer, "exceptions.view").order_by("due_at")
+
+
 def echoes(destination: Destination) -> QuerySet[WorkflowEvent]:
     """What came of its C-ECHOs, the last first."""
     about = WorkflowEvent.objects.filter(subject_type="destination", subject_id=destination.pk)
     return about.filter(name="destination.echoed").order_by("-at", "-pk")
+
+
+def reasons_of_failure(viewer: Viewer, destination: Destination, most: int) -> list[tuple[str, int]]:
+    """Why deliveries to it failed, and how many for each reason, the most frequent first."""
+    failed = visible_to(Delivery.objects.all(), viewer, "deliveries.view").filter(
+        destination=destination, status=DeliveryStatus.FAILED
+    )
+    groups = failed.values_list("last_error").annotate(number=Count("pk")).order_by("-number", "last_error")
+    return [(reason, number) for reason, number in groups[:most]]

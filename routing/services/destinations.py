@@ -8,7 +8,8 @@ from django.db import IntegrityError, transaction
 from orchestrator.models import Device, Site, acting, current_actor
 from orchestrator.services.workflow import record
 from routing.models import Destination
-from routing.transports import cstore
+from routing.transports.echo import Heard
+from routing.transports.echo import echo as ask
 
 # PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
 _AE_TITLE = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
@@ -68,9 +69,9 @@ def _save(destination: Destination, *columns: str) -> Destination:
     return destination
 
 
-def echo(*, destination: Destination) -> cstore.Heard:
+def echo(*, destination: Destination) -> Heard:
     """C-ECHO it now, and keep what came of it in its history. Takes seconds where nobody answers."""
-    heard = cstore.echo(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    heard = ask(ae_title=destination.ae_title, host=destination.host, port=destination.port)
     record(
         "destination.echoed",
         destination,

@@ -1,0 +1,19 @@
+"""Addresses of routing, destinations and deliveries."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from routing.views import deliveries, destinations
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("destinations/", destinations.destination_list, name="destinations"),
+    path("destinations/add/", destinations.add, name="destination-add"),
+    path("destinations/<int:pk>/", destinations.destination_page, name="destination"),
+    path("destinations/<int:pk>/edit/", destinations.edit, name="destination-edit"),
+    path("destinations/<int:pk>/echo/", destinations.echo, name="destination-echo"),
+    path("destinations/<int:pk>/pause/", destinations.pause, name="destination-pause"),
+    path("destinations/<int:pk>/resume/", destinations.resume, name="destination-resume"),
+    path("deliveries/", deliveries.delivery_list, name="deliveries"),
+    path("deliveries/<int:pk>/", deliveries.delivery_page, name="delivery"),
+    path("deliveries/<int:pk>/retry/", deliveries.retry, name="delivery-retry"),
+    path("deliveries/<int:pk>/cancel/", deliveries.cancel, name="delivery-cancel"),
+]

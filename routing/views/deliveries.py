@@ -1,0 +1,196 @@
+"""Deliveries: the list, one with what became of each instance, and trying again or stopping it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods
+
+from orchestrator.audit import record_access
+from orchestrator.permissions import can, require
+from orchestrator.states import MACHINES, DeliveryStatus, IllegalTransition
+from orchestrator.views import events, lists, replies, searches, viewer_of
+from routing import selectors
+from routing.datasets import ORIGINAL
+from routing.forms import ReasonForm
+from routing.models import DeliveredInstance, Delivery, Destination
+from routing.services import deliver
+
+_INSTANCES = 200
+_WAITING = "waiting"
+
+
+@require_http_methods(["GET", "POST"])
+def delivery_list(request: HttpRequest) -> HttpResponse:
+    """Deliveries, the last made first. A POST is a search for their studies."""
+    viewer = viewer_of(request)
+    require(viewer, "deliveries.view")
+    if request.method == "POST":
+        return searches.remember(request, reverse("deliveries"))
+    text, site = searches.text_of(request), lists.site_filter(request)
+    status, destination, study = (request.GET.get(name, "") for name in ("status", "destination", "study"))
+    queryset = selectors.deliveries(viewer, text)
+    if status == _WAITING:
+        queryset = queryset.filter(status__in=selectors.DELIVERY_WAITING)
+    elif status in DeliveryStatus.values:
+        queryset = queryset.filter(status=status)
+    for name, value in (("destination_id", destination), ("study_id", study), ("study__site_id", site)):
+        if value.isdecimal() and len(value) < 19:
+            queryset = queryset.filter(**{name: int(value)})
+    found = lists.page_of(request, queryset, "created_at")
+    record_access(
+        viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
+        address=request.META.get("REMOTE_ADDR"),
+    )  # fmt: skip
+    states = [(_WAITING, "All that wait"), *((state.value, state.label) for state in DeliveryStatus)]
+    places = [(str(pk), name) for pk, name in Destination.objects.order_by("name").values_list("pk", "name")]
+    context = {
+        "section": "deliveries",
+        "heading": "Deliveries",
+        "found": found,
+        "text": text,
+        "groups": [_links(request, "status", "State", states), _links(request, "destination", "Destination", places)],
+        "chosen": ", ".join(filter(None, [dict(states).get(status), dict(places).get(destination)])),
+        "clear": f"{reverse('deliveries')}?site=all" if text or site or status or destination or study else "",
+        "may_see_studies": can(viewer, "studies.view"),
+        "here": request.get_full_path(),
+    }
+    version = (request.get_full_path(), _minute(), [_state(each) for each in found.rows])
+    return replies.page(request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version)
+
+
+def _minute() -> object:
+    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
+    return timezone.now().replace(second=0, microsecond=0)
+
+
+def _state(delivery: Any) -> tuple[object, ...]:
+    """What of a delivery changes while somebody looks."""
+    return delivery.pk, delivery.status, delivery.attempts, delivery.sent, delivery.failed, delivery.next_attempt_at
+
+
+def _links(request: HttpRequest, name: str, label: str, values: list[tuple[str, str]]) -> dict[str, Any]:
+    """Links that narrow the list. Without counts: they would read a million rows."""
+    active = request.GET.get(name, "")
+    choices = [
+        {
+            "label": text,
+            "url": lists.address(request, **{name: "" if value == active else value}),
+            "active": value == active,
+        }
+        for value, text in values
+    ]
+    return {"id": name, "label": label, "choices": choices}
+
+
+@require_GET
+def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """One delivery: each instance's result, each try, and the proof that it is there."""
+    viewer = viewer_of(request)
+    require(viewer, "deliveries.view")
+    delivery = get_object_or_404(selectors.deliveries(viewer).select_related("study__site"), pk=pk)
+    record_access(viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
+    instances = list(selectors.instances_of(delivery)[: _INSTANCES + 1])
+    log = [events.entry(event) for event in selectors.events_of(delivery)]
+    tries = list(delivery.tries.order_by("pk"))
+    operate = can(viewer, "deliveries.operate", delivery.study.site_id)
+    context = {
+        "section": "deliveries",
+        "delivery": delivery,
+        "corrected": delivery.rendition != ORIGINAL,
+        "instances": [{"row": each, "answer": _answer(each)} for each in instances[:_INSTANCES]],
+        "more": len(instances) > _INSTANCES,
+        "tries": tries,
+        "proofs": list(selectors.proofs(delivery.study, delivery.destination).filter(rendition=delivery.rendition)),
+        "log": log,
+        "cases": list(selectors.open_cases_about(viewer, delivery)),
+        "may_retry": operate and _may(delivery, "delivery.retrying"),
+        "may_cancel": operate and _may(delivery, "delivery.canceled"),
+        "may_see_studies": can(viewer, "studies.view", delivery.study.site_id),
+    }
+    version = (_minute(), _state(delivery), len(tries), len(log), delivery.destination.paused)
+    return replies.page(request, "routing/delivery.html", "routing/_delivery.html", context, version=version)
+
+
+def _answer(row: DeliveredInstance) -> str:
+    """The status of the C-STORE response as the standard writes it (PS3.7 C)."""
+    return "" if row.dimse_status is None else f"{row.dimse_status:04X}H"
+
+
+def _may(delivery: Delivery, event: str) -> bool:
+    """Whether a person may do this to it now. From SENDING only its worker may go to RETRYING."""
+    if event == "delivery.retrying" and delivery.status == DeliveryStatus.SENDING:
+        return False
+    return (delivery.status, event) in MACHINES["delivery"].transitions
+
+
+@require_http_methods(["GET", "POST"])
+def retry(request: HttpRequest, pk: int) -> HttpResponse:
+    """From where it stopped, with fresh attempts. Sent without a reason it is the undo of a cancel."""
+    delivery = _operated(request, pk)
+    undoing = request.method == "POST" and "reason" not in request.POST
+    form = ReasonForm({"reason": "taken back at once"} if undoing else request.POST or None)
+    if form.is_valid():
+        reason = form.cleaned_data["reason"]
+        return _attempt(request, delivery, lambda: deliver.retry(delivery, reason=reason), "is tried again.")
+    missing = delivery.total - delivery.sent
+    return replies.confirm(
+        request, form, heading=f"Try {delivery} again?", submit="Try again", icon="retry", back=_address(delivery),
+        follows=[
+            {"icon": "send", "text": f"{missing} of {delivery.total} objects go to {delivery.destination}."},
+            {"icon": "check", "text": f"What is there already ({delivery.sent}) is not sent again."},
+        ],
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send no more of it."""
+    delivery = _operated(request, pk)
+    form = ReasonForm(request.POST or None)
+    if form.is_valid():
+        reason = form.cleaned_data["reason"]
+        # To take back the cancel of what had failed would send it: that is a decision of its own.
+        undo_url = "" if delivery.status == DeliveryStatus.FAILED else reverse("delivery-retry", args=[pk])
+        return _attempt(
+            request, delivery, lambda: deliver.cancel(delivery, reason=reason), "is canceled.", undo_url=undo_url
+        )
+    return replies.confirm(
+        request, form, heading=f"Cancel {delivery}?", submit="Cancel the delivery", icon="ban", danger=True,
+        back=_address(delivery),
+        follows=[
+            {"icon": "ban", "text": f"{delivery.destination} gets no more of it."},
+            {"icon": "lock", "text": f"{delivery.sent} of {delivery.total} objects are there and stay there."},
+            {"icon": "retry", "text": "It can be tried again later."},
+        ],
+    )  # fmt: skip
+
+
+def _operated(request: HttpRequest, pk: int) -> Any:
+    """The delivery with its numbers; refused unless the viewer may operate those of its site."""
+    viewer = viewer_of(request)
+    require(viewer, "deliveries.operate")
+    delivery = get_object_or_404(selectors.deliveries(viewer), pk=pk)
+    require(viewer, "deliveries.operate", delivery.study.site_id)
+    return delivery
+
+
+def _attempt(
+    request: HttpRequest, delivery: Delivery, write: Callable[[], None], done: str, *, undo_url: str = ""
+) -> HttpResponse:
+    """Write, and say so; when it is in another state by now, say that."""
+    name = f"Delivery {delivery.pk}"
+    try:
+        write()
+    except IllegalTransition as refusal:
+        state = DeliveryStatus(refusal.state).label.lower()
+        words = f"Nothing was changed: {name.lower()} is {state} by now."
+        return replies.done(request, words, to=_address(delivery), colour="wait")
+    return replies.done(request, f"{name} {done}", to=_address(delivery), undo_url=undo_url)
+
+
+def _address(delivery: Delivery) -> str:
+    return reverse("delivery", args=[delivery.pk])
