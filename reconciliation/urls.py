@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from reconciliation.views import actions, case, queue
+from reconciliation.views import actions, case, decisions, queue
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", queue.queue, name="exceptions"),
@@ -13,5 +13,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<int:pk>/hand-back/", actions.hand_back, name="case-hand-back"),
     path("<int:pk>/snooze/", actions.snooze, name="case-snooze"),
     path("<int:pk>/escalate/", actions.escalate, name="case-escalate"),
+    path("<int:pk>/match/<int:order_id>/", decisions.match, name="case-match"),
+    path("<int:pk>/reject/", decisions.reject, name="case-reject"),
+    path("<int:pk>/undo/", decisions.undo, name="case-undo"),
     path("<int:pk>/dismiss/", actions.dismiss, name="case-dismiss"),
 ]

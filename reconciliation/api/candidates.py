@@ -1,6 +1,6 @@
 """candidates/: whose could these images be? Asked without opening a case."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, inline_serializer
@@ -18,7 +18,7 @@ from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import orders
 from reconciliation import selectors
 from reconciliation.matching import match
-from reconciliation.services.reconcile import evidence_of
+from reconciliation.services import reconcile
 
 _EVIDENCE = inline_serializer(
     "Evidence",
@@ -53,13 +53,24 @@ class CandidateSerializer(serializers.Serializer[Any]):
     evidence = _EVIDENCE
 
 
-def described(ranked: Iterable[Mapping[str, Any]], viewer: Viewer) -> list[Any]:
-    """Ranked candidates {order: id, score, auto_match, evidence}, each order once, as far as the viewer may see it."""
+def shown(ranked: Sequence[Mapping[str, Any]], viewer: Viewer) -> list[Any]:
+    """Ranked candidates as MatchRun keeps them, each order once, as far as the viewer may see it."""
+    fitting = sum(each["qualifies"] for each in ranked)
     best: dict[int, Mapping[str, Any]] = {}
     for each in ranked:
         best.setdefault(each["order"], each)
     rows = orders(viewer).select_related("patient").prefetch_related(PATIENT_IDENTIFIERS).in_bulk(best)
-    found = [{**each, "order": rows[key], "patient": rows[key].patient} for key, each in best.items() if key in rows]
+    found = [
+        # Of two that fit equally a person chooses.
+        {
+            **each,
+            "order": rows[key],
+            "patient": rows[key].patient,
+            "auto_match": each["qualifies"] and fitting == 1,
+        }
+        for key, each in best.items()
+        if key in rows
+    ]
     return list(CandidateSerializer(found, many=True).data)
 
 
@@ -81,14 +92,6 @@ class Candidates(APIView):
         outcome = match(
             selectors.claim_of(claim), [selectors.candidate_of(step, for_study=0) for step in steps.values()]
         )
-        ranked = [
-            {
-                "order": steps[each.candidate.key].procedure.order_id,
-                "score": each.score,
-                "auto_match": outcome.match is each,
-                "evidence": evidence_of(each),
-            }
-            for each in outcome.ranked
-        ]
+        ranked = reconcile.described(outcome, steps)
         record_access(viewer, "exceptions.view", "candidates", address=request.META.get("REMOTE_ADDR"))
-        return Response(described(ranked, viewer))
+        return Response(shown(ranked, viewer))

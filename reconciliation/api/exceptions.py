@@ -18,7 +18,7 @@ from orchestrator.models import ExceptionCase, ImagingServiceRequest, User
 from orchestrator.permissions import visible_to
 from orchestrator.selectors import orders
 from orchestrator.services import exceptions
-from reconciliation.api.candidates import CandidateSerializer, described
+from reconciliation.api.candidates import CandidateSerializer, shown
 from reconciliation.models import MatchRun
 from reconciliation.services import decisions
 
@@ -108,8 +108,7 @@ class ExceptionResource(Resource[ExceptionCase]):
         case = self.get_object()
         self.note(str(case.pk))
         run = MatchRun.objects.filter(claim=case.claim_id).order_by("-at", "-pk").first() if case.claim_id else None
-        ranked = [{**each, "auto_match": each["qualifies"]} for each in run.candidates] if run else []
-        return Response(described(ranked, self.viewer))
+        return Response(shown(run.candidates if run else [], self.viewer))
 
     @extend_schema(responses=_Preview, filters=False)
     @action(detail=True, pagination_class=None, filterset_class=None)

@@ -1,5 +1,6 @@
 """Matching received studies to orders, claim by claim; what does not match is held (promise 7)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
@@ -74,7 +75,13 @@ def compare(claim: IdentityClaim) -> Outcome:
     steps = {step.pk: step for step in selectors.steps_for(claim)}
     candidates = [selectors.candidate_of(step, for_study=claim.study_id) for step in steps.values()]
     outcome = match(selectors.claim_of(claim), candidates)
-    ranked = [
+    MatchRun.objects.create(claim=claim, reason_code=outcome.reason_code, candidates=described(outcome, steps))
+    return outcome
+
+
+def described(outcome: Outcome, steps: Mapping[int, ScheduledProcedureStep]) -> list[dict[str, Any]]:
+    """The best candidates as MatchRun keeps them."""
+    return [
         {
             "step": each.candidate.key,
             "order": steps[each.candidate.key].procedure.order_id,
@@ -86,8 +93,6 @@ def compare(claim: IdentityClaim) -> Outcome:
         }
         for each in outcome.ranked[:10]
     ]
-    MatchRun.objects.create(claim=claim, reason_code=outcome.reason_code, candidates=ranked)
-    return outcome
 
 
 def evidence_of(scored: Scored) -> list[dict[str, Any]]:

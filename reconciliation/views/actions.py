@@ -7,16 +7,20 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
+from orchestrator.forms import ReasonForm
 from orchestrator.models import ExceptionCase, User
 from orchestrator.permissions import require
 from orchestrator.services import exceptions
 from orchestrator.states import IllegalTransition
 from orchestrator.views import replies, viewer_of
-from reconciliation.forms import ReasonForm, SnoozeForm
+from reconciliation.forms import SnoozeForm
+from reconciliation.services import decisions
 
 from .case import find_case
 
-Refusal = (exceptions.CaseTaken, exceptions.CaseClosed, IllegalTransition)
+Refusal = (
+    exceptions.CaseTaken, exceptions.CaseClosed, IllegalTransition, decisions.AlreadyDecided, decisions.CannotDecide,
+)  # fmt: skip
 
 
 def address(case: ExceptionCase, action: str = "") -> str:

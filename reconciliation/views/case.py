@@ -94,8 +94,8 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     require(viewer, "exceptions.view")
     case = find_case(viewer, pk)
     is_open = case.status in CASE_OPEN
-    ranked = candidates.ranked(case) if is_open and case.claim else []
-    chosen = candidates.chosen(ranked or [], request.GET.get("order", ""))
+    ranked = candidates.ranked(viewer, case) if is_open else []
+    chosen = candidates.chosen(ranked, request.GET.get("order", ""))
     record_access(viewer, "exceptions.view", "case", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
     context = {
         "section": "exceptions",
@@ -109,8 +109,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "may_see_message": bool(case.message_id) and can(viewer, "messages.view", case.site_id),
         "headers": _headers(case),
         "received": _received(case),
-        "candidates": ranked or [],
-        "compared": ranked is not None,
+        "candidates": ranked,
         "chosen": chosen,
         "preview": candidates.preview(case, chosen) if chosen else None,
         "decision": _decision(case),

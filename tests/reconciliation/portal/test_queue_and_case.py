@@ -246,9 +246,3 @@ def test_a_long_queue_costs_as_few_queries_as_a_short_one(
     client, _ = person("mara")
     with django_assert_max_num_queries(13):
         assert len(client.get("/exceptions/").context["rows"]) == 50
-
-
-def test_a_case_that_was_not_compared_does_not_claim_that_no_order_fits(person: Person, north: Site) -> None:
-    text = person("mara")[0].get(f"/exceptions/{held(north).pk}/").text
-    assert "Orders are not compared on this page yet." in text
-    assert "No order resembles" not in text

@@ -1,0 +1,124 @@
+"""Every door of the product: which action of `permissions.ACTIONS` each address and method asks for.
+
+A door that is not here fails tests/orchestrator/test_every_door.py: say here what it asks for, and of which thing.
+"""
+
+from collections.abc import Mapping
+
+OPEN = "open"  # nobody has to sign in
+SIGNED_IN = "signed in"  # any role, or none
+
+PAGES: Mapping[str, Mapping[str, str]] = {
+    "": {"GET": "control_room.view"},
+    "healthz": {"GET": OPEN},
+    "readyz": {"GET": OPEN},
+    "login/": {"GET": OPEN},
+    "logout/": {"POST": SIGNED_IN},
+    "search/": {"POST": SIGNED_IN},
+    "search/<str:key>/": {"GET": SIGNED_IN},
+    "shell/counts/": {"GET": SIGNED_IN},
+    "shell/site/": {"POST": SIGNED_IN},
+    "studies/": {"GET": "studies.view", "POST": "studies.view"},
+    "studies/<str:key>/": {"GET": "studies.view"},
+    "studies/<str:key>/series/<int:series>/": {"GET": "studies.view"},
+    "patients/": {"GET": "patients.view", "POST": "patients.view"},
+    "patients/<uuid:uid>/": {"GET": "patients.view"},
+    "orders/": {"GET": "orders.view", "POST": "orders.view"},
+    "orders/<int:pk>/": {"GET": "orders.view"},
+    "interfaces/": {"GET": "interfaces.view"},
+    "interfaces/callers/<int:pk>/introduce/": {"GET": "interfaces.edit", "POST": "interfaces.edit"},
+    "messages/": {"GET": "messages.view", "POST": "messages.view"},
+    "messages/<int:pk>/": {"GET": "messages.view"},
+    **{
+        f"messages/<int:pk>/{act}/": {"GET": "messages.replay", "POST": "messages.replay"}
+        for act in ("replay", "dismiss")
+    },
+    "users/": {"GET": "users.view"},
+    "users/add/": {"GET": "users.edit", "POST": "users.edit"},
+    "users/<int:pk>/roles/add/": {"GET": "users.edit", "POST": "users.edit"},
+    "users/roles/<int:pk>/remove/": {"GET": "users.edit", "POST": "users.edit"},
+    "tokens/": {"GET": "tokens.edit", "POST": "tokens.edit"},
+    "tokens/<int:pk>/revoke/": {"POST": "tokens.edit"},
+    "audit/": {"GET": "audit.view"},
+    "worklist/": {"GET": "worklist.view"},
+    "destinations/": {"GET": "destinations.view"},
+    "destinations/add/": {"GET": "destinations.edit", "POST": "destinations.edit"},
+    "destinations/<int:pk>/": {"GET": "destinations.view"},
+    "destinations/<int:pk>/edit/": {"GET": "destinations.edit", "POST": "destinations.edit"},
+    "destinations/<int:pk>/echo/": {"POST": "destinations.operate"},
+    "destinations/<int:pk>/pause/": {"GET": "destinations.operate", "POST": "destinations.operate"},
+    "destinations/<int:pk>/resume/": {"GET": "destinations.operate", "POST": "destinations.operate"},
+    "deliveries/": {"GET": "deliveries.view", "POST": "deliveries.view"},
+    "deliveries/<int:pk>/": {"GET": "deliveries.view"},
+    "deliveries/<int:pk>/retry/": {"GET": "deliveries.operate", "POST": "deliveries.operate"},
+    "deliveries/<int:pk>/cancel/": {"GET": "deliveries.operate", "POST": "deliveries.operate"},
+    "exceptions/": {"GET": "exceptions.view"},
+    "exceptions/claim/": {"POST": "exceptions.resolve"},
+    "exceptions/<int:pk>/": {"GET": "exceptions.view"},
+    "exceptions/<int:pk>/presence/": {"GET": "exceptions.view"},
+    **{
+        f"exceptions/<int:pk>/{act}/": {"GET": "exceptions.resolve", "POST": "exceptions.resolve"}
+        for act in ("hand-back", "snooze", "escalate", "dismiss", "reject", "undo", "match/<int:order_id>")
+    },
+    "exceptions/<int:pk>/claim/": {"POST": "exceptions.resolve"},
+}
+
+
+def _resource(name: str, needed: str, **methods: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+    """A resource of the REST API that is listed, searched and looked at, with its further doors."""
+    doors: dict[str, Mapping[str, str]] = {
+        f"{name}/": {"GET": needed},
+        f"{name}/search/": {"POST": needed},
+        f"{name}/<{name}>/": {"GET": needed},
+    }
+    for path, more in methods.items():
+        address = {"list": f"{name}/", "member": f"{name}/<{name}>/"}.get(path)
+        if address:
+            doors[address] = {**doors[address], **more}
+    return doors
+
+
+def _members(name: str, needed: str, *acts: str, method: str = "POST") -> dict[str, Mapping[str, str]]:
+    return {f"{name}/<{name}>/{act}/": {method: needed} for act in acts}
+
+
+REST: Mapping[str, Mapping[str, str]] = {
+    **_resource("patients", "patients.view"),
+    **_resource("orders", "orders.view"),
+    **_resource("studies", "studies.view"),
+    **_members("studies", "studies.view", "timeline", method="GET"),
+    **_members("studies", "studies.send", "send"),
+    **_resource("messages", "messages.view"),
+    **_members("messages", "messages.replay", "replay"),
+    **_resource(
+        "application-entities", "interfaces.view", list={"POST": "interfaces.edit"}, member={"PATCH": "interfaces.edit"}
+    ),
+    **_resource("interfaces", "interfaces.view", member={"PATCH": "interfaces.edit"}),
+    **_resource("users", "users.view", list={"POST": "users.edit"}),
+    **_resource("tokens", "tokens.view", list={"POST": "tokens.edit"}, member={"DELETE": "tokens.edit"}),
+    **_resource("sites", "sites.view"),
+    **_resource("audit", "audit.view"),
+    "audit/verify/": {"GET": "audit.view"},
+    **_resource("jobs", "jobs.view"),
+    **_members("jobs", "jobs.stop", "stop"),
+    "candidates/": {"POST": "exceptions.view"},
+    **_resource("exceptions", "exceptions.view"),
+    "exceptions/kinds/": {"GET": "exceptions.view"},
+    **_members("exceptions", "exceptions.view", "candidates", "preview", method="GET"),
+    **_members(
+        "exceptions", "exceptions.resolve",
+        "claim", "hand-back", "match", "reject", "snooze", "escalate", "dismiss", "undo",
+    ),
+    **_resource(
+        "destinations", "destinations.view", list={"POST": "destinations.edit"}, member={"PATCH": "destinations.edit"}
+    ),
+    **_members("destinations", "destinations.operate", "echo", "pause", "resume"),
+    **_resource("rule-sets", "routing.view"),
+    "rule-sets/fields/": {"GET": "routing.view"},
+    **_members("rule-sets", "routing.view", "versions", "versions/<number>/diff", method="GET"),
+    **_members("rule-sets", "routing.view", "evaluate"),
+    **_members("rule-sets", "routing.edit", "draft", method="PUT"),
+    **_members("rule-sets", "routing.publish", "publish", "rollback"),
+    **_resource("deliveries", "deliveries.view"),
+    **_members("deliveries", "deliveries.operate", "retry", "cancel"),
+}  # fmt: skip
