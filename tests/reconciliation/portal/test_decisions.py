@@ -1,6 +1,7 @@
 """Match, reject and undo on the case page: shown first, reasoned, written once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -30,8 +31,8 @@ def sign_in() -> SignIn:
 def held() -> Study:
     """Typed in at the console: the ID lost its zeros, the name a letter, and there is no accession number."""
     order = make_order(patient=make_patient("0012345"), accession_number="A1")
-    typed = {"patient_id": "12345", "patient_name": "Do^Jane"}
-    nothing = {"accession_number": "", "requested_procedure_id": "", "sps_id": ""}
+    typed: dict[str, Any] = {"patient_id": "12345", "patient_name": "Do^Jane"}
+    nothing: dict[str, Any] = {"accession_number": "", "requested_procedure_id": "", "sps_id": ""}
     study = make_study(order, uid="2.25.4711", **typed, **nothing)
     reconcile_study(study.pk)
     study.refresh_from_db()
