@@ -39,8 +39,10 @@ class Command(BaseCommand):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         bell = Bell()
         listener = Listener(partial(intake.store, ring=bell.ring))
-        await listener.run(settings.HL7_HOST, settings.HL7_PORT, stop, tls=tls, ready=self._ready)
-        bell.stop()
+        try:
+            await listener.run(settings.HL7_HOST, settings.HL7_PORT, stop, tls=tls, ready=self._ready)
+        finally:
+            bell.stop()
 
     def _ready(self, port: int) -> None:
         notify_ready()

@@ -1,0 +1,103 @@
+"""`manage.py listen_hl7` as a process of its own: what it acknowledged outlives it, and no broker can hold it up."""
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from tests.orchestrator.hl7.speech import Sender, adt, field
+from tests.peers import LOOPBACK, free_port
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A data folder with a migrated database. Its broker's socket does not exist."""
+    folder = tmp_path_factory.mktemp("data")
+    environment = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "FIDUCIAL_DATA_DIR": str(folder)}
+    migrate = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
+    subprocess.run(migrate, env=environment, cwd=settings.BASE_DIR, check=True)
+    return environment
+
+
+@contextlib.contextmanager
+def listener(environment: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """The command, once it listens, and its port."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "listen_hl7"],
+        env={**environment, "FIDUCIAL_HL7_PORT": str(port)}, cwd=settings.BASE_DIR, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        assert "HL7 listens" in process.stdout.readline()
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def kept(environment: dict[str, str]) -> list[str]:
+    with contextlib.closing(sqlite3.connect(Path(environment["FIDUCIAL_DATA_DIR"]) / "fiducial.sqlite3")) as database:
+        return [row[0] for row in database.execute("select control_id from orchestrator_inboundmessage order by id")]
+
+
+def quickest(sender: Sender, prefix: str) -> float:
+    """Seconds from a message to its acknowledgement: the best of ten, for others use this machine too."""
+    times = []
+    for number in range(11):
+        started = time.perf_counter()
+        assert field(sender.say(adt(control_id=f"{prefix}{number}")), "MSA", 1) == "AA"
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def test_without_a_broker_acknowledgements_are_quick_and_what_they_promise_is_there_after_kill_9(
+    environment: dict[str, str],
+) -> None:
+    with listener(environment) as (process, port), Sender(port) as sender:
+        assert quickest(sender, "AWAY") < 0.05
+        process.kill()
+        process.wait()
+    assert [each for each in kept(environment) if each.startswith("AWAY")] == [f"AWAY{number}" for number in range(11)]
+
+
+def test_a_broker_that_never_answers_holds_up_neither_acknowledgements_nor_the_stop(
+    environment: dict[str, str],
+) -> None:
+    with socket.create_server((LOOPBACK, 0)) as deaf:
+        url = f"redis://{LOOPBACK}:{deaf.getsockname()[1]}"
+        with listener({**environment, "REDIS_URL": url}) as (process, port), Sender(port) as sender:
+            assert quickest(sender, "DEAF") < 0.05
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+            assert sender.closed()
+
+
+def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    with (
+        socket.create_server((LOOPBACK, 0)) as taken,
+        override_settings(HL7_PORT=taken.getsockname()[1]),
+        pytest.raises(CommandError, match="set FIDUCIAL_HL7_PORT"),
+    ):
+        call_command("listen_hl7")
+
+
+def test_a_certificate_that_is_not_there_is_one_clear_line() -> None:
+    with (
+        override_settings(HL7_PORT=free_port(), TLS_CERT=Path("/nowhere.pem")),
+        pytest.raises(CommandError, match="FIDUCIAL_TLS_CERT"),
+    ):
+        call_command("listen_hl7")
