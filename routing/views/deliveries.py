@@ -137,8 +137,10 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
         reason = form.cleaned_data["reason"]
         return _attempt(request, delivery, lambda: deliver.retry(delivery, reason=reason), "is tried again.")
     missing = delivery.total - delivery.sent
+    again = "again" if delivery.finished_at else "now"
     return replies.confirm(
-        request, form, heading=f"Try {delivery} again?", submit="Try again", icon="retry", back=_address(delivery),
+        request, form, context={"section": "deliveries"},
+        heading=f"Try {delivery} {again}?", submit=f"Try {again}", icon="retry", back=_address(delivery),
         follows=[
             {"icon": "send", "text": f"{missing} of {delivery.total} objects go to {delivery.destination}."},
             {"icon": "check", "text": f"What is there already ({delivery.sent}) is not sent again."},
@@ -159,7 +161,8 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
             request, delivery, lambda: deliver.cancel(delivery, reason=reason), "is canceled.", undo_url=undo_url
         )
     return replies.confirm(
-        request, form, heading=f"Cancel {delivery}?", submit="Cancel the delivery", icon="ban", danger=True,
+        request, form, context={"section": "deliveries"},
+        heading=f"Cancel {delivery}?", submit="Cancel the delivery", icon="ban", danger=True,
         back=_address(delivery),
         follows=[
             {"icon": "ban", "text": f"{delivery.destination} gets no more of it."},

@@ -169,7 +169,8 @@ def add(request: HttpRequest) -> HttpResponse:
         else:
             return replies.done(request, f"{made} is a destination.", to=_address(made))
     return replies.confirm(
-        request, form, heading="Add a destination", submit="Add", icon="plus", back=reverse("destinations"),
+        request, form, context={"section": "destinations"},
+        heading="Add a destination", submit="Add", icon="plus", back=reverse("destinations"),
         sentence="Nothing is sent there until a rule or a person says so.",
     )  # fmt: skip
 
@@ -191,7 +192,8 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             return replies.done(request, f"{changed} is changed.", to=_address(changed))
     return replies.confirm(
-        request, form, heading=f"Change {destination}", submit="Save", back=_address(destination),
+        request, form, context={"section": "destinations"},
+        heading=f"Change {destination}", submit="Save", back=_address(destination),
         follows=[{"icon": "send", "text": f"{waiting} waiting deliveries go to the new address."}] if waiting else [],
     )  # fmt: skip
 
@@ -242,7 +244,8 @@ def _set_paused(request: HttpRequest, pk: int, *, paused: bool) -> HttpResponse:
     if not paused:
         what = {"icon": "send", "text": f"{at_work.waiting} waiting deliveries are sent."}
     return replies.confirm(
-        request, form, heading=f"{'Pause' if paused else 'Resume'} {destination}?",
+        request, form, context={"section": "destinations"},
+        heading=f"{'Pause' if paused else 'Resume'} {destination}?",
         submit="Pause" if paused else "Resume", icon="pause" if paused else "play", back=_address(destination),
         follows=[what],
     )  # fmt: skip
