@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset, read_partial
@@ -70,12 +71,24 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
             ds = read_partial(file, stop_when=lambda tag, vr, length: tag > _LAST_TAG, specific_tags=_TAGS)
-            if default_character_set and not ds.get("SpecificCharacterSet"):
-                ds.SpecificCharacterSet = default_character_set
+            assume_character_set(ds, default_character_set)
             return _header(ds)
     except (Exception, RecursionError) as error:
         # pydicom raises whatever the bytes lead it to; each of them means the same here.
         raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def assume_character_set(ds: Dataset, character_set: str) -> None:
+    """Decode what is still bytes by this character set, where a data set names none itself (empty: nothing is done)."""
+    if not character_set or ds.get("SpecificCharacterSet"):
+        return
+    # Setting (0008,0005) alone is not enough: pydicom decodes by what it found when it read.
+    implicit_vr, little_endian = ds.original_encoding
+    ds.set_original_encoding(implicit_vr, little_endian, character_set)
+    for element in ds.values():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            for item in element.value:
+                assume_character_set(item, character_set)
 
 
 def _header(ds: Any) -> Header:

@@ -339,6 +339,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "order.changed": ["reconciliation.services.reconcile.rematch_for_order"],
     "study.reconciled": ["routing.services.route.route_study"],
     "decision.undone": ["routing.services.route.withdraw_claim"],
+    "rule_set.published": ["routing.services.route.route_waiting"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it
 SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}

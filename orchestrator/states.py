@@ -431,7 +431,11 @@ MACHINES: Mapping[str, Machine] = {
                 "delivery.sent": ({_D.SENDING, _D.UNKNOWN}, _D.SENT),
                 "delivery.verified": ({_D.SENT}, _D.VERIFIED),
                 "delivery.committed": ({_D.SENT, _D.VERIFIED}, _D.COMMITTED),
-                "delivery.retrying": ({_D.SENDING, _D.FAILED, _D.CANCELED, _D.UNKNOWN, _D.PARTIAL}, _D.RETRYING),
+                # From RETRYING and QUEUED too: a person may want it tried now.
+                "delivery.retrying": (
+                    {_D.QUEUED, _D.SENDING, _D.RETRYING, _D.FAILED, _D.CANCELED, _D.UNKNOWN, _D.PARTIAL},
+                    _D.RETRYING,
+                ),
                 "delivery.unknown": ({_D.SENDING}, _D.UNKNOWN),
                 "delivery.failed": ({_D.QUEUED, _D.SENDING, _D.RETRYING, _D.UNKNOWN, _D.PARTIAL}, _D.FAILED),
                 "delivery.canceled": (

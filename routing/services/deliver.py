@@ -2,8 +2,11 @@
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from django.db import transaction
@@ -11,22 +14,26 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from orchestrator import storage
-from orchestrator.models import Study, acting, current_actor
+from orchestrator.models import ApplicationEntity, IdentityClaim, Instance, Study, acting, current_actor
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
-from orchestrator.services.studies import record_hop
 from orchestrator.services.workflow import LeaseLost, ring, transition
 from orchestrator.states import Custody, DeliveryStatus, Identity, IllegalTransition
-from routing.datasets import ORIGINAL, rendition_of, write_rendition
+from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
 from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
-from routing.services.route import corrections_of
-from routing.transports.base import Item, Result, Transport, TransportError
-from routing.transports.cstore import CStore
+from routing.services.notes import Notes
+from routing.services.route import ROUTED, corrections_of, deliver_to, withdraw_claim
+from routing.transports.base import Item, Transport, TransportError, Unsendable
+from routing.transports.cstore import SLOWEST_LINE, CStore
 
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 MOST_ATTEMPTS = 8
+# Then a worker turns to other destinations.
+MOST_ON_ONE_ASSOCIATION = 50
+# Bytes that may take so long on a slow line that the lease must be prolonged for this object alone.
+_LARGE = SLOWEST_LINE * LEASE_SECONDS / 2
 _DUE = (
     DeliveryStatus.QUEUED, DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN, DeliveryStatus.PARTIAL,
     DeliveryStatus.SENDING,
@@ -40,7 +47,7 @@ def transport_of(destination: Destination) -> Transport:
 
 def due() -> QuerySet[Delivery]:
     """Deliveries that may be tried now."""
-    return leases.due(Delivery.objects.filter(status__in=_DUE, destination__paused=False))
+    return leases.due(_may_be_tried())
 
 
 def ring_due() -> None:
@@ -50,95 +57,181 @@ def ring_due() -> None:
 
 
 def deliver(delivery_id: int) -> None:
-    """Try one delivery. Does nothing when it is not due or another worker has it."""
-    queryset = Delivery.objects.filter(status__in=_DUE, destination__paused=False)
-    delivery = leases.take(queryset, delivery_id, seconds=LEASE_SECONDS)
+    """Try one delivery, and whatever else waits for the same peer, over the same association.
+
+    Does nothing when it is not due or another worker has it.
+    """
+    delivery = leases.take(_may_be_tried(), delivery_id, seconds=LEASE_SECONDS)
     if delivery is None:
         return
+    destination = delivery.destination
+    with transport_of(destination) as transport:
+        for _ in range(MOST_ON_ONE_ASSOCIATION):
+            _try_safely(delivery, transport)
+            following = _next(destination) if transport.is_open else None
+            if following is None:
+                return
+            delivery = following
+
+
+def _may_be_tried() -> QuerySet[Delivery]:
+    return Delivery.objects.filter(status__in=_DUE, destination__paused=False)
+
+
+def _next(destination: Destination) -> Delivery | None:
+    """Another delivery to the peer that we talk to: its address may have been changed meanwhile."""
+    same_peer = {
+        f"destination__{name}": getattr(destination, name) for name in ("id", "ae_title", "host", "port")
+    }  # fmt: skip
+    waiting = leases.due(_may_be_tried().filter(**same_peer)).order_by("next_attempt_at", "pk")
+    pk = waiting.values_list("pk", flat=True).first()
+    return leases.take(_may_be_tried(), pk, seconds=LEASE_SECONDS) if pk else None
+
+
+def _try_safely(delivery: Delivery, transport: Transport) -> None:
     try:
-        _try(delivery)
+        _try(delivery, transport)
     except LeaseLost:
-        logger.warning("Delivery %d was taken over by another worker", delivery_id)
+        logger.warning("Delivery %d was taken from this worker", delivery.pk)
+        # An undone decision may have taken it, while an object was on its way that is there now.
+        sent = IdentityClaim.objects.filter(instances__in=_instances(delivery, DeliveryStatus.SENT))
+        for claim_id in sent.exclude(identity=Identity.MATCHED).distinct().values_list("pk", flat=True):
+            withdraw_claim(claim_id)
 
 
-def _try(delivery: Delivery) -> None:
+def _instances(delivery: Delivery, *statuses: DeliveryStatus) -> QuerySet[Instance]:
+    return Instance.objects.filter(pk__in=delivery.instances.filter(status__in=statuses).values("instance"))
+
+
+def _try(delivery: Delivery, transport: Transport) -> None:
     started_at = timezone.now()
     transition(delivery, "delivery.sending")
-    if not _still_wanted(delivery):
+    if not _keep_what_is_right(delivery):
         transition(
             delivery, "delivery.canceled", reason="the study's identity or corrections changed", lease_until=None,
             next_attempt_at=None, finished_at=timezone.now(),
         )  # fmt: skip
         return
+    notes = Notes(delivery, lease_seconds=LEASE_SECONDS)
     error, permanent = "", False
     try:
-        with tempfile.TemporaryDirectory(prefix="rendition-", dir=storage.incoming()) as folder:
-            for result in transport_of(delivery.destination).send(_items(delivery, Path(folder))):
-                _note(delivery, result)
+        for result in transport.send(_items(delivery)):
+            notes.add(result)
     except TransportError as problem:
         error, permanent = str(problem), problem.permanent
-    except FileNotFoundError as problem:
-        error, permanent = str(problem), True
-    _conclude(delivery, error, permanent=permanent, started_at=started_at)
-
-
-def _still_wanted(delivery: Delivery) -> bool:
-    """Identity may have changed since this was queued: what is no longer right must not leave."""
-    first = delivery.instances.select_related("instance__claim").first()
-    if first is None:
-        return False
-    claim = first.instance.claim
-    return claim.identity == Identity.MATCHED and rendition_of(corrections_of(claim)) == delivery.rendition
-
-
-def _items(delivery: Delivery, folder: Path) -> Iterator[Item]:
-    """The files that are not sent yet, corrected where the rendition says so."""
-    waiting = delivery.instances.filter(status__in=_UNSENT).select_related("instance__claim").order_by("pk")
-    for row in waiting:
-        instance = row.instance
-        path = storage.path_of(instance.spool_key)
-        if delivery.rendition != ORIGINAL:
-            target = folder / f"{row.pk}.dcm"
-            write_rendition(path, target, corrections_of(instance.claim), sender=instance.calling_ae_title)
-            path = target
-        yield Item(row.pk, path, instance.sop_class_uid, instance.transfer_syntax_uid)
-
-
-def _note(delivery: Delivery, result: Result) -> None:
-    DeliveredInstance.objects.filter(pk=result.key).update(
-        status=result.status, dimse_status=result.dimse_status, error=result.error, at=timezone.now()
-    )
-    leases.renew(delivery, seconds=LEASE_SECONDS)
+    except LeaseLost:
+        raise
+    except Exception as problem:
+        # A defect of ours: tried again like any failure, and in the end shown.
+        logger.exception("Delivery %d failed", delivery.pk)
+        error = f"Internal error ({type(problem).__name__})"
+    notes.write()
+    _conclude(delivery, error, permanent=permanent, started_at=started_at, newly_sent=notes.sent)
 
 
 @transaction.atomic
-def _conclude(delivery: Delivery, error: str, *, permanent: bool, started_at: datetime) -> None:
+def _keep_what_is_right(delivery: Delivery) -> bool:
+    """Take out what is no longer right, since identity may have changed after this was queued.
+
+    What is matched but corrected otherwise leaves by a delivery of its present rendition. False when nothing is left.
+    """
+    right = []
+    waiting = delivery.instances.exclude(status=DeliveryStatus.CANCELED)
+    for claim in IdentityClaim.objects.filter(pk__in=waiting.values("instance__claim")).select_related("study"):
+        matched = claim.identity == Identity.MATCHED
+        if matched and rendition_of(corrections_of(claim)) == delivery.rendition:
+            right.append(claim.pk)
+            continue
+        unsent = delivery.instances.filter(instance__claim=claim).exclude(status=DeliveryStatus.SENT)
+        if unsent.update(status=DeliveryStatus.CANCELED) and matched:
+            deliver_to(
+                claim.study, claim, delivery.destination, priority=delivery.priority, rule=delivery.rule,
+                version_id=delivery.version_id,
+            )  # fmt: skip
+    return bool(right)
+
+
+def _items(delivery: Delivery) -> Iterator[Item]:
+    """What is not sent yet, as objects that are made when their turn comes."""
+    waiting = delivery.instances.filter(status__in=_UNSENT).select_related("instance__claim").order_by("pk")
+    charsets = dict(ApplicationEntity.objects.values_list("ae_title", "default_character_set"))
+    corrections = {
+        claim.pk: corrections_of(claim)
+        for claim in IdentityClaim.objects.filter(pk__in=waiting.values("instance__claim"))
+    }  # fmt: skip
+    for row in waiting:
+        instance = row.instance
+        charset = charsets.get(instance.calling_ae_title, "")
+        file = partial(_file, delivery, instance, corrections[instance.claim_id], charset)
+        yield Item(row.pk, instance.sop_class_uid, instance.transfer_syntax_uid, file)
+
+
+@contextmanager
+def _file(
+    delivery: Delivery, instance: Instance, corrections: dict[str, tuple[str, str]], default_character_set: str
+) -> Iterator[Path]:
+    """An instance's file as this delivery sends it. Raises Unsendable, LeaseLost."""
+    if instance.size > _LARGE:
+        leases.renew(delivery, seconds=LEASE_SECONDS + instance.size / SLOWEST_LINE)
+    try:
+        path = storage.path_of(instance.spool_key)
+    except FileNotFoundError:
+        raise Unsendable("The spool no longer has the file of this object.") from None
+    if delivery.rendition == ORIGINAL:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rendition-", dir=storage.incoming()) as folder:
+        target = Path(folder) / "object.dcm"
+        try:
+            write_rendition(
+                path, target, corrections, sender=instance.calling_ae_title,
+                default_character_set=default_character_set,
+            )  # fmt: skip
+        except NoRendition as error:
+            raise Unsendable(str(error)) from error
+        yield target
+
+
+@transaction.atomic
+def _conclude(delivery: Delivery, error: str, *, permanent: bool, started_at: datetime, newly_sent: int) -> None:
     """From the instances' results to the delivery's state."""
-    statuses = list(delivery.instances.values_list("status", flat=True))
-    sent = statuses.count(DeliveryStatus.SENT)
-    failed = statuses.count(DeliveryStatus.FAILED)
+    # Locked against late instances: they either count here, or find the delivery finished and extend it.
+    Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
+    live = delivery.instances.exclude(status=DeliveryStatus.CANCELED)
+    statuses = Counter(live.values_list("status", flat=True))
+    total, sent, failed = statuses.total(), statuses[DeliveryStatus.SENT], statuses[DeliveryStatus.FAILED]
     error = error or _first_error(delivery)
-    if sent == len(statuses):
+    # A peer that takes some each time is getting there.
+    attempts = 1 if newly_sent else delivery.attempts
+    if sent == total:
         outcome = DeliveryStatus.SENT
         _sent(delivery)
-    elif permanent or (failed and sent + failed == len(statuses)) or delivery.attempts >= MOST_ATTEMPTS:
+    elif permanent or (failed and sent + failed == total) or attempts >= MOST_ATTEMPTS:
         outcome = DeliveryStatus.FAILED
-        _failed(delivery, error, sent, len(statuses))
+        _failed(delivery, error, sent, total)
     else:
-        unknown = DeliveryStatus.UNKNOWN in statuses
-        outcome = DeliveryStatus.UNKNOWN if unknown else DeliveryStatus.RETRYING
-        wait = leases.backoff(delivery.attempts, base=5.0, cap=900.0)
-        transition(
-            delivery, "delivery.unknown" if unknown else "delivery.retrying", last_error=error, lease_until=None,
-            next_attempt_at=timezone.now() + wait,
-        )  # fmt: skip
+        outcome = DeliveryStatus.UNKNOWN if statuses[DeliveryStatus.UNKNOWN] else DeliveryStatus.RETRYING
+        _postpone(delivery, outcome, error, attempts)
     DeliveryAttempt.objects.create(
-        delivery=delivery, started_at=started_at, sent=sent, outcome=outcome, error="" if outcome == "SENT" else error
+        delivery=delivery, started_at=started_at, sent=newly_sent, outcome=outcome,
+        error="" if outcome == DeliveryStatus.SENT else error,
+    )  # fmt: skip
+
+
+def _postpone(delivery: Delivery, outcome: DeliveryStatus, error: str, attempts: int) -> None:
+    """To be tried again: at once where instances only came while it was being sent, later where something failed."""
+    wait = leases.backoff(attempts, base=5.0, cap=900.0) if error else timedelta()
+    event = "delivery.unknown" if outcome == DeliveryStatus.UNKNOWN else "delivery.retrying"
+    transition(
+        delivery, event, attempts=attempts, last_error=error, lease_until=None, next_attempt_at=timezone.now() + wait
     )
+    if not wait:
+        ring("routing.tasks.deliver", delivery.pk)
 
 
 def _first_error(delivery: Delivery) -> str:
-    row = delivery.instances.exclude(error="").exclude(status=DeliveryStatus.SENT).first()
+    unsent = (DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN, DeliveryStatus.FAILED)
+    row = delivery.instances.filter(status__in=unsent).exclude(error="").order_by("pk").first()
     return row.error if row else ""
 
 
@@ -146,7 +239,6 @@ def _sent(delivery: Delivery) -> None:
     transition(
         delivery, "delivery.sent", last_error="", lease_until=None, next_attempt_at=None, finished_at=timezone.now()
     )
-    record_hop(study=delivery.study, device=delivery.destination.device, rendition=delivery.rendition)
     resolve_about("delivery_failed", about=delivery, resolution="delivered")
     _advance_custody(delivery.study_id)
 
@@ -168,45 +260,58 @@ def _failed(delivery: Delivery, error: str, sent: int, total: int) -> None:
 
 
 def _advance_custody(study_id: int) -> None:
-    """DELIVERED once every required destination of the study has got all of it."""
+    """DELIVERED once every required destination of the study has got all of it, corrected as it may be."""
     study = Study.objects.select_for_update(of=("self",)).get(pk=study_id)
-    required = Delivery.objects.filter(study=study, destination__required_for_custody=True).exclude(
-        status=DeliveryStatus.CANCELED
-    )
-    done = required.exists() and not required.exclude(status=DeliveryStatus.SENT).exists()
-    if done and study.custody == Custody.RECEIVED:
+    if study.custody != Custody.RECEIVED:
+        return
+    wanted = study.instances.filter(differs_from=None, purpose__in=ROUTED).exclude(claim__identity=Identity.REJECTED)
+    deliveries = Delivery.objects.filter(study=study, destination__required_for_custody=True)
+    required = set(deliveries.exclude(status=DeliveryStatus.CANCELED).values_list("destination", flat=True))
+    for destination_id in required:
+        there = DeliveredInstance.objects.filter(
+            delivery__study=study, delivery__destination=destination_id, status=DeliveryStatus.SENT
+        )
+        if wanted.exclude(pk__in=there.values("instance")).exists():
+            return
+    if required:
         transition(study, "study.delivered")
 
 
 def _locked(delivery: Delivery) -> Delivery:
-    """The delivery as it is now, and as it stays until this transaction ends."""
     return Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
 
 
 @transaction.atomic
 def retry(delivery: Delivery, *, reason: str = "") -> None:
-    """Try a delivery again that has stopped, from where it stopped, with fresh attempts. Raises IllegalTransition."""
+    """Try a delivery that failed, was canceled or waits again now, from where it stopped, with fresh attempts.
+
+    Raises IllegalTransition when it is being sent, or is sent.
+    """
     locked = _locked(delivery)
     if locked.status == DeliveryStatus.SENDING:
-        # The machine has this move for the worker alone, which sends at this moment.
         raise IllegalTransition("delivery", locked.status, "delivery.retrying")
     locked.instances.exclude(status=DeliveryStatus.SENT).update(status=DeliveryStatus.QUEUED, error="")
     transition(
         locked, "delivery.retrying", reason=reason, attempts=0, next_attempt_at=timezone.now(), lease_until=None,
         finished_at=None,
     )  # fmt: skip
-    ring("routing.tasks.deliver", locked.pk)
+    delivery.refresh_from_db()
+    ring("routing.tasks.deliver", delivery.pk)
 
 
 @transaction.atomic
 def cancel(delivery: Delivery, *, reason: str) -> None:
-    """Send no more of it. What was sent stays where it is. Raises IllegalTransition."""
+    """Send no more of it, even when a worker is at it (the fence stops that one). What was sent stays there.
+
+    Raises IllegalTransition when it is sent or canceled.
+    """
     locked = _locked(delivery)
-    # With another fence a worker that is sending it has lost it, and stops at its next object.
     transition(
         locked, "delivery.canceled", reason=reason, fence=locked.fence + 1, lease_until=None, next_attempt_at=None,
         finished_at=timezone.now(),
     )  # fmt: skip
+    resolve_about("delivery_failed", about=locked, resolution="canceled")
+    delivery.refresh_from_db()
 
 
 @transaction.atomic

@@ -5,17 +5,37 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from orchestrator.models import Device, Hop, IdentityClaim, Instance, Study, User
+from orchestrator.models import (
+    Actor,
+    ActorKind,
+    Device,
+    ExceptionCase,
+    IdentityClaim,
+    Instance,
+    Study,
+    User,
+    acting,
+)
 from orchestrator.services.exceptions import open_case, resolve_about
-from orchestrator.services.workflow import ring, transition
-from orchestrator.states import DELIVERY_FINAL, DELIVERY_REACHED, DeliveryStatus, Identity, Purpose
-from routing.datasets import rendition_of
+from orchestrator.services.workflow import record, ring, transition
+from orchestrator.states import (
+    CASE_OPEN,
+    DELIVERY_FINAL,
+    DELIVERY_REACHED,
+    CaseStatus,
+    DeliveryStatus,
+    Identity,
+    Purpose,
+)
+from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
-from routing.rules import Plan, RuleError, evaluate
+from routing.rules import RuleError, evaluate
 
-_ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
+ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
+_PERHAPS_THERE = (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)
 
 
 def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
@@ -51,48 +71,55 @@ def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
 def route_study(study_id: int) -> None:
     """Make the deliveries that the published rules want. Subscriber of study.reconciled; may run twice."""
     study = Study.objects.select_for_update(of=("self",)).select_related("site").get(pk=study_id)
-    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=_ROUTED).select_related(
+    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED).select_related(
         "order__visit", "procedure"
     )
-    for claim in claims:
-        _route_claim(study, claim)
+    problems = [problem for claim in claims if (problem := _route_claim(study, claim))]
+    for kind in ("no_route", "rule_error"):
+        if claims and kind not in problems:
+            resolve_about(kind, about=study, resolution="routed")
 
 
-def _route_claim(study: Study, claim: IdentityClaim) -> None:
+def route_waiting(rule_set_id: int) -> None:
+    """New rules: ask them about the studies that the old ones left here. Subscriber of rule_set.published."""
+    cases = ExceptionCase.objects.filter(kind__in=("no_route", "rule_error"), status__in=CASE_OPEN)
+    for study_id in set(cases.exclude(status=CaseStatus.CLAIMED).values_list("study", flat=True)):
+        route_study(study_id)
+
+
+def _route_claim(study: Study, claim: IdentityClaim) -> str:
+    """Deliver a claim's instances as the rules say; the kind of the case that was opened instead, if one was."""
     rule_set = RuleSet.objects.select_related("published").get(name="default")
     version = rule_set.published
     if version is None:
-        _no_route(study, claim, "NO_RULES", "No rules are published: publish a rule set, then route this study.")
-        return
+        return _ask(study, claim, "no_route", "NO_RULES", "No rules are published: publish rules to have it sent.")
     try:
         plan = evaluate(version.rules, facts_of(study, claim))
     except RuleError as error:
-        open_case(
-            "rule_error", about=study, reason_code="RULE_ERROR", summary=f"{version}: {error}.", site=study.site,
-            study=study, claim=claim,
-        )  # fmt: skip
-        return
-    if not plan.sends and not plan.keep:
-        _no_route(study, claim, "NO_RULE_MATCHED", f"No rule of version {version.number} matches this study.")
-        return
-    resolve_about("no_route", about=study, resolution="routed")
-    for destination, priority, rule in _targets(plan):
-        deliver_to(study, claim, destination, priority=priority, rule=rule, version_id=version.pk)
-
-
-def _targets(plan: Plan) -> list[tuple[Destination, str, str]]:
+        return _ask(study, claim, "rule_error", "RULE_ERROR", f"{version}: {error}.")
     known = Destination.objects.select_related("device").in_bulk([each.destination for each in plan.sends])
-    return [(known[each.destination], each.priority, each.rule) for each in plan.sends if each.destination in known]
+    for send in plan.sends:
+        if send.destination in known:
+            deliver_to(
+                study, claim, known[send.destination], priority=send.priority, rule=send.rule, version_id=version.pk
+            )
+    if len(known) < len(plan.sends):
+        return _ask(study, claim, "rule_error", "NO_DESTINATION", f"{version} names a destination that is gone.")
+    if not plan.sends and not plan.keep:
+        summary = f"No rule of version {version.number} matches this study."
+        return _ask(study, claim, "no_route", "NO_RULE_MATCHED", summary)
+    return ""
 
 
-def _no_route(study: Study, claim: IdentityClaim, reason_code: str, summary: str) -> None:
+def _ask(study: Study, claim: IdentityClaim, kind: str, reason_code: str, summary: str) -> str:
     open_case(
-        "no_route", about=study, reason_code=reason_code, summary=summary, site=study.site, study=study, claim=claim,
+        kind, about=study, reason_code=reason_code, summary=summary, site=study.site, study=study, claim=claim,
         modality=claim.modality, source=claim.calling_ae_title,
     )  # fmt: skip
+    return kind
 
 
-def _came_from(study: Study, claim: IdentityClaim) -> Device | None:
+def _came_from(claim: IdentityClaim) -> Device | None:
     return Device.objects.filter(application_entities__ae_title=claim.calling_ae_title).first()
 
 
@@ -105,49 +132,82 @@ def deliver_to(
     rule: str = "",
     version_id: int | None = None,
 ) -> Delivery | None:
-    """The delivery of the current rendition, with what it lacks; None where a loop would begin."""
+    """The delivery of the claim's current rendition, with the instances that it lacks.
+
+    `rule`: the name of the rule that asks for it; empty when a person does, who also revives what failed or was
+    canceled. None where a loop would begin (an uncorrected study back to the device that it came from, unless a
+    person wants that) and where there is nothing to send.
+    """
     rendition = rendition_of(corrections_of(claim))
-    if rule and destination.device == _came_from(study, claim):
+    if rule and rendition == ORIGINAL and destination.device == _came_from(claim):
         return None
-    delivery, created = Delivery.objects.get_or_create(
+    instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ROUTED)
+    if not instances.exists():
+        return None
+    # Locked, so that a worker that is just finishing it sees the new instances, or we see that it has finished.
+    delivery, created = Delivery.objects.select_for_update(of=("self",)).get_or_create(
         study=study,
         destination=destination,
         rendition=rendition,
         defaults={"priority": priority, "rule": rule, "version_id": version_id},
     )
-    instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=_ROUTED)
+    if created:
+        record("delivery.queued", delivery, to_state=delivery.status, detail={"rule": rule})
+    if _fill(delivery, claim, instances, by_person=not rule):
+        if delivery.status in DELIVERY_FINAL:
+            event = "delivery.extended" if delivery.status in DELIVERY_REACHED else "delivery.retrying"
+            transition(
+                delivery, event, attempts=0, next_attempt_at=timezone.now(), lease_until=None, finished_at=None
+            )  # fmt: skip
+        ring("routing.tasks.deliver", delivery.pk)
+    if not delivery.instances.exclude(instance__claim=claim).exists():
+        resolve_about("already_delivered", about=delivery, resolution="matched again")
+    return delivery
+
+
+def _fill(delivery: Delivery, claim: IdentityClaim, instances: QuerySet[Instance], *, by_person: bool) -> bool:
+    """Add what a delivery lacks and revive what was taken out of it; whether there is more to send now.
+
+    What a person has canceled as a whole stays canceled until a person wants it.
+    """
+    if delivery.status in (DeliveryStatus.FAILED, DeliveryStatus.CANCELED) and by_person:
+        again = delivery.instances.filter(instance__claim=claim).exclude(status=DeliveryStatus.SENT)
+    else:
+        again = delivery.instances.filter(instance__claim=claim, status=DeliveryStatus.CANCELED)
+    revived = again.update(status=DeliveryStatus.QUEUED, error="")
     missing = instances.exclude(pk__in=delivery.instances.values("instance"))
     added = DeliveredInstance.objects.bulk_create(
         [DeliveredInstance(delivery=delivery, instance=instance) for instance in missing], ignore_conflicts=True
     )
-    if added and not created and delivery.status in DELIVERY_FINAL:
-        event = "delivery.extended" if delivery.status in DELIVERY_REACHED else "delivery.retrying"
-        transition(delivery, event, next_attempt_at=timezone.now(), finished_at=None)
-    if added:
-        ring("routing.tasks.deliver", delivery.pk)
-    return delivery
+    return bool(revived) or (bool(added) and (by_person or delivery.status != DeliveryStatus.CANCELED))
 
 
 @transaction.atomic
 def send_study(*, study: Study, destinations: Sequence[Destination], user: User, reason: str) -> list[Delivery]:
     """A person sends a matched study; the loop guard does not apply to what a person wants."""
-    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=_ROUTED)
-    made = [deliver_to(study, claim, each, priority="urgent") for claim in claims for each in destinations]
-    return [each for each in made if each is not None]
+    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED)
+    with acting(Actor(ActorKind.USER, user.username, user.pk), reason):
+        made = [deliver_to(study, claim, each, priority="urgent") for claim in claims for each in destinations]
+        resolve_about("no_route", about=study, resolution="sent by a person")
+    return list({each.pk: each for each in made if each is not None}.values())
 
 
 @transaction.atomic
 def withdraw_claim(claim_id: int) -> None:
-    """A decision was undone: cancel what is not sent yet, open a case for each destination already reached."""
+    """A decision was undone: cancel what is not sent yet, open a case for each destination already reached.
+
+    Subscriber of decision.undone; may run twice, and after the claim was matched anew: what its present rendition
+    delivers is right.
+    """
     claim = IdentityClaim.objects.select_related("study__site").get(pk=claim_id)
-    if claim.identity == Identity.MATCHED:
-        return
     mine = DeliveredInstance.objects.filter(instance__claim=claim)
-    for delivery in Delivery.objects.filter(pk__in=mine.values("delivery")).select_related("destination"):
-        reached = mine.filter(delivery=delivery, status=DeliveryStatus.SENT).exists()
-        if delivery.status not in DELIVERY_FINAL:
-            transition(delivery, "delivery.canceled", next_attempt_at=None, finished_at=timezone.now())
-        if reached or Hop.objects.filter(study=claim.study, device=delivery.destination.device).exists():
+    wrong = Delivery.objects.filter(pk__in=mine.values("delivery"))
+    if claim.identity == Identity.MATCHED:
+        wrong = wrong.exclude(rendition=rendition_of(corrections_of(claim)))
+    for delivery in wrong.select_for_update(of=("self",)).select_related("destination"):
+        reached = mine.filter(delivery=delivery, status__in=_PERHAPS_THERE).exists()
+        _take_out(delivery, claim)
+        if reached:
             open_case(
                 "already_delivered",
                 about=delivery,
@@ -156,4 +216,26 @@ def withdraw_claim(claim_id: int) -> None:
                 site=claim.study.site,
                 study=claim.study,
                 claim=claim,
+                source=delivery.destination.name,
             )
+
+
+def _take_out(delivery: Delivery, claim: IdentityClaim) -> None:
+    """Nothing more of this claim leaves by this delivery, even when a worker is at it (the fence stops that one)."""
+    unsent = delivery.instances.exclude(status=DeliveryStatus.SENT)
+    unsent.filter(instance__claim=claim).update(status=DeliveryStatus.CANCELED)
+    now = timezone.now()
+    if delivery.status in DELIVERY_REACHED or delivery.status == DeliveryStatus.CANCELED:
+        return
+    if not delivery.instances.exclude(instance__claim=claim).exists():
+        transition(
+            delivery, "delivery.canceled", reason="the decision was undone", fence=delivery.fence + 1,
+            lease_until=None, next_attempt_at=None, finished_at=now,
+        )  # fmt: skip
+        resolve_about("delivery_failed", about=delivery, resolution="canceled")
+    elif delivery.status == DeliveryStatus.SENDING:
+        # The rest of it, which other claims made, goes on with a worker that knows what to leave out.
+        Delivery.objects.filter(pk=delivery.pk).update(
+            fence=delivery.fence + 1, lease_until=None, next_attempt_at=now
+        )  # fmt: skip
+        ring("routing.tasks.deliver", delivery.pk)

@@ -1,21 +1,26 @@
 """Transports: one verb, one error type."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from orchestrator.states import DeliveryStatus
 
 
+class Unsendable(Exception):
+    """This object cannot be sent, now or later: its file is gone or cannot be corrected."""
+
+
 @dataclass(frozen=True)
 class Item:
-    """One file to send."""
+    """One object to send. `file` gives its file, made when its turn comes; raises Unsendable."""
 
     key: int
-    path: Path
     sop_class_uid: str
     transfer_syntax_uid: str
+    file: Callable[[], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,17 @@ class TransportError(Exception):
 
 
 class Transport(Protocol):
+    """The way to one peer, kept open from one `send` to the next until the block ends."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another `send` would find the peer listening."""
+        ...
+
     def send(self, items: Iterable[Item]) -> Iterator[Result]:
         """Send the items one by one, a result for each. Raises TransportError."""
         ...

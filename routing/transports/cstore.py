@@ -1,23 +1,31 @@
-"""C-STORE SCU: from the file, without decoding it, in the transfer syntax it has."""
+"""C-STORE SCU: from the file, without decoding it, in the transfer syntax it has wherever the peer takes it."""
 
 import socket
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
+from pydicom import dcmread
 from pynetdicom import AE, _config, build_context, evt
-from pynetdicom.presentation import PresentationContext
 
 from orchestrator.states import DeliveryStatus
-from routing.transports.base import Item, Result, TransportError
+from routing.transports.base import Item, Result, TransportError, Unsendable
 
 _config.STORE_SEND_CHUNKED_DATASET = True
-# A lost response shows as an empty status after this time; it means unknown, never sent or failed.
-_DIMSE_SECONDS = 30
+# A lost response shows as an empty status after this time (and the time that the object needs on a slow line,
+# bytes per second); it means unknown, never sent or failed.
+RESPONSE_SECONDS = 30.0
+SLOWEST_LINE = 250_000
 _MOST_CONTEXTS = 128
-_VERIFICATION = "1.2.840.10008.1.1"
+# Explicit and Implicit VR Little Endian: one is made of the other without touching a pixel.
+_CONVERTIBLE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+_REJECTED_PERMANENT = 0x01
+# PS3.7 C: failures that pass. 0110 processing failure, 0213 resource limitation.
+_PASSING = (0x0110, 0x0213)
+# PS3.7 C: warnings besides Bxxx. The object is stored.
+_WARNINGS = (0x0001, 0x0107, 0x0116)
+
+Pair = tuple[str, str]
 
 
 def _no_delay(event: evt.Event) -> None:
@@ -27,111 +35,122 @@ def _no_delay(event: evt.Event) -> None:
 
 
 class CStore:
-    """Sends to one peer over one association."""
+    """Sends to one peer, over one association as long as its presentation contexts suffice."""
 
     def __init__(self, *, ae_title: str, host: str, port: int) -> None:
         self._peer = (host, port)
         self._ae_title = ae_title
+        self._assoc: Any = None
+        self._offered: frozenset[Pair] = frozenset()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.is_open:
+            self._assoc.release()
+        self._assoc = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._assoc is not None and bool(self._assoc.is_established)
 
     def send(self, items: Iterable[Item]) -> Iterator[Result]:
-        waiting = list(items)
-        pairs = sorted({(item.sop_class_uid, item.transfer_syntax_uid) for item in waiting})
-        for start in range(0, len(pairs), _MOST_CONTEXTS):
-            part = pairs[start : start + _MOST_CONTEXTS]
-            mine = [item for item in waiting if (item.sop_class_uid, item.transfer_syntax_uid) in part]
-            yield from self._send_over_one_association(mine, part)
+        for group, pairs in _groups(list(items)):
+            accepted = self._associate(pairs)
+            for item in group:
+                yield self._send_one(item, accepted)
 
-    def _send_over_one_association(self, items: Sequence[Item], pairs: Sequence[tuple[str, str]]) -> Iterator[Result]:
+    def _associate(self, pairs: frozenset[Pair]) -> frozenset[Pair]:
+        """An association that these were offered on; which of them the peer takes. Raises TransportError."""
+        if not self.is_open or not pairs <= self._offered:
+            self.__exit__()
+            self._assoc, self._offered = self._request(pairs), pairs
+        return frozenset((each.abstract_syntax, each.transfer_syntax[0]) for each in self._assoc.accepted_contexts)
+
+    def _request(self, pairs: frozenset[Pair]) -> Any:
         ae = AE(ae_title=settings.AE_TITLE)
-        ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 15, _DIMSE_SECONDS, 60
+        ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 15, RESPONSE_SECONDS, 60
         ae.maximum_pdu_size = 0
-        contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
-        assoc = _associate(ae, self._peer, contexts, self._ae_title)
-        accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(pairs)]
         try:
-            for item in items:
-                if (item.sop_class_uid, item.transfer_syntax_uid) not in accepted:
-                    text = "The peer does not take this SOP class in this transfer syntax."
-                    yield Result(item.key, DeliveryStatus.FAILED, None, text)
-                    continue
-                yield self._send_one(assoc, item)
-        finally:
-            if assoc.is_established:
-                assoc.release()
+            assoc: Any = ae.associate(
+                *self._peer, contexts, ae_title=self._ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)]
+            )
+        # A name that cannot be looked up is an OSError; one that cannot be a name at all a ValueError.
+        except (OSError, ValueError) as error:
+            raise TransportError("The host's name is not known.") from error
+        # A peer that takes none of the contexts has accepted the association all the same: each item is told.
+        if not assoc.is_established and not assoc.rejected_contexts:
+            permanent = assoc.is_rejected and assoc.acceptor.primitive.result == _REJECTED_PERMANENT
+            raise TransportError(_why_not(assoc), permanent=permanent)
+        return assoc
 
-    def _send_one(self, assoc: Any, item: Item) -> Result:
-        if not assoc.is_established:
+    def _send_one(self, item: Item, accepted: frozenset[Pair]) -> Result:
+        offered = _syntaxes(item)
+        syntax = next((each for each in offered if (item.sop_class_uid, each) in accepted), None)
+        if syntax is None:
+            return Result(item.key, DeliveryStatus.FAILED, None, _not_taken(item, accepted))
+        if not self.is_open:
             return Result(item.key, DeliveryStatus.RETRYING, None, "The association ended before this object.")
         try:
-            status = assoc.send_c_store(item.path)
-        except (RuntimeError, ValueError) as error:
-            return Result(item.key, DeliveryStatus.RETRYING, None, str(error)[:200])
+            with item.file() as path:
+                self._assoc.dimse_timeout = RESPONSE_SECONDS + path.stat().st_size / SLOWEST_LINE
+                # Given a data set and not its file, pynetdicom encodes it in the syntax that was agreed on.
+                converted = syntax != item.transfer_syntax_uid
+                status = self._assoc.send_c_store(dcmread(path) if converted else path)
+        except Unsendable as error:
+            return Result(item.key, DeliveryStatus.FAILED, None, str(error)[:200])
+        except (RuntimeError, ValueError, AttributeError, OSError) as error:
+            return Result(item.key, DeliveryStatus.RETRYING, None, f"{type(error).__name__}: {error}"[:200])
         if "Status" not in status:
-            assoc.abort()
+            # Whatever the peer still says of this object could be taken for the answer to the next one.
+            self._assoc.abort()
             return Result(item.key, DeliveryStatus.UNKNOWN, None, "The peer gave no answer.")
         return _result(item.key, int(status.Status), str(status.get("ErrorComment", "")))
 
 
+def _syntaxes(item: Item) -> tuple[str, ...]:
+    """The transfer syntaxes that an item may be sent in, its own first. Compressed pixels are never decoded."""
+    own = item.transfer_syntax_uid
+    return (own, *(each for each in _CONVERTIBLE if each != own)) if own in _CONVERTIBLE else (own,)
+
+
+def _groups(items: Sequence[Item]) -> Iterator[tuple[list[Item], frozenset[Pair]]]:
+    """The items in portions, each with what must be offered for it: an association has at most 128 contexts."""
+    pairs: set[Pair] = set()
+    group: list[Item] = []
+    for item in sorted(items, key=lambda each: each.sop_class_uid):
+        more = {(item.sop_class_uid, each) for each in _syntaxes(item)}
+        if len(pairs | more) > _MOST_CONTEXTS:
+            yield group, frozenset(pairs)
+            pairs, group = set(), []
+        pairs |= more
+        group.append(item)
+    if group:
+        yield group, frozenset(pairs)
+
+
+def _not_taken(item: Item, accepted: frozenset[Pair]) -> str:
+    if any(sop_class == item.sop_class_uid for sop_class, _ in accepted):
+        return f"The peer does not take transfer syntax {item.transfer_syntax_uid} for this object."
+    return f"The peer does not take SOP class {item.sop_class_uid}."
+
+
 def _result(key: int, status: int, comment: str) -> Result:
-    """A C-STORE status (PS3.4 B.2.3) as an outcome."""
+    """A C-STORE status (PS3.4 B.2.3, PS3.7 C) as an outcome."""
     text = f"status {status:04X}{f': {comment}' if comment else ''}"[:200]
-    if status == 0x0000 or status in (0xB000, 0xB006, 0xB007):
-        return Result(key, DeliveryStatus.SENT, status, "" if status == 0 else text)
-    if status & 0xFF00 == 0xA700 or status == 0x0213 or status & 0xF000 == 0xC000:
+    if status == 0x0000:
+        return Result(key, DeliveryStatus.SENT, status)
+    if status & 0xF000 == 0xB000 or status in _WARNINGS:
+        return Result(key, DeliveryStatus.SENT, status, text)
+    if status & 0xFF00 == 0xA700 or status & 0xF000 == 0xC000 or status in _PASSING:
         return Result(key, DeliveryStatus.RETRYING, status, text)
     return Result(key, DeliveryStatus.FAILED, status, text)
-
-
-def _associate(ae: AE, peer: tuple[str, int], contexts: list[PresentationContext], ae_title: str) -> Any:
-    """An established association. Raises TransportError with the reason, also when the host's name is unknown."""
-    try:
-        assoc = ae.associate(*peer, contexts, ae_title=ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)])
-    # A name that cannot be looked up is an OSError; one that cannot be a name at all a ValueError.
-    except (OSError, ValueError) as error:
-        raise TransportError("The host's name is not known.") from error
-    if not assoc.is_established:
-        raise TransportError(_why_not(assoc))
-    return assoc
 
 
 def _why_not(assoc: Any) -> str:
     if assoc.is_rejected:
         answer = assoc.acceptor.primitive
         return f"The peer rejected the association: {answer.reason_str}."
-    if assoc.rejected_contexts:
-        return "The peer takes none of what was proposed."
     return "The peer could not be reached, or ended the association at once."
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What came of a C-ECHO."""
-
-    ok: bool
-    milliseconds: int
-    error: str = ""
-
-
-def echo(*, ae_title: str, host: str, port: int) -> Heard:
-    """C-ECHO (PS3.7 9.1.5) over an association of its own; the time is that of the whole."""
-    ae = AE(ae_title=settings.AE_TITLE)
-    ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 5, 5, 5, 5
-    started = time.monotonic()
-    try:
-        assoc = _associate(ae, (host, port), [build_context(_VERIFICATION)], ae_title)
-        error = _verify(assoc)
-    except TransportError as problem:
-        error = str(problem)
-    return Heard(not error, round((time.monotonic() - started) * 1000), error)
-
-
-def _verify(assoc: Any) -> str:
-    """What is wrong with the peer's answer to C-ECHO; empty when nothing is."""
-    try:
-        status = assoc.send_c_echo()
-    except RuntimeError:
-        return "The peer ended the association before it answered."
-    assoc.release()
-    if "Status" not in status:
-        return "The peer gave no answer."
-    return "" if status.Status == 0x0000 else f"The peer answered status {status.Status:04X}."

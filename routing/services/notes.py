@@ -1,0 +1,64 @@
+"""What became of each instance, written while a delivery is being sent."""
+
+import time
+from itertools import groupby
+
+from django.db import transaction
+from django.utils import timezone
+
+from orchestrator.services import leases
+from orchestrator.services.studies import record_hop
+from orchestrator.states import DeliveryStatus
+from routing.models import Delivery
+from routing.transports.base import Result
+
+# One commit for each object would halve the speed. What a killed worker had not written yet is sent once more.
+_SECONDS = 0.5
+
+
+class Notes:
+    """The results of a running attempt, written twice a second with the heartbeat of its lease.
+
+    `sent`: how many instances the peer has taken in this attempt. Raises LeaseLost when another worker has the
+    delivery now, or it was canceled; what was heard until then is written all the same.
+    """
+
+    def __init__(self, delivery: Delivery, *, lease_seconds: float) -> None:
+        self._delivery = delivery
+        self._lease_seconds = lease_seconds
+        self._waiting: list[Result] = []
+        self._written_at = 0.0
+        self.sent = 0
+
+    def add(self, result: Result) -> None:
+        self._waiting.append(result)
+        if time.monotonic() - self._written_at > _SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what waits, and prolong the lease."""
+        waiting, self._waiting = self._waiting, []
+        with transaction.atomic():
+            for (status, dimse_status, error), group in groupby(
+                sorted(waiting, key=_outcome), key=lambda each: (each.status, each.dimse_status, each.error)
+            ):
+                rows = self._delivery.instances.filter(pk__in=[each.key for each in group])
+                if status != DeliveryStatus.SENT:
+                    # Sent meanwhile by another worker, or taken out: that stands.
+                    rows = rows.exclude(status__in=(DeliveryStatus.SENT, DeliveryStatus.CANCELED))
+                rows.update(status=status, dimse_status=dimse_status, error=error, at=timezone.now())
+            self._count(waiting)
+        leases.renew(self._delivery, seconds=self._lease_seconds)
+        self._written_at = time.monotonic()
+
+    def _count(self, results: list[Result]) -> None:
+        sent = sum(result.status == DeliveryStatus.SENT for result in results)
+        if sent and not self.sent:
+            # With the first object, not the last: a peer may send back what it has at once.
+            delivery = self._delivery
+            record_hop(study=delivery.study, device=delivery.destination.device, rendition=delivery.rendition)
+        self.sent += sent
+
+
+def _outcome(result: Result) -> tuple[str, int, str]:
+    return result.status, result.dimse_status or -1, result.error

@@ -1,0 +1,592 @@
+"""Sending deliveries to real peers: what arrives, what is tried again, and what is never sent."""
+
+import socket
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+
+from orchestrator import storage
+from orchestrator.datasets import digest_of
+from orchestrator.models import ExceptionCase, Hop, IdentityClaim, Instance, Study
+from orchestrator.states import CaseStatus, Custody, DeliveryStatus, Identity, IllegalTransition
+from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
+from routing.services import deliver as delivering
+from routing.services import notes
+from routing.services.deliver import cancel, deliver, due, retry, ring_due, set_paused
+from routing.services.route import route_study, send_study, withdraw_claim
+from routing.transports import cstore
+from tests.factories import make_claim, make_order, make_user
+from tests.peers import LOOPBACK, orthanc, storescp, wait_for
+from tests.routing.ward import destination, hold, image, match, matched_study, peer, publish, queued, receive, send_rule
+
+pytestmark = [
+    pytest.mark.django_db,
+    # pynetdicom leaves a socket that found nobody to the garbage collector.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def state(delivery: Delivery) -> tuple[str, list[str]]:
+    delivery.refresh_from_db()
+    return delivery.status, sorted(delivery.instances.values_list("status", flat=True))
+
+
+def is_due_again(delivery: Delivery) -> None:
+    """Its time has come: the wait of the back-off, or of a dead worker's lease, is over."""
+    past = timezone.now() - timedelta(seconds=1)
+    Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=past)
+    Delivery.objects.filter(pk=delivery.pk, lease_until__isnull=False).update(lease_until=past)
+
+
+def case(kind: str) -> ExceptionCase:
+    return ExceptionCase.objects.get(kind=kind)
+
+
+# --- what arrives ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.peer("dcmtk")
+def test_an_uncorrected_study_arrives_with_the_bytes_it_came_with(tmp_path: Path) -> None:
+    study = matched_study(instances=3)
+    with storescp(tmp_path / "archive") as archive:
+        delivery = queued(study, destination(archive.port, ae_title=archive.ae_title))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 3)
+        assert delivery.rendition == "original"
+        arrived = {digest_of(path) for path in archive.files()}
+    assert arrived == set(study.instances.values_list("digest", flat=True))
+    [attempt] = DeliveryAttempt.objects.all()
+    assert (attempt.sent, attempt.outcome, attempt.error) == (3, "SENT", "")
+    assert Hop.objects.get().device == delivery.destination.device
+
+
+@pytest.mark.peer("dcmtk")
+def test_a_corrected_study_arrives_corrected_and_says_what_it_was(tmp_path: Path) -> None:
+    study = matched_study(instances=2, PatientID="WRONG", PatientName="Roe^Jane")
+    with storescp(tmp_path / "archive") as archive:
+        delivery = queued(study, destination(archive.port, ae_title=archive.ae_title))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 2)
+        arrived = [dcmread(path) for path in archive.files()]
+    patient = study.claims.get().matched_patient
+    assert patient is not None
+    for ds in arrived:
+        assert (ds.PatientName, ds.PatientID) == (patient.name, patient.identifiers.get().value)
+        before = ds.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
+        assert (before.PatientName, before.PatientID) == ("Roe^Jane", "WRONG")
+        assert ds.StudyInstanceUID == study.study_instance_uid
+
+
+@pytest.mark.peer("orthanc")
+def test_orthanc_takes_a_corrected_study(tmp_path: Path) -> None:
+    study = matched_study(instances=2, AccessionNumber="WRONG")
+    with orthanc(tmp_path / "orthanc") as archive:
+        delivery = queued(study, destination(archive.dicom_port, ae_title=archive.ae_title))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 2)
+        [found] = archive.rest("/tools/find", {"Level": "Study", "Query": {}, "Expand": True})
+        order = study.claims.get().order
+        assert order is not None
+        assert found["MainDicomTags"]["AccessionNumber"] == order.accession_number
+        assert len(archive.rest(f"/studies/{found['ID']}/instances")) == 2
+
+
+def test_a_peer_that_takes_implicit_only_gets_a_conversion_of_what_is_uncompressed() -> None:
+    study = matched_study(instances=2)
+    with peer(syntaxes=[ImplicitVRLittleEndian]) as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 2)
+    assert archive.syntaxes == [ImplicitVRLittleEndian] * 2
+    key = study.instances.get(sop_instance_uid=archive.got[0].SOPInstanceUID).spool_key
+    original = dcmread(storage.path_of(key))
+    assert archive.got[0].to_json_dict() == original.to_json_dict()
+
+
+def test_what_came_implicit_leaves_as_it_came_and_explicit_only_to_who_wants_that() -> None:
+    order = make_order()
+    study = receive(image(order), syntax=ImplicitVRLittleEndian)
+    match(study, order)
+    for accepted in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        with peer(
+            syntaxes=[ExplicitVRLittleEndian, ImplicitVRLittleEndian][: 1 if "2.1" in accepted else 2]
+        ) as archive:
+            delivery = queued(study, destination(archive.port, name=f"archive for {accepted}"))
+            deliver(delivery.pk)
+            assert state(delivery) == ("SENT", ["SENT"])
+        assert archive.syntaxes == [accepted]
+
+
+def test_compressed_pixels_are_never_decoded_and_the_refusal_says_so() -> None:
+    order = make_order()
+    study = receive(image(order))
+    match(study, order)
+    Instance.objects.update(transfer_syntax_uid="1.2.840.10008.1.2.4.90")
+    with peer(sop_classes=[CTImageStorage, "1.2.840.10008.5.1.4.1.1.4"]) as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["FAILED"])
+    assert archive.got == []
+    assert "SOP class" in delivery.last_error or "1.2.840.10008.1.2.4.90" in delivery.last_error
+    assert case("delivery_failed").status == CaseStatus.OPEN
+
+
+def test_a_sop_class_that_is_not_taken_fails_alone() -> None:
+    order = make_order()
+    study = receive(image(order), image(order, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11"))
+    match(study, order)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["FAILED", "SENT"])
+    assert delivery.last_error == "The peer does not take SOP class 1.2.840.10008.5.1.4.1.1.88.11."
+    assert case("delivery_failed").summary.startswith("Archive has 1 of 2 objects")
+
+
+def test_more_sop_classes_than_an_association_has_contexts_arrive_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cstore, "_MOST_CONTEXTS", 4)
+    classes = [f"1.2.840.10008.5.1.4.1.1.{n}" for n in (1, 2, 4, 7, 20)]
+    order = make_order()
+    study = receive(*[image(order, SOPClassUID=each) for each in classes])
+    match(study, order)
+    with peer(sop_classes=classes) as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 5)
+    assert archive.associations == 3
+
+
+# --- what fails -----------------------------------------------------------------------------------------
+
+
+def test_a_dead_port_is_tried_again_ever_later_and_in_the_end_shown_and_settled() -> None:
+    archive = destination()
+    delivery = queued(matched_study(), archive)
+    waits = []
+    for attempt in range(1, delivering.MOST_ATTEMPTS):
+        deliver(delivery.pk)
+        assert state(delivery) == ("RETRYING", ["QUEUED"])
+        assert "could not be reached" in delivery.last_error
+        assert (delivery.attempts, delivery.lease_until) == (attempt, None)
+        assert delivery.next_attempt_at is not None
+        waits.append((delivery.next_attempt_at - timezone.now()).total_seconds())
+        deliver(delivery.pk)
+        assert delivery.attempts == attempt, "before its time it is not tried"
+        is_due_again(delivery)
+    assert all(5 * 2**n * 0.5 - 1 < wait <= 5 * 2**n for n, wait in enumerate(waits))
+    deliver(delivery.pk)
+    assert state(delivery)[0] == "FAILED"
+    assert case("delivery_failed").subject_id == delivery.pk
+    assert DeliveryAttempt.objects.count() == delivering.MOST_ATTEMPTS
+    with peer() as running:
+        Destination.objects.update(port=running.port)
+        retry(delivery, reason="It is back")
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"])
+    assert case("delivery_failed").status == CaseStatus.RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("status", "delivery_status", "instance_status"),
+    [
+        (0x0000, "SENT", "SENT"), (0xB000, "SENT", "SENT"), (0xB006, "SENT", "SENT"), (0xB007, "SENT", "SENT"),
+        (0xA700, "RETRYING", "RETRYING"), (0xA710, "RETRYING", "RETRYING"), (0xC000, "RETRYING", "RETRYING"),
+        (0x0110, "RETRYING", "RETRYING"), (0x0213, "RETRYING", "RETRYING"), (0xA900, "FAILED", "FAILED"),
+        (0x0122, "FAILED", "FAILED"), (0x0124, "FAILED", "FAILED"),
+    ],
+)  # fmt: skip
+def test_a_status_is_what_the_standard_says_of_it(status: int, delivery_status: str, instance_status: str) -> None:
+    with peer() as archive:
+        archive.answer = lambda _event: status
+        delivery = queued(matched_study(), destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == (delivery_status, [instance_status])
+    [row] = delivery.instances.all()
+    assert row.dimse_status == status
+    assert (f"{status:04X}" in row.error) is (status != 0)
+
+
+def test_a_peer_without_room_gets_the_rest_later_and_nothing_twice() -> None:
+    study = matched_study(instances=4)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        archive.answer = lambda _event: 0xA700 if len(archive.got) >= 2 else 0x0000
+        deliver(delivery.pk)
+        assert state(delivery) == ("RETRYING", ["RETRYING", "RETRYING", "SENT", "SENT"])
+        assert delivery.last_error == "status A700"
+        archive.answer = lambda _event: 0x0000
+        is_due_again(delivery)
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 4)
+    uids = [ds.SOPInstanceUID for ds in archive.got]
+    assert len(uids) == 6
+    assert uids[:2] == [uid for uid in uids if uids.count(uid) == 1], "what was taken is not sent again"
+    assert list(DeliveryAttempt.objects.order_by("pk").values_list("sent", "outcome")) == [(2, "RETRYING"), (2, "SENT")]
+
+
+def test_a_peer_that_takes_some_each_time_is_not_given_up() -> None:
+    study = matched_study(instances=3)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        Delivery.objects.update(attempts=delivering.MOST_ATTEMPTS - 1)
+        archive.answer = lambda _event: 0xA700 if len(archive.got) else 0x0000
+        deliver(delivery.pk)
+    assert state(delivery) == ("RETRYING", ["RETRYING", "RETRYING", "SENT"])
+    assert delivery.attempts == 1
+
+
+def test_an_instance_that_is_refused_for_good_does_not_hold_up_the_others() -> None:
+    study = matched_study(instances=3)
+    with peer() as archive:
+        archive.answer = lambda event: 0xA900 if event.dataset.InstanceNumber == 2 else 0x0000
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["FAILED", "SENT", "SENT"])
+    assert delivery.instances.get(status="FAILED").instance.instance_number == "2"
+
+
+def _aborts(event: evt.Event) -> int:
+    event.assoc.abort()
+    return 0x0000
+
+
+def _never_answers(released: threading.Event) -> Any:
+    def wait(_event: evt.Event) -> int:
+        released.wait(20)
+        return 0x0000
+
+    return wait
+
+
+@pytest.mark.parametrize("how", ["aborts", "never answers"])
+def test_an_answer_that_never_comes_means_unknown_and_is_sent_again(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cstore, "RESPONSE_SECONDS", 0.5)
+    released = threading.Event()
+    study = matched_study(instances=2)
+    with peer() as archive:
+        archive.answer = _aborts if how == "aborts" else _never_answers(released)
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+        released.set()
+        assert state(delivery) == ("UNKNOWN", ["RETRYING", "UNKNOWN"])
+        assert delivery.last_error == "The peer gave no answer."
+        assert not ExceptionCase.objects.exists()
+        archive.answer = lambda _event: 0x0000
+        is_due_again(delivery)
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT", "SENT"])
+
+
+def test_a_listener_that_is_no_dicom_peer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listening:
+
+        def hang_up() -> None:
+            accepted, _ = listening.accept()
+            accepted.recv(100)
+            accepted.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        delivery = queued(matched_study(), destination(listening.getsockname()[1]))
+        deliver(delivery.pk)
+        thread.join(10)
+    assert state(delivery) == ("RETRYING", ["QUEUED"])
+
+
+def test_a_peer_that_does_not_know_us_is_shown_at_once() -> None:
+    with peer(only="SOMEBODY") as archive:
+        delivery = queued(matched_study(), destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["QUEUED"])
+    assert "rejected the association" in case("delivery_failed").summary
+
+
+def test_a_host_that_nobody_knows_is_a_reason_and_not_a_crash() -> None:
+    archive = destination()
+    Destination.objects.update(host="no-such-host.invalid")
+    delivery = queued(matched_study(), archive)
+    deliver(delivery.pk)
+    assert state(delivery)[0] == "RETRYING"
+    assert delivery.last_error == "The host's name is not known."
+
+
+def test_an_object_whose_file_is_gone_fails_alone() -> None:
+    study = matched_study(instances=2)
+    first = study.instances.earliest("pk")
+    storage.path_of(first.spool_key).unlink()
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["FAILED", "SENT"])
+    assert "spool no longer has the file" in case("delivery_failed").summary
+
+
+def test_a_defect_of_ours_is_tried_again_and_shown_like_any_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_args: object, **_more: object) -> str:
+        raise KeyError("Doe^Jane")
+
+    delivery = queued(matched_study(), destination())
+    monkeypatch.setattr(delivering, "_items", defect)
+    deliver(delivery.pk)
+    assert state(delivery)[0] == "RETRYING"
+    assert delivery.last_error == "Internal error (KeyError)"
+
+
+# --- workers that die, and those that are told to stop ---------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after it runs."""
+
+
+def test_what_a_killed_worker_began_is_finished_by_another_without_sending_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notes, "_SECONDS", 0)
+    study = matched_study(instances=4)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        path_of = storage.path_of
+
+        def dies_at_the_third(key: str) -> Path:
+            if len(archive.got) == 2:
+                raise Killed
+            return path_of(key)
+
+        monkeypatch.setattr(storage, "path_of", dies_at_the_third)
+        with pytest.raises(Killed):
+            deliver(delivery.pk)
+        monkeypatch.setattr(storage, "path_of", path_of)
+        assert state(delivery) == ("SENDING", ["QUEUED", "QUEUED", "SENT", "SENT"])
+        deliver(delivery.pk)
+        assert len(archive.got) == 2, "while the lease lasts nobody else takes it"
+        is_due_again(delivery)
+        assert [each.pk for each in due()] == [delivery.pk]
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 4)
+    assert sorted(ds.SOPInstanceUID for ds in archive.got) == sorted(
+        study.instances.values_list("sop_instance_uid", flat=True)
+    )
+
+
+def test_the_sweep_rings_for_what_is_due_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, paused = destination(), destination(name="Paused")
+    set_paused(paused, paused=True, reason="moves")
+    rung: list[int] = []
+    monkeypatch.setattr(delivering, "ring", lambda _task, pk: rung.append(pk))
+    study = matched_study()
+    waiting, _ = queued(study, archive), queued(study, paused)
+    ring_due()
+    assert rung == [waiting.pk]
+
+
+def test_a_canceled_delivery_stops_at_its_next_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "_SECONDS", 0)
+    study = matched_study(instances=3)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        path_of = storage.path_of
+
+        def canceled_at_the_second(key: str) -> Path:
+            if len(archive.got) == 1:
+                cancel(Delivery.objects.get(pk=delivery.pk), reason="wrong place")
+            return path_of(key)
+
+        monkeypatch.setattr(storage, "path_of", canceled_at_the_second)
+        deliver(delivery.pk)
+    assert state(delivery) == ("CANCELED", ["QUEUED", "SENT", "SENT"])
+    assert len(archive.got) == 2
+    assert not ExceptionCase.objects.exists()
+
+
+def test_an_undo_while_it_is_sent_stops_it_and_asks_about_what_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "_SECONDS", 0)
+    study = matched_study(instances=3)
+    claim = study.claims.get()
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        path_of = storage.path_of
+
+        def undone_while_the_first_is_on_its_way(key: str) -> Path:
+            if not archive.got:
+                hold(claim)
+                withdraw_claim(claim.pk)
+                assert not ExceptionCase.objects.exists()
+            return path_of(key)
+
+        monkeypatch.setattr(storage, "path_of", undone_while_the_first_is_on_its_way)
+        deliver(delivery.pk)
+    assert len(archive.got) == 1
+    assert state(delivery) == ("CANCELED", ["CANCELED", "CANCELED", "SENT"])
+    assert case("already_delivered").subject_id == delivery.pk
+
+
+def test_what_is_undone_before_it_is_sent_never_leaves() -> None:
+    study = matched_study()
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        hold(study.claims.get())
+        deliver(delivery.pk)
+        assert archive.associations == 0
+    assert state(delivery) == ("CANCELED", ["CANCELED"])
+
+
+def test_an_undone_claim_stays_while_its_neighbour_in_the_same_delivery_leaves() -> None:
+    order = make_order()
+    study = receive(image(order), calling="CT_NORTH")
+    receive(image(order), calling="CT_SOUTH")
+    match(study, order)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        assert state(delivery) == ("QUEUED", ["QUEUED", "QUEUED"])
+        hold(study.claims.get(calling_ae_title="CT_SOUTH"))
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["CANCELED", "SENT"])
+    [arrived] = archive.got
+    kept = study.instances.get(calling_ae_title="CT_NORTH")
+    assert arrived.SOPInstanceUID == kept.sop_instance_uid
+
+
+def test_what_is_corrected_otherwise_meanwhile_leaves_in_its_present_rendition() -> None:
+    study = matched_study(AccessionNumber="WRONG")
+    with peer() as archive:
+        old = queued(study, destination(archive.port))
+        match(study, make_order())
+        deliver(old.pk)
+        assert (archive.got, state(old)[0]) == ([], "CANCELED")
+        new = Delivery.objects.exclude(pk=old.pk).get()
+        assert (new.rule, new.version, new.destination) == (old.rule, old.version, old.destination)
+        deliver(new.pk)
+    order = IdentityClaim.objects.get(study=study).order
+    assert order is not None
+    assert archive.got[0].AccessionNumber == order.accession_number
+
+
+def test_what_arrives_while_a_delivery_is_sent_goes_with_its_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = make_order()
+    study = receive(image(order))
+    match(study, order)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        path_of = storage.path_of
+
+        def another_comes(key: str) -> Path:
+            monkeypatch.setattr(storage, "path_of", path_of)
+            receive(image(order, number=2))
+            route_study(study.pk)
+            return path_of(key)
+
+        monkeypatch.setattr(storage, "path_of", another_comes)
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT", "SENT"])
+    assert archive.associations == 1, "the second attempt has found the association of the first"
+
+
+# --- people, custody, peers ------------------------------------------------------------------------------
+
+
+def test_a_paused_destination_waits_until_it_is_resumed() -> None:
+    with peer() as archive:
+        there = destination(archive.port)
+        delivery = queued(matched_study(), there)
+        set_paused(there, paused=True, reason="moves")
+        deliver(delivery.pk)
+        assert state(delivery) == ("QUEUED", ["QUEUED"])
+        set_paused(there, paused=False, reason="moved")
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"])
+
+
+def test_a_person_tries_again_now_what_waits() -> None:
+    delivery = queued(matched_study(), destination())
+    deliver(delivery.pk)
+    assert not due().exists()
+    retry(delivery, reason="The peer is back")
+    assert (state(delivery)[0], delivery.attempts, due().get()) == ("RETRYING", 0, delivery)
+
+
+@pytest.mark.parametrize("status", [DeliveryStatus.SENDING, DeliveryStatus.SENT])
+def test_what_is_being_sent_or_is_sent_is_not_tried_again(status: DeliveryStatus) -> None:
+    delivery = queued(matched_study(), destination())
+    Delivery.objects.update(status=status)
+    with pytest.raises(IllegalTransition):
+        retry(delivery, reason="impatient")
+
+
+def test_a_failed_delivery_that_is_canceled_settles_its_case() -> None:
+    with peer(only="SOMEBODY") as archive:
+        delivery = queued(matched_study(), destination(archive.port))
+        deliver(delivery.pk)
+    cancel(delivery, reason="wrong archive")
+    assert delivery.status == "CANCELED"
+    assert case("delivery_failed").status == CaseStatus.RESOLVED
+    with pytest.raises(IllegalTransition):
+        cancel(delivery, reason="again")
+
+
+def _custody(study: Study) -> str:
+    return Study.objects.get(pk=study.pk).custody
+
+
+def test_custody_moves_on_when_every_required_destination_has_everything() -> None:
+    study = matched_study(instances=2)
+    with peer() as archive:
+        required = [destination(archive.port, name=name, required_for_custody=True) for name in ("one", "two")]
+        publish(send_rule(*required, destination(name="dead")))
+        route_study(study.pk)
+        first, second = Delivery.objects.filter(destination__in=required).order_by("pk")
+        Destination.objects.filter(name="two").update(paused=True)
+        deliver(first.pk)
+        assert (state(first)[0], _custody(study)) == ("SENT", Custody.RECEIVED)
+        Destination.objects.filter(name="two").update(paused=False)
+        deliver(second.pk)
+        assert _custody(study) == Custody.DELIVERED
+
+
+def test_custody_does_not_move_while_a_part_of_the_study_is_held() -> None:
+    study = matched_study()
+    make_claim(study, identity=Identity.HELD)
+    with peer() as archive:
+        deliver(queued(study, destination(archive.port, required_for_custody=True)).pk)
+    assert _custody(study) == Custody.RECEIVED
+
+
+def test_deliveries_that_wait_for_one_peer_share_an_association() -> None:
+    studies = [matched_study(instances=2) for _ in range(5)]
+    with peer() as archive:
+        there = destination(archive.port)
+        made = [send_study(study=each, destinations=[there], user=make_user(), reason="r") for each in studies]
+        deliver(made[0][0].pk)
+        assert set(Delivery.objects.values_list("status", flat=True)) == {"SENT"}
+    assert (len(archive.got), archive.associations) == (10, 1)
+    assert DeliveredInstance.objects.filter(status="SENT").count() == 10
+
+
+def test_a_peer_that_has_gone_is_not_asked_for_every_delivery_that_waits() -> None:
+    there = destination()
+    made = [queued(matched_study(), there) for _ in range(3)]
+    deliver(made[0].pk)
+    assert [state(each)[0] for each in made] == ["RETRYING", "QUEUED", "QUEUED"]
+
+
+@pytest.mark.peer("dcmtk")
+def test_storescp_that_is_killed_and_comes_back_has_everything_in_the_end(tmp_path: Path) -> None:
+    study = matched_study(instances=3)
+    with storescp(tmp_path / "archive", options=["--abort-after"]) as archive:
+        delivery = queued(study, destination(archive.port, ae_title=archive.ae_title))
+        deliver(delivery.pk)
+    assert state(delivery)[0] in ("UNKNOWN", "RETRYING")
+    assert "SENT" not in state(delivery)[1]
+    with storescp(tmp_path / "archive2") as archive:
+        Destination.objects.update(port=archive.port)
+        is_due_again(delivery)
+        deliver(delivery.pk)
+        assert state(delivery) == ("SENT", ["SENT"] * 3)
+        wait_for(lambda: len(archive.files()) == 3, what="three files")
