@@ -104,6 +104,7 @@ def to_patient(message: Message) -> PatientData:
         birth_date=_birth_date(born) if born else None,
         sex=SEX.get(pid.get(8).upper()) if pid.get(8) else None,
         at=(parse_time(evn.get(2)) if evn else None) or message.sent_at,
+        leads=message.message_type.startswith("ADT"),
     )
 
 

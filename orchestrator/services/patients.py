@@ -31,6 +31,8 @@ class PatientData:
     birth_date: date | Literal[""] | None = None
     sex: str | None = None
     at: datetime | None = None
+    # A patient event leads; the PID of an order follows: of the same moment, it does not undo what an event said.
+    leads: bool = True
     others: dict[str, str] = field(default_factory=dict)
 
 
@@ -97,10 +99,13 @@ def upsert_patient(*, data: PatientData, site: Site) -> Patient:
     return patient
 
 
+def _is_late(patient: Patient, data: PatientData) -> bool:
+    if data.at is None or patient.demographics_at is None:
+        return False
+    return data.at < patient.demographics_at or (not data.leads and data.at == patient.demographics_at)
+
+
 def _update(patient: Patient, data: PatientData, *, new: bool) -> None:
-    if not new and data.at and patient.demographics_at and data.at < patient.demographics_at:
-        record("patient.late_update_ignored", patient)
-        return
     changes: dict[str, object] = {}
     if data.name is not None and data.name != patient.name:
         changes |= {"name": data.name[:324], "folded_name": fold_name(data.name)}
@@ -108,7 +113,13 @@ def _update(patient: Patient, data: PatientData, *, new: bool) -> None:
         changes["birth_date"] = data.birth_date or None
     if data.sex is not None and data.sex != patient.sex:
         changes["sex"] = data.sex
+    if not new and _is_late(patient, data):
+        if changes:
+            record("patient.late_update_ignored", patient)
+        return
     if not changes and not new:
+        # The newest word on it, though it says nothing new: what is older must not undo it.
+        Patient.objects.filter(pk=patient.pk).update(demographics_at=data.at or patient.demographics_at)
         return
     for column, value in changes.items():
         setattr(patient, column, value)

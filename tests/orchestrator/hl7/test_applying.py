@@ -188,6 +188,21 @@ def test_an_update_that_comes_late_does_not_undo_a_newer_one() -> None:
     assert Patient.objects.get().name == "Newest"
 
 
+def test_an_order_of_the_same_moment_does_not_undo_what_a_patient_event_said() -> None:
+    """Two interfaces, two workers: the RIS's order of that second may be applied after the HIS's update."""
+    tell(adt("A04", "1", application="HIS"))
+    tell(adt("A08", "2", application="HIS", person=pid(name="Corrected^Jane")))
+    tell(orm(person=pid(name="Doe^Jane")))
+    assert Patient.objects.get().name == "Corrected^Jane"
+
+
+def test_a_message_that_confirms_the_data_counts_as_the_newest_word() -> None:
+    tell(adt("A01", "1", at="20260705080000"))
+    tell(adt("A08", "2", at="20260705100000"))
+    tell(adt("A08", "3", at="20260705090000", person=pid(name="Older")))
+    assert Patient.objects.get().name == "Doe^Jane"
+
+
 def test_two_quotes_delete_and_nothing_leaves_as_it_is() -> None:
     tell(adt())
     tell(adt("A08", "2", person="PID|1||P1^^^MAIN^MR||Doe^Jane"))
