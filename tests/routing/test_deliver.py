@@ -1,8 +1,7 @@
-"""Sending deliveries to real peers: what arrives, what is tried again, and what is never sent."""
+"""Sending deliveries to real peers: what arrives, and what is tried again."""
 
 import socket
 import threading
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,32 @@ from pynetdicom import evt
 
 from orchestrator import storage
 from orchestrator.datasets import digest_of
-from orchestrator.models import ExceptionCase, Hop, IdentityClaim, Instance, Study
-from orchestrator.states import CaseStatus, Custody, DeliveryStatus, Identity, IllegalTransition
-from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
+from orchestrator.models import ExceptionCase, Hop, Instance
+from orchestrator.states import CaseStatus
+from routing.models import Delivery, DeliveryAttempt, Destination
 from routing.services import deliver as delivering
-from routing.services import notes
-from routing.services.deliver import cancel, deliver, due, retry, ring_due, set_paused
-from routing.services.route import route_study, send_study, withdraw_claim
+from routing.services.deliver import deliver, retry
 from routing.transports import cstore
-from tests.factories import make_claim, make_order, make_user
-from tests.peers import LOOPBACK, orthanc, storescp, wait_for
-from tests.routing.ward import destination, hold, image, match, matched_study, peer, publish, queued, receive, send_rule
+from tests.factories import make_order
+from tests.peers import LOOPBACK, orthanc, storescp
+from tests.routing.ward import (
+    case,
+    destination,
+    image,
+    is_due_again,
+    match,
+    matched_study,
+    peer,
+    queued,
+    receive,
+    state,
+)
 
 pytestmark = [
     pytest.mark.django_db,
     # pynetdicom leaves a socket that found nobody to the garbage collector.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-def state(delivery: Delivery) -> tuple[str, list[str]]:
-    delivery.refresh_from_db()
-    return delivery.status, sorted(delivery.instances.values_list("status", flat=True))
-
-
-def is_due_again(delivery: Delivery) -> None:
-    """Its time has come: the wait of the back-off, or of a dead worker's lease, is over."""
-    past = timezone.now() - timedelta(seconds=1)
-    Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=past)
-    Delivery.objects.filter(pk=delivery.pk, lease_until__isnull=False).update(lease_until=past)
-
-
-def case(kind: str) -> ExceptionCase:
-    return ExceptionCase.objects.get(kind=kind)
 
 
 # --- what arrives ---------------------------------------------------------------------------------------
@@ -337,256 +329,3 @@ def test_a_defect_of_ours_is_tried_again_and_shown_like_any_failure(monkeypatch:
     deliver(delivery.pk)
     assert state(delivery)[0] == "RETRYING"
     assert delivery.last_error == "Internal error (KeyError)"
-
-
-# --- workers that die, and those that are told to stop ---------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process is gone: nothing after it runs."""
-
-
-def test_what_a_killed_worker_began_is_finished_by_another_without_sending_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(notes, "_SECONDS", 0)
-    study = matched_study(instances=4)
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        path_of = storage.path_of
-
-        def dies_at_the_third(key: str) -> Path:
-            if len(archive.got) == 2:
-                raise Killed
-            return path_of(key)
-
-        monkeypatch.setattr(storage, "path_of", dies_at_the_third)
-        with pytest.raises(Killed):
-            deliver(delivery.pk)
-        monkeypatch.setattr(storage, "path_of", path_of)
-        assert state(delivery) == ("SENDING", ["QUEUED", "QUEUED", "SENT", "SENT"])
-        deliver(delivery.pk)
-        assert len(archive.got) == 2, "while the lease lasts nobody else takes it"
-        is_due_again(delivery)
-        assert [each.pk for each in due()] == [delivery.pk]
-        deliver(delivery.pk)
-        assert state(delivery) == ("SENT", ["SENT"] * 4)
-    assert sorted(ds.SOPInstanceUID for ds in archive.got) == sorted(
-        study.instances.values_list("sop_instance_uid", flat=True)
-    )
-
-
-def test_the_sweep_rings_for_what_is_due_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    archive, paused = destination(), destination(name="Paused")
-    set_paused(paused, paused=True, reason="moves")
-    rung: list[int] = []
-    monkeypatch.setattr(delivering, "ring", lambda _task, pk: rung.append(pk))
-    study = matched_study()
-    waiting, _ = queued(study, archive), queued(study, paused)
-    ring_due()
-    assert rung == [waiting.pk]
-
-
-def test_a_canceled_delivery_stops_at_its_next_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "_SECONDS", 0)
-    study = matched_study(instances=3)
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        path_of = storage.path_of
-
-        def canceled_at_the_second(key: str) -> Path:
-            if len(archive.got) == 1:
-                cancel(Delivery.objects.get(pk=delivery.pk), reason="wrong place")
-            return path_of(key)
-
-        monkeypatch.setattr(storage, "path_of", canceled_at_the_second)
-        deliver(delivery.pk)
-    assert state(delivery) == ("CANCELED", ["QUEUED", "SENT", "SENT"])
-    assert len(archive.got) == 2
-    assert not ExceptionCase.objects.exists()
-
-
-def test_an_undo_while_it_is_sent_stops_it_and_asks_about_what_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "_SECONDS", 0)
-    study = matched_study(instances=3)
-    claim = study.claims.get()
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        path_of = storage.path_of
-
-        def undone_while_the_first_is_on_its_way(key: str) -> Path:
-            if not archive.got:
-                hold(claim)
-                withdraw_claim(claim.pk)
-                assert not ExceptionCase.objects.exists()
-            return path_of(key)
-
-        monkeypatch.setattr(storage, "path_of", undone_while_the_first_is_on_its_way)
-        deliver(delivery.pk)
-    assert len(archive.got) == 1
-    assert state(delivery) == ("CANCELED", ["CANCELED", "CANCELED", "SENT"])
-    assert case("already_delivered").subject_id == delivery.pk
-
-
-def test_what_is_undone_before_it_is_sent_never_leaves() -> None:
-    study = matched_study()
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        hold(study.claims.get())
-        deliver(delivery.pk)
-        assert archive.associations == 0
-    assert state(delivery) == ("CANCELED", ["CANCELED"])
-
-
-def test_an_undone_claim_stays_while_its_neighbour_in_the_same_delivery_leaves() -> None:
-    order = make_order()
-    study = receive(image(order), calling="CT_NORTH")
-    receive(image(order), calling="CT_SOUTH")
-    match(study, order)
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        assert state(delivery) == ("QUEUED", ["QUEUED", "QUEUED"])
-        hold(study.claims.get(calling_ae_title="CT_SOUTH"))
-        deliver(delivery.pk)
-        assert state(delivery) == ("SENT", ["CANCELED", "SENT"])
-    [arrived] = archive.got
-    kept = study.instances.get(calling_ae_title="CT_NORTH")
-    assert arrived.SOPInstanceUID == kept.sop_instance_uid
-
-
-def test_what_is_corrected_otherwise_meanwhile_leaves_in_its_present_rendition() -> None:
-    study = matched_study(AccessionNumber="WRONG")
-    with peer() as archive:
-        old = queued(study, destination(archive.port))
-        match(study, make_order())
-        deliver(old.pk)
-        assert (archive.got, state(old)[0]) == ([], "CANCELED")
-        new = Delivery.objects.exclude(pk=old.pk).get()
-        assert (new.rule, new.version, new.destination) == (old.rule, old.version, old.destination)
-        deliver(new.pk)
-    order = IdentityClaim.objects.get(study=study).order
-    assert order is not None
-    assert archive.got[0].AccessionNumber == order.accession_number
-
-
-def test_what_arrives_while_a_delivery_is_sent_goes_with_its_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = make_order()
-    study = receive(image(order))
-    match(study, order)
-    with peer() as archive:
-        delivery = queued(study, destination(archive.port))
-        path_of = storage.path_of
-
-        def another_comes(key: str) -> Path:
-            monkeypatch.setattr(storage, "path_of", path_of)
-            receive(image(order, number=2))
-            route_study(study.pk)
-            return path_of(key)
-
-        monkeypatch.setattr(storage, "path_of", another_comes)
-        deliver(delivery.pk)
-        assert state(delivery) == ("SENT", ["SENT", "SENT"])
-    assert archive.associations == 1, "the second attempt has found the association of the first"
-
-
-# --- people, custody, peers ------------------------------------------------------------------------------
-
-
-def test_a_paused_destination_waits_until_it_is_resumed() -> None:
-    with peer() as archive:
-        there = destination(archive.port)
-        delivery = queued(matched_study(), there)
-        set_paused(there, paused=True, reason="moves")
-        deliver(delivery.pk)
-        assert state(delivery) == ("QUEUED", ["QUEUED"])
-        set_paused(there, paused=False, reason="moved")
-        deliver(delivery.pk)
-        assert state(delivery) == ("SENT", ["SENT"])
-
-
-def test_a_person_tries_again_now_what_waits() -> None:
-    delivery = queued(matched_study(), destination())
-    deliver(delivery.pk)
-    assert not due().exists()
-    retry(delivery, reason="The peer is back")
-    assert (state(delivery)[0], delivery.attempts, due().get()) == ("RETRYING", 0, delivery)
-
-
-@pytest.mark.parametrize("status", [DeliveryStatus.SENDING, DeliveryStatus.SENT])
-def test_what_is_being_sent_or_is_sent_is_not_tried_again(status: DeliveryStatus) -> None:
-    delivery = queued(matched_study(), destination())
-    Delivery.objects.update(status=status)
-    with pytest.raises(IllegalTransition):
-        retry(delivery, reason="impatient")
-
-
-def test_a_failed_delivery_that_is_canceled_settles_its_case() -> None:
-    with peer(only="SOMEBODY") as archive:
-        delivery = queued(matched_study(), destination(archive.port))
-        deliver(delivery.pk)
-    cancel(delivery, reason="wrong archive")
-    assert delivery.status == "CANCELED"
-    assert case("delivery_failed").status == CaseStatus.RESOLVED
-    with pytest.raises(IllegalTransition):
-        cancel(delivery, reason="again")
-
-
-def _custody(study: Study) -> str:
-    return Study.objects.get(pk=study.pk).custody
-
-
-def test_custody_moves_on_when_every_required_destination_has_everything() -> None:
-    study = matched_study(instances=2)
-    with peer() as archive:
-        required = [destination(archive.port, name=name, required_for_custody=True) for name in ("one", "two")]
-        publish(send_rule(*required, destination(name="dead")))
-        route_study(study.pk)
-        first, second = Delivery.objects.filter(destination__in=required).order_by("pk")
-        Destination.objects.filter(name="two").update(paused=True)
-        deliver(first.pk)
-        assert (state(first)[0], _custody(study)) == ("SENT", Custody.RECEIVED)
-        Destination.objects.filter(name="two").update(paused=False)
-        deliver(second.pk)
-        assert _custody(study) == Custody.DELIVERED
-
-
-def test_custody_does_not_move_while_a_part_of_the_study_is_held() -> None:
-    study = matched_study()
-    make_claim(study, identity=Identity.HELD)
-    with peer() as archive:
-        deliver(queued(study, destination(archive.port, required_for_custody=True)).pk)
-    assert _custody(study) == Custody.RECEIVED
-
-
-def test_deliveries_that_wait_for_one_peer_share_an_association() -> None:
-    studies = [matched_study(instances=2) for _ in range(5)]
-    with peer() as archive:
-        there = destination(archive.port)
-        made = [send_study(study=each, destinations=[there], user=make_user(), reason="r") for each in studies]
-        deliver(made[0][0].pk)
-        assert set(Delivery.objects.values_list("status", flat=True)) == {"SENT"}
-    assert (len(archive.got), archive.associations) == (10, 1)
-    assert DeliveredInstance.objects.filter(status="SENT").count() == 10
-
-
-def test_a_peer_that_has_gone_is_not_asked_for_every_delivery_that_waits() -> None:
-    there = destination()
-    made = [queued(matched_study(), there) for _ in range(3)]
-    deliver(made[0].pk)
-    assert [state(each)[0] for each in made] == ["RETRYING", "QUEUED", "QUEUED"]
-
-
-@pytest.mark.peer("dcmtk")
-def test_storescp_that_is_killed_and_comes_back_has_everything_in_the_end(tmp_path: Path) -> None:
-    study = matched_study(instances=3)
-    with storescp(tmp_path / "archive", options=["--abort-after"]) as archive:
-        delivery = queued(study, destination(archive.port, ae_title=archive.ae_title))
-        deliver(delivery.pk)
-    assert state(delivery)[0] in ("UNKNOWN", "RETRYING")
-    assert "SENT" not in state(delivery)[1]
-    with storescp(tmp_path / "archive2") as archive:
-        Destination.objects.update(port=archive.port)
-        is_due_again(delivery)
-        deliver(delivery.pk)
-        assert state(delivery) == ("SENT", ["SENT"] * 3)
-        wait_for(lambda: len(archive.files()) == 3, what="three files")

@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from socketserver import BaseServer
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import AE, build_context, evt
 
 from orchestrator import storage
-from orchestrator.models import IdentityClaim, ImagingServiceRequest, Study
+from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, Study
 from orchestrator.services import studies
 from orchestrator.services.corrections import recompute
 from orchestrator.states import Identity, MatchedBy
@@ -172,3 +173,19 @@ def peer(
         for association in server.active_associations:
             association.join(10)
         server.server_close()
+
+
+def state(delivery: Delivery) -> tuple[str, list[str]]:
+    delivery.refresh_from_db()
+    return delivery.status, sorted(delivery.instances.values_list("status", flat=True))
+
+
+def is_due_again(delivery: Delivery) -> None:
+    """Its time has come: the wait of the back-off, or of a dead worker's lease, is over."""
+    past = timezone.now() - timedelta(seconds=1)
+    Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=past)
+    Delivery.objects.filter(pk=delivery.pk, lease_until__isnull=False).update(lease_until=past)
+
+
+def case(kind: str) -> ExceptionCase:
+    return ExceptionCase.objects.get(kind=kind)
