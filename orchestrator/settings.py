@@ -337,8 +337,9 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "study.received": ["reconciliation.services.reconcile.reconcile_study"],
     "order.placed": ["reconciliation.services.reconcile.rematch_for_order"],
     "order.changed": ["reconciliation.services.reconcile.rematch_for_order"],
+    "study.disowned": ["reconciliation.services.reconcile.hold_disowned"],
     "study.reconciled": ["routing.services.route.route_study"],
-    "decision.undone": ["routing.services.route.withdraw_claim"],
+    "claim.unmatched": ["routing.services.route.withdraw_claim"],
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it

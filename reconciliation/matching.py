@@ -258,6 +258,7 @@ SENTENCES = {
     "ACCESSION_DIFFERS": "The accession number in the images is not that of the best order.",
     "TOO_LITTLE": "Too little agrees to be sure: a person must decide.",
     "TWO_PATIENTS": "The images of this study name two patients.",
+    "WRONG_WORKLIST_ENTRY": "The modality says that it used another patient's worklist entry: whose images are these?",
 }
 
 

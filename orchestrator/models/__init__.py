@@ -12,6 +12,7 @@ from orchestrator.models.order import (
     ImagingServiceRequest,
     RequestedProcedure,
     ScheduledProcedureStep,
+    WrongEntry,
 )
 from orchestrator.models.patient import Issuer, Patient, PatientIdentifier
 from orchestrator.models.study import Hop, IdentityClaim, Instance, Series, Study
@@ -54,6 +55,7 @@ __all__ = [
     "Visit",
     "Work",
     "WorkflowEvent",
+    "WrongEntry",
     "act_as",
     "acting",
     "current_actor",

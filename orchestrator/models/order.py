@@ -136,3 +136,20 @@ class ExpectedInstance(models.Model):
 
     def __str__(self) -> str:
         return f"expected instance {self.pk}"
+
+
+class WrongEntry(models.Model):
+    """A modality said (MPPS, 110514) that images under this Study Instance UID used another patient's worklist entry.
+
+    What they say of their patient proves nothing, whenever they arrive: a person decides.
+    """
+
+    study_instance_uid = models.CharField(max_length=64, db_index=True)
+    mpps_uid = models.CharField(max_length=64, unique=True)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "wrong entries"
+
+    def __str__(self) -> str:
+        return f"wrong worklist entry {self.pk}"

@@ -24,10 +24,11 @@ from orchestrator.models import (
     Series,
     Site,
     Study,
+    WrongEntry,
     acting,
 )
 from orchestrator.services.exceptions import open_case
-from orchestrator.services.workflow import transition
+from orchestrator.services.workflow import record, transition
 from orchestrator.states import Custody, Identity, Purpose
 
 # After the association's end a study waits only this long for another one.
@@ -302,6 +303,15 @@ def refresh_identity(*, study_id: int) -> None:
     elif study.patient_id != patient_id:
         study.patient_id = patient_id
         study.save(update_fields=["patient"])
+
+
+@transaction.atomic
+def disown(*, study_instance_uid: str, mpps_uid: str) -> None:
+    """The modality says that this study's images were made under another patient's worklist entry."""
+    WrongEntry.objects.get_or_create(mpps_uid=mpps_uid, defaults={"study_instance_uid": study_instance_uid})
+    study = Study.objects.filter(study_instance_uid=study_instance_uid).first()
+    if study is not None:
+        record("study.disowned", study)
 
 
 def record_hop(*, study: Study, device: Device, rendition: str) -> None:

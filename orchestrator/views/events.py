@@ -25,6 +25,8 @@ _WORDS: Mapping[str, Words] = {
     "case.reopened": Words("Case opened again", "undo"),
     "study.reconciled": Words("Compared with the orders", "link"),
     "study.received": Words("Received", "inbox"),
+    "study.disowned": Words("Wrong worklist entry used", "warn"),
+    "claim.unmatched": Words("No longer matched", "undo"),
     "decision.undone": Words("Decision taken back", "undo"),
     "claim.matched": Words("Matched to an order", "link"),
     "claim.held": Words("Held for a person", "hold"),

@@ -15,7 +15,7 @@ from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
 from reconciliation.matching import score
-from reconciliation.services.reconcile import apply_match, evidence_of
+from reconciliation.services.reconcile import apply_match, evidence_of, unmatch
 
 REJECT_CODES: Mapping[str, str] = {
     "113001": "Rejected for quality reasons",
@@ -108,8 +108,7 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     decision.undone_at, decision.undone_by, decision.undo_reason = timezone.now(), user, reason
     decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
     before = {name: decision.before[name] for name in _BEFORE if name != "identity"}
-    transition(claim, "claim.held", reason=reason, detail={"undone": decision.pk}, **before)
-    claim.corrections.all().delete()
+    unmatch(claim, reason=reason, detail={"undone": decision.pk}, **before)
     transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
     refresh_identity(study_id=claim.study_id)
     record("decision.undone", claim, detail={"decision": decision.pk}, reason=reason)

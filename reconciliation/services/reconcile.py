@@ -14,6 +14,7 @@ from orchestrator.models import (
     ImagingServiceRequest,
     ScheduledProcedureStep,
     Study,
+    WrongEntry,
     acting,
 )
 from orchestrator.services import corrections
@@ -34,8 +35,9 @@ _KINDS = {
     "NAME_DIFFERS": "patient_conflict",
     "SEX_DIFFERS": "patient_conflict",
     "TWO_PATIENTS": "study_uid_conflict",
+    "WRONG_WORKLIST_ENTRY": "wrong_worklist_entry",
 }
-HELD_KINDS = frozenset({"unmatched_study", "wrong_worklist_entry", *_KINDS.values()})
+HELD_KINDS = frozenset({"unmatched_study", *_KINDS.values()})
 
 
 @transaction.atomic
@@ -52,6 +54,9 @@ def reconcile_study(study_id: int) -> None:
 
 def _reconcile_claim(claim: IdentityClaim) -> None:
     outcome = compare(claim)
+    if WrongEntry.objects.filter(study_instance_uid=claim.study.study_instance_uid).exists():
+        hold(claim, outcome, "WRONG_WORKLIST_ENTRY")
+        return
     case = open_case_of(claim)
     if case is not None and case.status == CaseStatus.CLAIMED:
         # A person is at it: the new comparison is shown to them, and settles nothing.
@@ -189,6 +194,28 @@ def raise_case(claim: IdentityClaim, reason_code: str, best: Scored | None) -> E
         best_candidate=best.candidate.accession_number if best else "",
         best_score=best.score if best else None,
     )
+
+
+@transaction.atomic
+def hold_disowned(study_id: int) -> None:
+    """The modality used another patient's worklist entry: what was matched by itself is held. A person's word stands.
+
+    Subscriber of study.disowned; may run twice.
+    """
+    study = Study.objects.select_for_update().get(pk=study_id)
+    with acting(SYSTEM):
+        for claim in study.claims.filter(identity=Identity.MATCHED, matched_by=MatchedBy.AUTO).order_by("pk"):
+            unmatch(claim, reason="the modality used another patient's worklist entry")
+            hold(claim, compare(claim), "WRONG_WORKLIST_ENTRY")
+        refresh_identity(study_id=study.pk)
+
+
+def unmatch(claim: IdentityClaim, *, reason: str, **columns: Any) -> None:
+    """Held again, as if it had never been matched; what was not sent yet will not be sent."""
+    before = {"matched_by": "", "matched_patient_id": None, "order_id": None, "procedure_id": None, "step_id": None}
+    transition(claim, "claim.held", reason=reason, **{**before, "evidence": [], **columns})
+    claim.corrections.all().delete()
+    record("claim.unmatched", claim, reason=reason)
 
 
 def rematch_for_order(order_id: int) -> None:

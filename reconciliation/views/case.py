@@ -115,9 +115,18 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "decision": _decision(case),
         "log": _history(case),
         "place": _place(viewer, case),
-        "detail": [(name.replace("_", " ").capitalize(), value) for name, value in case.detail.items() if value],
+        "detail": [
+            (name.replace("_", " ").capitalize(), _words(value)) for name, value in case.detail.items() if value
+        ],
     }
     return replies.page(request, "reconciliation/case.html", "reconciliation/_case.html", context)
+
+
+def _words(value: object) -> str:
+    """What the opener of the case saw, as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items() if each)
+    return "; ".join(map(_words, value)) if isinstance(value, list) else str(value)
 
 
 def _received(case: ExceptionCase) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from orchestrator.dimse.messages import Request, Response
-from orchestrator.models import ExceptionCase, ExpectedInstance, ScheduledProcedureStep, WorkflowEvent
+from orchestrator.models import ExceptionCase, ExpectedInstance, ScheduledProcedureStep, WorkflowEvent, WrongEntry
 from orchestrator.services.workflow import transition
 from orchestrator.states import MppsStatus, StepStatus
 from tests.worklists.ward import encoded, found, keys, peer, schedule
@@ -223,7 +223,7 @@ def test_completed_without_series_is_taken_and_said() -> None:
     assert WorkflowEvent.objects.filter(name="mpps.without_series").exists()
 
 
-def test_a_wrong_worklist_entry_waits_again_and_a_person_is_asked() -> None:
+def test_a_wrong_worklist_entry_waits_again_and_its_images_are_disowned() -> None:
     step, uid = schedule(), generate_uid()
     send("N-CREATE", uid, begun(step))
     assert send("N-SET", uid, ended("DISCONTINUED", reason="110514")).status == 0
@@ -231,6 +231,5 @@ def test_a_wrong_worklist_entry_waits_again_and_a_person_is_asked() -> None:
     assert found(keys()) == [step.sps_id]
     mpps = ModalityPerformedProcedureStep.objects.get()
     assert not mpps.steps.exists()
-    case = ExceptionCase.objects.get()
-    assert (case.kind, case.order, case.subject_id) == ("wrong_worklist_entry", step.procedure.order, mpps.pk)
+    assert WrongEntry.objects.get().study_instance_uid == step.procedure.study_instance_uid
     assert WorkflowEvent.objects.filter(name="mpps.wrong_worklist_entry", subject_id=mpps.pk).exists()

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from orchestrator.models import ScheduledProcedureStep, Study
+from orchestrator.models import ScheduledProcedureStep
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.orders import advance_step
-from orchestrator.services.studies import expect_instances
+from orchestrator.services.studies import disown, expect_instances
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import MACHINES, MppsStatus, StepStatus
 from worklists.datasets.performed import (
@@ -243,22 +243,12 @@ def _conflict(mpps: ModalityPerformedProcedureStep, reason_code: str, summary: s
 
 
 def _undo_wrong_entry(mpps: ModalityPerformedProcedureStep) -> None:
-    """The technologist picked another patient's entry: its step waits again, and a person looks at the images."""
+    """The technologist picked another patient's entry: its step waits again, and no machine believes the images."""
     steps = _linked_steps(mpps)
     mpps.steps.clear()
     for step in steps:
         if not step.performed_steps.exists() and (step.status, "step.returned") in MACHINES["step"].transitions:
             advance_step(step=step, event="step.returned", reason="Wrong worklist entry selected")
     record("mpps.wrong_worklist_entry", mpps, detail={"steps": [step.pk for step in steps]})
-    open_case(
-        "wrong_worklist_entry",
-        about=mpps,
-        reason_code=INCORRECT_WORKLIST_ENTRY_SELECTED,
-        summary="The modality says that it used the wrong worklist entry: find out whose images these are.",
-        site=mpps.site,
-        patient=mpps.patient,
-        order=mpps.order,
-        study=Study.objects.filter(study_instance_uid=mpps.study_instance_uid).first(),
-        modality=mpps.modality,
-        source=mpps.ae_title,
-    )
+    if mpps.study_instance_uid:
+        disown(study_instance_uid=mpps.study_instance_uid, mpps_uid=mpps.sop_instance_uid)

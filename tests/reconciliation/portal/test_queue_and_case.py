@@ -246,3 +246,10 @@ def test_a_long_queue_costs_as_few_queries_as_a_short_one(
     client, _ = person("mara")
     with django_assert_max_num_queries(13):
         assert len(client.get("/exceptions/").context["rows"]) == 50
+
+
+def test_what_the_case_is_about_reads_as_words(person: Person, north: Site) -> None:
+    case = set_aside(north)
+    case.detail = {"references": [{"accession_number": "A1", "sps_id": ""}, {"accession_number": "A2"}]}
+    case.save()
+    assert "accession number A1; accession number A2" in person("mara")[0].get(f"/exceptions/{case.pk}/").text
