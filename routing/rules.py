@@ -48,7 +48,7 @@ OPERATORS: Mapping[str, str] = {
     "le": "is at most", "gt": "is more than", "ge": "is at least", "between": "is between",
 }  # fmt: skip
 PRIORITIES = ("urgent", "normal", "offpeak")
-_GROUPS: Mapping[str, Callable[[Sequence[bool]], bool]] = {"all": all, "any": any, "none": lambda each: not any(each)}
+GROUPS: Mapping[str, Callable[[Sequence[bool]], bool]] = {"all": all, "any": any, "none": lambda each: not any(each)}
 _DEEPEST = 10
 # A delivery keeps the name of its rule in a column of this length.
 _LONGEST_NAME = 100
@@ -109,7 +109,7 @@ def evaluate(rules: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Pl
 def _group(node: Mapping[str, Any], facts: Mapping[str, Any], where: str, depth: int) -> Reason:
     if depth > _DEEPEST:
         raise RuleError(where, f"groups are nested more than {_DEEPEST} deep")
-    names = [name for name in _GROUPS if name in node]
+    names = [name for name in GROUPS if name in node]
     if len(names) != 1 or not isinstance(node[names[0]], list | tuple):
         raise RuleError(where, "a group is one of all, any, none with a list")
     name = names[0]
@@ -119,15 +119,15 @@ def _group(node: Mapping[str, Any], facts: Mapping[str, Any], where: str, depth:
         else _condition(each, facts, f"{where}.{name}[{n}]")
         for n, each in enumerate(node[name])
     )
-    return Reason(_GROUPS[name]([child.passed for child in children]), name, children)
+    return Reason(GROUPS[name]([child.passed for child in children]), name, children)
 
 
 def _is_group(node: Any) -> bool:
-    return isinstance(node, Mapping) and any(name in node for name in _GROUPS)
+    return isinstance(node, Mapping) and any(name in node for name in GROUPS)
 
 
 def _condition(node: Any, facts: Mapping[str, Any], where: str) -> Reason:
-    problem = _problem_of(node)
+    problem = problem_of(node)
     if problem:
         raise RuleError(where, problem)
     name, operator, wanted = node["field"], node["op"], node.get("value")
@@ -181,7 +181,7 @@ def _between(actual: Any, wanted: Sequence[str]) -> bool:
     return start <= actual < end if start <= end else actual >= start or actual < end
 
 
-def _problem_of(node: Any) -> str:
+def problem_of(node: Any) -> str:
     """What is wrong with a condition; empty when nothing is."""
     name = node.get("field") if isinstance(node, Mapping) else None
     if not isinstance(name, str) or name not in FIELDS:
@@ -247,7 +247,7 @@ def validate(rules: Any, destinations: frozenset[int]) -> list[tuple[str, str]]:
 
 
 def _validate_group(node: Any, where: str, depth: int, problems: list[tuple[str, str]]) -> None:
-    names = [name for name in _GROUPS if name in node] if isinstance(node, Mapping) else []
+    names = [name for name in GROUPS if name in node] if isinstance(node, Mapping) else []
     if len(names) != 1 or not isinstance(node[names[0]], list) or depth > _DEEPEST:
         problems.append((where, "a group is one of all, any, none with a list, not nested too deep"))
         return
@@ -255,7 +255,7 @@ def _validate_group(node: Any, where: str, depth: int, problems: list[tuple[str,
         inner = f"{where}.{names[0]}[{number}]"
         if _is_group(each):
             _validate_group(each, inner, depth + 1, problems)
-        elif problem := _problem_of(each):
+        elif problem := problem_of(each):
             problems.append((inner, problem))
 
 
@@ -293,7 +293,7 @@ def _said(node: Mapping[str, Any]) -> str:
     if not _is_group(node):
         label = FIELDS[node["field"]].label if node.get("field") in FIELDS else str(node.get("field"))
         return f"{label} {OPERATORS.get(str(node.get('op')), node.get('op'))} {_shown(node.get('value'))}".strip()
-    name = next(each for each in _GROUPS if each in node)
+    name = next(each for each in GROUPS if each in node)
     parts = [_said(each) for each in node[name]]
     if not parts:
         return "nothing" if name == "any" else "any study comes"

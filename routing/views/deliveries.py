@@ -10,12 +10,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator.audit import record_access
+from orchestrator.forms import ReasonForm
 from orchestrator.permissions import can, require
 from orchestrator.states import MACHINES, DeliveryStatus, IllegalTransition
 from orchestrator.views import events, lists, replies, searches, viewer_of
 from routing import selectors
 from routing.datasets import ORIGINAL
-from routing.forms import ReasonForm
 from routing.models import DeliveredInstance, Delivery, Destination
 from routing.services import deliver
 

@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from orchestrator.audit import record_access
+from orchestrator.forms import ReasonForm
 from orchestrator.models import ActorKind
 from orchestrator.permissions import Viewer, can, require
 from orchestrator.views import replies, viewer_of
 from routing import selectors
-from routing.forms import ChangedDestinationForm, NewDestinationForm, ReasonForm
+from routing.forms import ChangedDestinationForm, NewDestinationForm
 from routing.models import Destination
 from routing.services import deliver
 from routing.services import destinations as service
