@@ -37,11 +37,11 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "modality": ("M", "Modality"),
     "procedure": ("P", "Procedure"),
     "station": ("R", "Station"),
-    "start": ("T", "Start"),
+    "day": ("T", "Day"),
     "step": ("W", "Worklist step"),
     "study_instance_uid": ("U", "Study UID"),
 }
-_DATES = frozenset({"birth_date", "study_date", "date"})
+_DATES = frozenset({"birth_date", "study_date", "day"})
 
 
 def _read(item: object, key: str) -> Any:
