@@ -257,7 +257,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        "pynetdicom": {"level": "ERROR"},
+        # A port scan or random bytes would be told in a dozen lines; the listener says it in one of its own.
+        "pynetdicom": {"level": "CRITICAL"},
         "pydicom": {"level": "ERROR"},
         # 4xx stand in the access log, without query strings.
         "django.request": {"level": "ERROR"},
@@ -375,6 +376,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.exceptions.wake_snoozed",
     "orchestrator.services.access_log.seal",
     "orchestrator.services.studies.close_due",
+    "orchestrator.dimse.registrar.register_leftovers",
     "orchestrator.services.messages.ring_due",
     "routing.services.deliver.ring_due",
 ]

@@ -5,8 +5,10 @@
 the day it came, and the calling AE title, so that a scan of the inbox can register what a crash left behind.
 """
 
+import contextlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,6 +26,14 @@ def _folder(name: str) -> Path:
 def incoming() -> Path:
     """Where arriving objects are written: on the spool's own file system, so that a rename is enough."""
     return _folder("incoming")
+
+
+def clear_incoming() -> None:
+    """Drop what was arriving when everything stopped: it was never answered, so its sender has it."""
+    for path in incoming().iterdir():
+        # Folders belong to workers, which make corrected copies there.
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def free_bytes() -> int:
@@ -64,12 +74,10 @@ def _settled(key: str) -> Path:
 
 def path_of(key: str) -> Path:
     """The file, wherever it stands. Raises FileNotFoundError."""
-    settled = _settled(key)
-    if settled.exists():
-        return settled
-    waiting = _folder("inbox") / key
-    if waiting.exists():
-        return waiting
+    # In this order: a file that is settled meanwhile is found where it went.
+    for path in (_folder("inbox") / key, _settled(key)):
+        if path.exists():
+            return path
     raise FileNotFoundError(f"The spool has no file {key}.")
 
 
@@ -77,9 +85,14 @@ def settle(key: str) -> None:
     """Out of the inbox, now that its rows are committed. May be repeated."""
     target = _settled(key)
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    waiting = _folder("inbox") / key
-    if waiting.exists():
-        waiting.rename(target)
+    # Another process may have settled it just now: a scan of the inbox, or the listener itself.
+    with contextlib.suppress(FileNotFoundError):
+        (_folder("inbox") / key).rename(target)
+
+
+def set_aside(key: str) -> str:
+    """Out of the inbox, since no rows can be made of it; kept for a person to look at. Answers its new name."""
+    return keep_unreadable(_folder("inbox") / key)
 
 
 def discard(key: str) -> None:
@@ -87,10 +100,15 @@ def discard(key: str) -> None:
     (_folder("inbox") / key).unlink(missing_ok=True)
 
 
-def waiting() -> Iterator[str]:
-    """Keys in the inbox: those being registered right now, and those that a crash left."""
+def waiting(*, older_than: float = 0.0) -> Iterator[str]:
+    """Keys in the inbox: those being registered right now, and those that a crash left (`older_than` seconds)."""
+    latest = time.time() - older_than
     with os.scandir(_folder("inbox")) as entries:
-        yield from sorted(entry.name for entry in entries)
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            if (_folder("inbox") / name).stat().st_mtime <= latest:
+                yield name
 
 
 def calling_ae_title_of(key: str) -> str:

@@ -1,7 +1,9 @@
 """What every test shares."""
 
+import os
 import queue
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -27,3 +29,20 @@ def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: queue.SimpleQueue[AccessEvent] = queue.SimpleQueue()
     monkeypatch.setattr(audit.recorder, "_waiting", waiting)
     monkeypatch.setattr(audit.recorder, "append", waiting.put)
+
+
+# These run whole processes on a SQLite database of their own: what they show does not depend on the run's database.
+_ONCE = (
+    "orchestrator/supervisor/", "orchestrator/simulator/", "orchestrator/dimse/test_listener.py",
+    "orchestrator/hl7/test_listen_command.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the second database (tests/on_each_database.py) what is the same on each is left out."""
+    if not os.environ.get("DATABASE_URL"):
+        return
+    here = Path(__file__).parent
+    again = [item for item in items if item.path.relative_to(here).as_posix().startswith(_ONCE)]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in set(again)]

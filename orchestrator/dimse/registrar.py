@@ -5,15 +5,19 @@ import queue
 import threading
 from datetime import UTC, datetime
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
 
 from orchestrator import storage
+from orchestrator.models import Site
 from orchestrator.services import studies
+from orchestrator.services.exceptions import open_case
 from orchestrator.services.studies import Received
 
 logger = logging.getLogger(__name__)
 
 BATCH_SECONDS, BATCH_OBJECTS = 0.1, 200
+# What waits longer than this in the inbox nobody is about to register.
+LEFT_SECONDS = 30.0
 
 
 class Registrar:
@@ -79,11 +83,27 @@ def register_all(batch: list[Received]) -> None:
     except Exception:
         logger.exception("A batch of %d objects is registered one by one", len(batch))
         for received in batch:
-            try:
-                studies.register([received])
-            except Exception:
-                # The file stays in the inbox: the next scan tries again.
-                logger.exception("Object %s stays in the inbox", received.spool_key)
+            _register_alone(received)
+
+
+def _register_alone(received: Received) -> None:
+    """One object. What the database cannot take now stays in the inbox; what can never be taken is set aside."""
+    try:
+        studies.register([received])
+    except (OperationalError, InterfaceError, OSError):
+        logger.exception("Object %s stays in the inbox and is tried again", received.spool_key)
+    except Exception as error:
+        logger.exception("Object %s cannot be registered", received.spool_key)
+        site = Site.objects.earliest("pk")
+        open_case(
+            "unreadable_object",
+            about=site,
+            reason_code="CANNOT_REGISTER",
+            summary=f"An object was received and could not be taken in ({type(error).__name__}); its bytes are kept.",
+            site=site,
+            source=received.calling_ae_title,
+            detail={"file": storage.set_aside(received.spool_key)},
+        )
 
 
 def _end(uids: tuple[str, ...]) -> None:
@@ -93,7 +113,12 @@ def _end(uids: tuple[str, ...]) -> None:
         logger.exception("The end of an association is left to the quiet time")
 
 
-def register_inbox() -> int:
+def register_leftovers() -> None:
+    """Sweep: what a listener process that died, or a database that was away, left in the inbox."""
+    register_inbox(older_than=LEFT_SECONDS)
+
+
+def register_inbox(*, older_than: float = 0.0) -> int:
     """Register what a crash left in the inbox; answers how many files there were."""
     left = [
         Received(
@@ -102,7 +127,7 @@ def register_inbox() -> int:
             address=None,
             received_at=datetime.fromtimestamp(storage.path_of(key).stat().st_mtime, tz=UTC),
         )
-        for key in storage.waiting()
+        for key in storage.waiting(older_than=older_than)
     ]
     for start in range(0, len(left), BATCH_OBJECTS):
         register_all(left[start : start + BATCH_OBJECTS])

@@ -28,7 +28,7 @@ from orchestrator.dimse.messages import Handler, Peer, Request, Response
 
 logger = logging.getLogger(__name__)
 
-MAXIMUM_ASSOCIATIONS = 200
+MAXIMUM_ASSOCIATIONS = 256
 _CANNOT_UNDERSTAND, _PROCESSING_FAILURE = 0xC000, 0x0110
 _CALLING_AE_NOT_RECOGNISED = 0x03  # PS3.8 9.3.4, service-user
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
@@ -136,7 +136,32 @@ def _on_ended(event: evt.Event) -> None:
     peer: Peer | None = getattr(event.assoc, "fiducial_peer", None)
     if peer is not None:
         store_scp.registrar.association_ended(peer.association_id)
+    _drop_half_an_object(event)
     connection.close()
+
+
+def _drop_half_an_object(event: evt.Event) -> None:
+    """An object that broke off in the middle was never answered: its sender sends it again."""
+    message: Any = event.assoc.dimse.message
+    arriving = getattr(message, "_data_set_file", None)
+    if arriving is not None:
+        arriving.close()
+        Path(arriving.name).unlink(missing_ok=True)
+
+
+def _on_aborted(event: evt.Event) -> None:
+    peer: Peer | None = getattr(event.assoc, "fiducial_peer", None)
+    if peer is not None:
+        logger.warning("An association of %s at %s was aborted", peer.ae_title, peer.address)
+    _on_ended(event)
+
+
+def _on_closed(event: evt.Event) -> None:
+    """A connection that never became an association: a scan, a browser, another protocol, or a caller that gave up."""
+    assoc: Any = event.assoc
+    if getattr(assoc, "fiducial_peer", None) is None and not assoc.is_rejected:
+        logger.warning("A connection from %s ended without a DICOM association", assoc.requestor.address)
+    _on_ended(event)
 
 
 def _respond(request: Request) -> Iterator[Response]:
@@ -228,8 +253,8 @@ def _n_service(command: str, class_of: str, instance_of: str, data: str) -> Call
 _HANDLERS: list[evt.EventHandlerType] = [
     (evt.EVT_REQUESTED, _on_requested),
     (evt.EVT_RELEASED, _on_ended),
-    (evt.EVT_ABORTED, _on_ended),
-    (evt.EVT_CONN_CLOSE, _on_ended),
+    (evt.EVT_ABORTED, _on_aborted),
+    (evt.EVT_CONN_CLOSE, _on_closed),
     (evt.EVT_C_ECHO, _on_echo),
     (evt.EVT_C_STORE, _on_store),
     (evt.EVT_C_FIND, _on_find),

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+from socketserver import BaseServer
 from types import FrameType
 from typing import Any
 
@@ -13,18 +14,22 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from orchestrator import storage
 from orchestrator.dimse import server
 from orchestrator.dimse.registrar import register_inbox
 from orchestrator.dimse.store_scp import registrar
 from orchestrator.supervisor.notify import notify_ready
 
 _BACKLOG = 256
+# How long a stop waits for associations that are in the middle of something; the supervisor waits longer.
+_GRACE_SECONDS = 5.0
 
 
 class Command(BaseCommand):
     help = "Answer DICOM associations on FIDUCIAL_DICOM_HOST and FIDUCIAL_DICOM_PORT until SIGTERM."
 
     def handle(self, **options: Any) -> None:
+        storage.clear_incoming()
         left = register_inbox()
         if left:
             self.stdout.write(f"registered {left} objects that a crash had left in the inbox")
@@ -91,5 +96,9 @@ def _serve(listening: socket.socket, parent: int) -> None:
     threading.Thread(target=scp.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
     while not done.wait(1.0) and os.getppid() == parent:
         pass
-    scp.shutdown()
+    # pynetdicom's own shutdown() wants to take itself off a list that only its start_server() fills.
+    BaseServer.shutdown(scp)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for association in scp.active_associations:
+        association.join(max(0.0, deadline - time.monotonic()))
     registrar.stop()

@@ -1,0 +1,299 @@
+"""The DICOM listener over real sockets: what it promises, what it refuses, and that nothing disturbs the others."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+    generate_uid,
+)
+from pynetdicom import AE, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
+
+from tests.orchestrator.dimse.objects import Listener, environment_in, file_of, image, listening, migrated
+from tests.orchestrator.dimse.raw import ACCEPTED, RELEASED, RawCaller, command, encoded
+from tests.peers import LOOPBACK, wait_for
+
+pytestmark = pytest.mark.peer("dcmtk")
+
+PRIVATE_CLASS = "1.3.6.1.4.1.9590.100.1.1"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an empty database, to be copied."""
+    folder = tmp_path_factory.mktemp("empty")
+    migrated(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listener(empty: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    with listening(copied(empty, tmp_path_factory.mktemp("shared") / "data")) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh(empty: Path, tmp_path: Path) -> dict[str, str]:
+    """A data folder of its own, for what ends a listener or needs other settings."""
+    return copied(empty, tmp_path / "data")
+
+
+def copied(empty: Path, folder: Path) -> dict[str, str]:
+    shutil.copytree(empty, folder)
+    return environment_in(folder)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_disturbs_the_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After whatever a test did, the next caller is served."""
+    yield
+    if "listener" in request.fixturenames:
+        assert request.getfixturevalue("listener").echoes()
+
+
+def parts(folder: Path, *datasets: Dataset) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    return [file_of(folder, ds) for ds in datasets]
+
+
+def body(path: Path) -> bytes:
+    """The data set of a Part 10 file, without its meta header: what travels."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<I", raw[140:144])
+    return raw[144 + length :]
+
+
+def test_every_storage_class_and_syntax_is_kept_byte_by_byte(listener: Listener, tmp_path: Path) -> None:
+    plain, implicit, private = image(), image(), image(SOPClassUID=PRIVATE_CLASS)
+    implicit.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    rle, jpeg = image(), image()
+    for ds, syntax in ((rle, RLELossless), (jpeg, JPEG2000Lossless)):
+        ds.file_meta.TransferSyntaxUID = syntax
+        # Not a real stream: whoever decodes it fails, and nobody may decode it.
+        ds.PixelData = encapsulate([b"\xff\x4f\xff\x51 not a picture "])
+        ds["PixelData"].is_undefined_length = True
+    files = parts(tmp_path / "sent", plain, private, rle, jpeg)
+    before = listener.instances()
+    listener.send(*files)
+    listener.wait_for_instances(before + 4)
+    kept = {body(path) for path in listener.files("objects")}
+    assert {body(path) for path in files} <= kept
+
+
+@contextlib.contextmanager
+def tracing(pid: int, calls: str, trace: Path) -> Iterator[None]:
+    """The system calls of a running process and its threads, file names beside the descriptors."""
+    words = ["strace", "-f", "-y", "-s", "0", "-e", calls, "-o", str(trace), "-p", str(pid)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        assert "attached" in tracer.stderr.readline()
+        yield
+        tracer.terminate()
+
+
+def test_an_object_is_on_disk_before_it_is_answered(fresh: dict[str, str], tmp_path: Path) -> None:
+    """fsync of the file, rename, fsync of the folder, and only then status 0000: told by the system calls."""
+    trace = tmp_path / "trace"
+    calls = "trace=openat,fsync,rename,renameat,renameat2,sendto,write"
+    with listening(fresh) as traced, tracing(traced.children()[0], calls, trace):
+        traced.send(*parts(tmp_path / "sent", image()))
+        traced.wait_for_instances(1)
+        lines = wait_for(
+            lambda: [line for line in trace.read_text().splitlines() if "spool" in line or "socket:" in line],
+            what="trace",
+        )
+    at = {}
+    for number, line in enumerate(lines):
+        if re.search(r"fsync\(\d+<[^>]*/incoming/", line):
+            at["file synced"] = number
+        elif "rename" in line and "/incoming/" in line and "/inbox/" in line:
+            at["renamed"] = number
+        elif re.search(r"fsync\(\d+<[^>]*/inbox>", line):
+            at["folder synced"] = number
+        elif "folder synced" in at and "answered" not in at and re.search(r"(sendto|write)\(\d+<socket:", line):
+            at["answered"] = number
+    assert sorted(at, key=lambda name: at[name]) == ["file synced", "renamed", "folder synced", "answered"], lines
+    # Between the arrival and the folder's fsync nothing was sent on the association.
+    sent = [n for n, line in enumerate(lines) if re.search(r"(sendto|write)\(\d+<socket:", line)]
+    assert not [n for n in sent if at["file synced"] <= n <= at["folder synced"]]
+
+
+def test_what_was_acknowledged_is_there_after_kill_9(fresh: dict[str, str], tmp_path: Path) -> None:
+    files = parts(tmp_path / "sent", *(image() for _ in range(5)))
+    with listening(fresh) as first:
+        first.send(*files)
+        for pid in [*first.children(), first.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        first.process.wait()
+        assert len(first.files("inbox")) + len(first.files("objects")) == 5
+    with listening(fresh) as second:
+        assert second.instances() == 5
+        assert not second.files("inbox")
+
+
+def test_a_listener_process_that_dies_is_replaced(fresh: dict[str, str]) -> None:
+    with listening(fresh) as parent:
+        [child] = parent.children()
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: parent.children() not in ([], [child]), what="another process")
+        wait_for(parent.echoes, what="an answer")
+
+
+def test_without_room_an_object_is_refused_before_it_is_too_late(fresh: dict[str, str], tmp_path: Path) -> None:
+    with listening(fresh, FIDUCIAL_SPOOL_RESERVE_MB="1000000000") as full:
+        answer = full.send(*parts(tmp_path / "sent", image()), check=False)
+        assert "A700" in answer.stdout or "OutOfResources" in answer.stdout.replace(" ", ""), answer.stdout
+        assert full.echoes()
+        assert not full.files("objects")
+        assert not full.files("incoming")
+
+
+def test_unknown_callers_are_refused_recorded_and_offered(fresh: dict[str, str], tmp_path: Path) -> None:
+    with listening(fresh, FIDUCIAL_TRUST="known") as strict:
+        answer = strict.send(*parts(tmp_path / "sent", image()), ae_title="STRANGER", check=False)
+        assert "Calling AE Title Not Recognized" in answer.stdout
+        strict.send(*parts(tmp_path / "sent", image()), ae_title="STRANGER", check=False)
+        assert strict.rows("select name, count from orchestrator_unknowncaller") == [("STRANGER", 2)]
+        assert strict.rows("select kind from orchestrator_exceptioncase") == [("unknown_sender",)]
+
+
+def test_who_calls_somebody_else_is_told_so(listener: Listener) -> None:
+    caller = AE(ae_title="CT_NORTH")
+    caller.add_requested_context(Verification)
+    association = caller.associate(LOOPBACK, listener.port, ae_title="NOBODY")
+    assert association.is_rejected
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 40, b"\x01\x00\x00\x00\x00\x44\x00\x01",
+        b"\x04\x00\xff\xff\xff\xff", b"\x0b",
+    ],
+    ids=["a browser", "random bytes", "half an A-ASSOCIATE-RQ", "a P-DATA of 4 GB before any association", "MLLP"],
+)  # fmt: skip
+def test_what_is_no_dicom_disturbs_nobody_and_is_said_in_one_line(listener: Listener, hostile: bytes) -> None:
+    said = len(listener.log.read_text().splitlines())
+    with socket.create_connection((LOOPBACK, listener.port), timeout=10) as connection, contextlib.suppress(OSError):
+        connection.sendall(hostile)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
+    lines = wait_for(lambda: listener.log.read_text().splitlines()[said:], what="a line in the log")
+    assert len(lines) == 1, lines
+    assert "ended without a DICOM association" in lines[0]
+
+
+def test_a_port_scan_disturbs_nobody(listener: Listener) -> None:
+    for _ in range(50):
+        socket.create_connection((LOOPBACK, listener.port), timeout=10).close()
+
+
+def associated(listener: Listener, sop_class_uid: str = CTImageStorage) -> "object":
+    caller = AE(ae_title="CT_NORTH")
+    caller.dimse_timeout = 60
+    association = caller.associate(
+        LOOPBACK, listener.port, [build_context(sop_class_uid, ExplicitVRLittleEndian)], ae_title="FIDUCIAL"
+    )
+    assert association.is_established
+    return association
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_an_object_without_its_uids_is_refused_by_name_and_kept(listener: Listener, keyword: str) -> None:
+    kept = len(listener.files("unreadable"))
+    association = associated(listener)
+    status = association.send_c_store(image(**{keyword: None}))  # type: ignore[attr-defined]
+    association.release()  # type: ignore[attr-defined]
+    assert status.Status == 0xA900
+    assert "Instance UID" in status.ErrorComment
+    assert "missing" in status.ErrorComment
+    assert len(listener.files("unreadable")) == kept + 1
+    assert ("unreadable_object",) in listener.rows("select kind from orchestrator_exceptioncase")
+
+
+def test_an_object_without_patient_id_is_taken(listener: Listener) -> None:
+    before = listener.instances()
+    association = associated(listener)
+    assert association.send_c_store(image(PatientID=None)).Status == 0x0000  # type: ignore[attr-defined]
+    association.release()  # type: ignore[attr-defined]
+    listener.wait_for_instances(before + 1)
+
+
+def test_sequences_nested_thousands_deep_are_answered(listener: Listener) -> None:
+    """Built as bytes: item in item in item, each with an undefined length."""
+    ds, deep = image(), 5000
+    opened = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    closed = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    raw = encoded(ds)
+    pixel = raw.index(b"\xe0\x7f\x10\x00")
+    with RawCaller(listener.port, CTImageStorage) as caller:
+        caller.associate()
+        assert caller.pdu()[0] == ACCEPTED
+        caller.send(command(0x0001, CTImageStorage, ds.SOPInstanceUID), last=True, is_command=True)
+        caller.send(raw[:pixel] + opened * deep + closed * deep + raw[pixel:], last=True)
+        assert caller.status() in (0x0000, 0xC000)
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_large_object_is_streamed_to_the_disk_and_not_held_in_memory(listener: Listener, tmp_path: Path) -> None:
+    [child] = listener.children()
+    before, size = listener.instances(), 200 * 1024 * 1024
+    listener.send(*parts(tmp_path / "warm", image()))
+    rss = memory(child)
+    files = parts(tmp_path / "large", image(Rows=10240, Columns=10240, PixelData=bytes(size)))
+    listener.send(*files)
+    listener.wait_for_instances(before + 2)
+    assert memory(child) - rss < 50 * 1024 * 1024
+
+
+def test_an_object_that_breaks_off_leaves_nothing_behind(listener: Listener) -> None:
+    with RawCaller(listener.port, CTImageStorage) as caller:
+        caller.associate()
+        assert caller.pdu()[0] == ACCEPTED
+        caller.send(command(0x0001, CTImageStorage, generate_uid()), last=True, is_command=True)
+        for _ in range(20):
+            caller.send(bytes(65536), last=False)
+        wait_for(lambda: listener.files("incoming"), what="the object to arrive")
+    wait_for(lambda: not listener.files("incoming"), what="an empty folder")
+
+
+def test_200_associations_at_once_are_all_served(listener: Listener) -> None:
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(RawCaller(listener.port, Verification)) for _ in range(200)]
+        for caller in callers:
+            caller.associate()
+        assert {caller.pdu()[0] for caller in callers} == {ACCEPTED}
+        opened = time.monotonic() - started
+        for caller in callers:
+            caller.send(command(0x0030, Verification), last=True, is_command=True)
+        assert {caller.status() for caller in callers} == {0x0000}
+        answered = time.monotonic() - started
+        for caller in callers:
+            caller.release()
+        assert {caller.pdu()[0] for caller in callers} == {RELEASED}
+    print(f"200 associations: opened after {opened:.1f} s, answered after {answered:.1f} s")
+    # A process serves 200 at once; they are over, and the next is served.
+    wait_for(listener.echoes, what="the next caller to be served")
