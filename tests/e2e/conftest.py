@@ -1,5 +1,6 @@
 """A whole Fiducial: `manage.py up` in a folder of its own, spoken to only through its sockets."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 
-from tests.peers import Orthanc, free_port, orthanc, wait_for
+from tests.peers import Orthanc, free_port, orthanc, redis, wait_for
 
 PASSWORD = "a long enough one"
 
@@ -104,15 +106,32 @@ class Fiducial:
             os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def real_servers(folder: Path) -> Iterator[dict[str, str]]:
+    """A PostgreSQL database of its own and a Redis server, where the run is on PostgreSQL; else nothing."""
+    server = os.environ.get("DATABASE_URL", "")
+    if not server:
+        yield {"DATABASE_URL": "", "REDIS_URL": ""}
+        return
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS fiducial_e2e WITH (FORCE)")
+        connection.execute("CREATE DATABASE fiducial_e2e")
+    with redis(folder) as broker:
+        yield {"DATABASE_URL": f"{server.rpartition('/')[0]}/fiducial_e2e", "REDIS_URL": broker}
+
+
 @pytest.fixture(scope="module")
 def fiducial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fiducial]:
-    """Everything up on the embedded default, with an administrator's token."""
-    folder = tmp_path_factory.mktemp("fiducial")
+    """Everything up, with an administrator's token: on the embedded default, or on real servers."""
+    with real_servers(tmp_path_factory.mktemp("redis")) as servers:
+        yield from _running(tmp_path_factory.mktemp("fiducial"), servers)
+
+
+def _running(folder: Path, servers: dict[str, str]) -> Iterator[Fiducial]:
     http_port, dicom_port, hl7_port = free_port(), free_port(), free_port()
     environment = {
         **os.environ,
-        "DATABASE_URL": "",
-        "REDIS_URL": "",
+        **servers,
         "FIDUCIAL_DATA_DIR": str(folder),
         "FIDUCIAL_HTTP_PORT": str(http_port),
         "FIDUCIAL_DICOM_PORT": str(dicom_port),

@@ -1,6 +1,7 @@
 """One order and one image go all the way, over real sockets, between real peers."""
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.e2e.conftest import PASSWORD, Fiducial
 from tests.e2e.speech import ct, order
 from tests.peers import Orthanc, dcmtk, wait_for
 
-pytestmark = pytest.mark.peer("dcmtk", "orthanc")
+pytestmark = pytest.mark.peer("dcmtk", "orthanc", "redis")
 
 TODAY = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d")
 JANE = {"PatientID": "0012345", "PatientName": "OKONKWO^ADAEZE", "PatientBirthDate": "19680314", "PatientSex": "F"}
@@ -125,6 +126,8 @@ def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
 def test_after_kill_9_nothing_acknowledged_is_missing(
     victim: str, fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
+    if victim == "valkey-server" and os.environ.get("DATABASE_URL"):
+        pytest.skip("on real servers the broker is not ours")
     number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
     uid, files = ct(tmp_path, {**JANE, "AccessionNumber": f"A{number}"}, day=TODAY)
     place(fiducial, number)
