@@ -113,7 +113,7 @@ def step_of(order: ImagingServiceRequest) -> ScheduledProcedureStep:
     return ScheduledProcedureStep.objects.filter(procedure__order=order).select_related("procedure").earliest("pk")
 
 
-def claimed(order: ImagingServiceRequest) -> dict[str, str]:
+def claimed(order: ImagingServiceRequest) -> dict[str, Any]:
     """What the images of a modality say that used the worklist entry of the order's first step."""
     step = step_of(order)
     identifier = order.patient.identifiers.earliest("pk")
