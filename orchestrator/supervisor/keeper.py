@@ -74,12 +74,13 @@ class Keeper:
             process = self._process = Process.start(self.program, self._reaper, self._line_writer())
         except OSError as error:
             return f"no process could be made: {error.strerror}"
-        if not await self._became_ready(process) and not process.ended.done():
+        ready = await self._became_ready(process)
+        if not ready and not process.ended.done():
             await process.kill()
             return f"not ready within {self._patience.ready_within:g} s"
-        if not process.ended.done():
-            if self.was_ready.is_set():
-                self._console.say(f"{self.program.name} is ready again (pid {process.pid})")
+        if ready and self.was_ready.is_set() and not process.ended.done():
+            self._console.say(f"{self.program.name} is ready again (pid {process.pid})")
+        if ready and (self.program.probe.only_ours or not process.ended.done()):
             self.was_ready.set()
         return describe(await asyncio.shield(process.ended))
 
@@ -91,7 +92,8 @@ class Keeper:
             if await self.program.probe.ready():
                 return True
             await asyncio.wait({process.ended}, timeout=self._patience.look_every)
-        return False
+        # It may have said so with its last breath.
+        return self.program.probe.only_ours and await self.program.probe.ready()
 
     def _last_line(self) -> str:
         return f": {self._process.last_line}" if self._process and self._process.last_line else ""

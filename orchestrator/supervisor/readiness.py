@@ -21,6 +21,8 @@ class Probe(Protocol):
 
     environment: Mapping[str, str]
     """What the process must find in its environment for this probe to work."""
+    only_ours: bool
+    """Whether a yes can come from no other process: then it counts even when ours has ended meanwhile."""
 
     def reset(self) -> None:
         """Forget what was seen: the process is started (again)."""
@@ -30,6 +32,7 @@ class Probe(Protocol):
 
 class _Stateless:
     environment: Mapping[str, str] = {}
+    only_ours = False
 
     def reset(self) -> None:
         return
@@ -93,6 +96,8 @@ class BrokerAnswers(_Stateless):
 
 class Notifies:
     """Says so itself: READY=1 to NOTIFY_SOCKET (see `notify`)."""
+
+    only_ours = True
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

@@ -106,6 +106,8 @@ def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     candidate = page.locator("[data-accession='A1004']")
+    if candidate.get_attribute("open") is None:
+        candidate.locator("summary").click()
     candidate.get_by_role("link", name="Match to this order").or_(
         candidate.get_by_role("button", name="Match to this order")
     ).first.click()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, _config, build_context, evt
 
 from orchestrator import storage
 from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, Study
@@ -153,6 +153,8 @@ def peer(
     only: str = "",
 ) -> Iterator[Peer]:
     """Start a peer on a free port. `only`: it accepts associations for this called AE title alone."""
+    # Our listener, where a test imported it, lets pynetdicom take whatever is proposed; this peer is choosy.
+    unrestricted, _config.UNRESTRICTED_STORAGE_SERVICE = _config.UNRESTRICTED_STORAGE_SERVICE, False
     ae = AE(ae_title="ARCHIVE")
     ae.require_called_aet = bool(only)
     ae.ae_title = only or "ARCHIVE"
@@ -173,6 +175,7 @@ def peer(
         for association in server.active_associations:
             association.join(10)
         server.server_close()
+        _config.UNRESTRICTED_STORAGE_SERVICE = unrestricted
 
 
 def state(delivery: Delivery) -> tuple[str, list[str]]:
