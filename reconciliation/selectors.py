@@ -1,14 +1,22 @@
 """Which orders a claim could belong to."""
 
 import datetime as dt
+from collections.abc import Iterable
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
-from orchestrator.models import IdentityClaim, Issuer, PatientIdentifier, ScheduledProcedureStep
+from orchestrator.models import (
+    IdentityClaim,
+    ImagingServiceRequest,
+    Issuer,
+    PatientIdentifier,
+    ScheduledProcedureStep,
+)
+from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import claimed_issuer
 from orchestrator.services.patients import fold_name
-from orchestrator.states import Identity, StepStatus
-from reconciliation.matching import Candidate, Claim, Identifier
+from orchestrator.states import STEP_ON_WORKLIST, Identity, StepStatus
+from reconciliation.matching import Candidate, Claim, Identifier, Scored, score
 
 _MOST = 50
 
@@ -54,12 +62,36 @@ def steps_for(claim: IdentityClaim) -> QuerySet[ScheduledProcedureStep]:
         shared |= Q(procedure__order__patient__folded_name=fold_name(claim.patient_name))
     if day := day_of(claim.study_date):
         shared |= Q(start_date=day, modality=claim.modality)
+    return _comparable(ScheduledProcedureStep.objects.filter(shared)).distinct().order_by("-pk")[:_MOST]
+
+
+def _comparable(steps: QuerySet[ScheduledProcedureStep]) -> QuerySet[ScheduledProcedureStep]:
+    """With what `candidate_of` reads."""
+    return steps.select_related("procedure__order__patient", "procedure__order__visit").prefetch_related(
+        "procedure__order__patient__identifiers", "claims"
+    )
+
+
+def best_step(claim: IdentityClaim, order: ImagingServiceRequest) -> tuple[ScheduledProcedureStep, Scored] | None:
+    """The step of an order that the claim fits best, of equal ones one that still waits; None when it has no step."""
+    said = claim_of(claim)
+    steps = _comparable(ScheduledProcedureStep.objects.filter(procedure__order=order))
+    scored = [(step, score(said, candidate_of(step, for_study=claim.study_id))) for step in steps]
+    return min(
+        scored,
+        key=lambda each: (-each[1].score, each[0].status not in STEP_ON_WORKLIST, each[0].pk),
+        default=None,
+    )
+
+
+def candidate_orders(viewer: Viewer, keys: Iterable[int]) -> dict[int, ImagingServiceRequest]:
+    """The orders of these that the viewer may see, with what a candidate shows of them."""
+    identifiers = PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk")
     return (
-        ScheduledProcedureStep.objects.filter(shared)
-        .select_related("procedure__order__patient", "procedure__order__visit")
-        .prefetch_related("procedure__order__patient__identifiers")
-        .distinct()
-        .order_by("-pk")[:_MOST]
+        visible_to(ImagingServiceRequest.objects.all(), viewer, "exceptions.view")
+        .select_related("patient")
+        .prefetch_related("requested_procedures__steps", Prefetch("patient__identifiers", identifiers))
+        .in_bulk(list(keys))
     )
 
 
@@ -74,7 +106,7 @@ def candidate_of(step: ScheduledProcedureStep, *, for_study: int) -> Candidate:
     """A step as `matching` takes it."""
     procedure, order = step.procedure, step.procedure.order
     patient = order.patient
-    taken = step.claims.filter(identity=Identity.MATCHED).exclude(study_id=for_study).exists()
+    taken = any(each.identity == Identity.MATCHED and each.study_id != for_study for each in step.claims.all())
     return Candidate(
         key=step.pk,
         identifiers=frozenset(Identifier(str(each.issuer_id), each.value) for each in patient.identifiers.all()),

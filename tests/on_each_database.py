@@ -27,8 +27,6 @@ def main(words: list[str]) -> int:
 
 def _pytest(words: list[str], *, database_url: str) -> int:
     environment = {**os.environ, "DATABASE_URL": database_url}
-    # Much of the time is waiting for peers: two processes use it. Each file stays in one, with its listeners.
-    words = words or ["-n", "2", "--dist", "loadfile"]
     return subprocess.run([sys.executable, "-m", "pytest", *words], env=environment, check=False).returncode
 
 

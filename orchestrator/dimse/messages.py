@@ -20,6 +20,8 @@ class Peer:
     # The configured ApplicationEntity; None for an unknown one that is served by loopback trust.
     application_entity_id: int | None
     site_id: int
+    # DICOM character set of its data sets that name none (empty: the default repertoire).
+    default_character_set: str = ""
 
 
 def _never() -> bool:
@@ -42,7 +44,8 @@ class Request:
     type_id: int | None = None
     # N-GET: the attributes asked for, as tags; empty for all.
     attribute_identifiers: tuple[int, ...] = ()
-    # C-STORE: the received object as a DICOM file in the spool's incoming folder, complete, not yet durable.
+    # C-STORE: the received object as a DICOM file in the spool's incoming folder, complete, not yet durable;
+    # an empty file when there was no room for it.
     path: Path | None = None
     # C-FIND, C-MOVE, C-GET: whether the peer has sent a C-CANCEL.
     is_cancelled: Callable[[], bool] = _never

@@ -6,7 +6,6 @@ One listening socket, several pre-forked processes. Handlers are looked up in se
 import logging
 import socket
 import ssl
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -18,19 +17,24 @@ from django.db import close_old_connections, connection
 from django.utils.module_loading import import_string
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.transport import AddressInformation, ThreadedAssociationServer
 
-from orchestrator import datasets, storage
+from orchestrator import datasets
 from orchestrator.dimse import store_scp
+from orchestrator.dimse.arriving import ArrivingObject
 from orchestrator.dimse.callers import Refused, identify
+from orchestrator.dimse.connection import MAXIMUM_PDU_LENGTH, AssociationHandler
 from orchestrator.dimse.messages import Handler, Peer, Request, Response
 
 logger = logging.getLogger(__name__)
 
 MAXIMUM_ASSOCIATIONS = 256
 _CANNOT_UNDERSTAND, _PROCESSING_FAILURE = 0xC000, 0x0110
-_CALLING_AE_NOT_RECOGNISED = 0x03  # PS3.8 9.3.4, service-user
+# A-ASSOCIATE-RJ (PS3.8 9.3.4): result, source, reason.
+_CALLING_AE_NOT_RECOGNISED, _TEMPORARY_CONGESTION = (0x01, 0x01, 0x03), (0x02, 0x03, 0x01)
+# How long a peer may stall in the middle of a PDU.
+STALL_SECONDS = 60.0
 _EXPLICIT, _IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 _VERIFICATION = "1.2.840.10008.1.1"
 _SERVED = {
@@ -42,6 +46,8 @@ _SERVED = {
 _config.STORE_RECV_CHUNKED_DATASET = True
 _config.UNRESTRICTED_STORAGE_SERVICE = True
 _config.LOG_HANDLER_LEVEL = "none"
+# pynetdicom has no setting for where and how an arriving object is written.
+dimse_messages.NamedTemporaryFile = ArrivingObject  # type: ignore[misc,assignment]
 
 
 @cache
@@ -69,23 +75,24 @@ class _Server(ThreadedAssociationServer):
         """It listens already."""
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        client, address = super().get_request()
+        """The next connection. Nothing here may wait for the peer: all others would wait behind it."""
+        client, address = self._listening.accept()
+        client.settimeout(STALL_SECONDS)
         # One write per PDU: without this the peer waits for its delayed acknowledgement, 40 ms an object.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.ssl_context:
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         return client, address
 
 
 def serve(listening: socket.socket) -> _Server:
     """A server in this process on a listening socket; the caller runs `serve_forever()`."""
-    # pynetdicom writes an arriving object into the temporary folder: ours lies on the spool's file system.
-    tempfile.tempdir = str(storage.incoming())
     ae = AE(ae_title=settings.AE_TITLE)
     ae.require_called_aet = True
-    ae.maximum_pdu_size = 0
+    ae.maximum_pdu_size = MAXIMUM_PDU_LENGTH
     ae.maximum_associations = MAXIMUM_ASSOCIATIONS
     ae.network_timeout, ae.acse_timeout, ae.dimse_timeout = 120, 30, 120
-    for context in AllStoragePresentationContexts:
-        ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+    # Storage is unrestricted: every class in the first transfer syntax that is proposed.
     for sop_class_uid in _SERVED:
         ae.add_supported_context(sop_class_uid, [_EXPLICIT, _IMPLICIT])
     return _Server(
@@ -96,6 +103,7 @@ def serve(listening: socket.socket) -> _Server:
         contexts=ae.supported_contexts,
         ssl_context=_tls(),
         evt_handlers=_HANDLERS,
+        request_handler=AssociationHandler,
     )
 
 
@@ -116,20 +124,43 @@ def _on_requested(event: evt.Event) -> None:
     ae_title = assoc.requestor.primitive.calling_ae_title.strip()
     close_old_connections()
     try:
-        entity_id, site_id = identify(ae_title, assoc.requestor.address)
+        caller = identify(ae_title, assoc.requestor.address)
     except Refused as refusal:
         logger.warning("%s", refusal)
-        assoc.acse.send_reject(0x01, 0x01, _CALLING_AE_NOT_RECOGNISED)
-        assoc.kill()
+        _reject(assoc, _CALLING_AE_NOT_RECOGNISED)
         return
+    except Exception:
+        # Who cannot be looked up now may be anybody; the peer tries again.
+        logger.exception("A caller at %s cannot be looked up and is turned away for now", assoc.requestor.address)
+        _reject(assoc, _TEMPORARY_CONGESTION)
+        return
+    finally:
+        # An association may last for hours; the database has no connection for each.
+        connection.close()
     assoc.fiducial_peer = Peer(
         ae_title=ae_title,
         called_ae_title=settings.AE_TITLE,
         address=assoc.requestor.address,
         association_id=uuid.uuid4().hex,
-        application_entity_id=entity_id,
-        site_id=site_id,
+        application_entity_id=caller.application_entity_id,
+        site_id=caller.site_id,
+        default_character_set=caller.default_character_set,
     )
+
+
+def _reject(assoc: Any, why: tuple[int, int, int]) -> None:
+    assoc.acse.send_reject(*why)
+    assoc.kill()
+
+
+def _on_rejected(event: evt.Event) -> None:
+    """What pynetdicom itself turns away: the wrong called AE title, or too many associations."""
+    assoc: Any = event.assoc
+    called = assoc.requestor.primitive.called_ae_title.strip()
+    if called != settings.AE_TITLE:
+        logger.warning("%s was called for %r and is %s", assoc.requestor.address, called, settings.AE_TITLE)
+    else:
+        logger.warning("%s was turned away: %d associations are open", assoc.requestor.address, MAXIMUM_ASSOCIATIONS)
 
 
 def _on_ended(event: evt.Event) -> None:
@@ -176,6 +207,8 @@ def _respond(request: Request) -> Iterator[Response]:
         logger.exception("%s failed (association %s)", request.command, request.peer.association_id)
         status = _PROCESSING_FAILURE if request.command.startswith("N-") else _CANNOT_UNDERSTAND
         yield Response(status, error_comment="Internal error")
+    finally:
+        connection.close()
 
 
 def _request(event: evt.Event, command: str, sop_class_uid: Any, **more: Any) -> Request:
@@ -252,6 +285,7 @@ def _n_service(command: str, class_of: str, instance_of: str, data: str) -> Call
 
 _HANDLERS: list[evt.EventHandlerType] = [
     (evt.EVT_REQUESTED, _on_requested),
+    (evt.EVT_REJECTED, _on_rejected),
     (evt.EVT_RELEASED, _on_ended),
     (evt.EVT_ABORTED, _on_aborted),
     (evt.EVT_CONN_CLOSE, _on_closed),

@@ -8,7 +8,7 @@ from orchestrator import storage
 from orchestrator.datasets import Header, Unreadable, read_header
 from orchestrator.dimse.messages import Request, Response
 from orchestrator.dimse.registrar import Registrar
-from orchestrator.models import ApplicationEntity, Site
+from orchestrator.models import Site
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.studies import Received
 
@@ -30,11 +30,12 @@ def store(request: Request) -> Iterator[Response]:
     if path is None:
         yield Response(CANNOT_UNDERSTAND, error_comment="No data set was sent")
         return
-    if not storage.has_room():
+    if not path.stat().st_size:
+        logger.warning("An object of %s was refused: there is no room in the spool", request.peer.ae_title)
         yield Response(OUT_OF_RESOURCES, error_comment="The spool's reserve is reached")
         return
     try:
-        header = read_header(path, default_character_set=_character_set(request))
+        header = read_header(path, default_character_set=request.peer.default_character_set)
     except Unreadable as error:
         _keep(request, "UNREADABLE", f"An object cannot be read ({error}); its bytes are kept.")
         yield Response(CANNOT_UNDERSTAND, error_comment="The data set cannot be read; kept for review")
@@ -47,12 +48,6 @@ def store(request: Request) -> Iterator[Response]:
     received = Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC))
     registrar.add(received, association_id=request.peer.association_id, study_instance_uid=header.study_instance_uid)
     yield Response(SUCCESS)
-
-
-def _character_set(request: Request) -> str:
-    if request.peer.application_entity_id is None:
-        return ""
-    return ApplicationEntity.objects.get(pk=request.peer.application_entity_id).default_character_set
 
 
 def _mismatch(request: Request, header: Header) -> str:

@@ -14,7 +14,6 @@ from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
-from reconciliation.matching import score
 from reconciliation.services.reconcile import apply_match, evidence_of, unmatch
 
 REJECT_CODES: Mapping[str, str] = {
@@ -67,19 +66,16 @@ def match(
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
     order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
-    steps = [step for procedure in order.requested_procedures.all() for step in procedure.steps.all()]
-    if not steps:
+    found = selectors.best_step(claim, order)
+    if found is None:
         raise CannotDecide("This order has no scheduled step.")
-    # The step that fits best: same modality first, then the one that still waits.
-    step = min(steps, key=lambda each: (each.modality != claim.modality, each.status != "SCHEDULED", each.pk))
-    scored = score(selectors.claim_of(claim), selectors.candidate_of(step, for_study=claim.study_id))
-    decision = _decide(
-        case, claim, Decision.Kind.MATCH, user, reason, {"order": order.pk}, evidence_of(scored), remember
-    )
-    apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence_of(scored), reason=reason)
-    keep = frozenset(keyword for keyword, side in (sides or {}).items() if side == "study")
-    if keep:
-        corrections.recompute(claim, decision=decision, keep=keep)
+    step, evidence = found[0], evidence_of(found[1])
+    # Kept with the decision: later images of the study that say the same leave the same way.
+    parameters = {
+        "order": order.pk, "keep": sorted(keyword for keyword, side in (sides or {}).items() if side == "study"),
+    }  # fmt: skip
+    decision = _decide(case, claim, Decision.Kind.MATCH, user, reason, parameters, evidence, remember)
+    apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence, reason=reason, decision=decision)
     _settle(case, claim, "matched", reason)
     return decision
 

@@ -64,7 +64,13 @@ def _reconcile_claim(claim: IdentityClaim) -> None:
         return
     remembered = _remembered(claim)
     if remembered is not None:
-        apply_match(claim, remembered.claim.step, matched_by=MatchedBy.PERSON, evidence=remembered.evidence)
+        apply_match(
+            claim,
+            remembered.claim.step,
+            matched_by=MatchedBy.PERSON,
+            evidence=remembered.evidence,
+            decision=remembered,
+        )
     elif outcome.match is not None and not _contradicts(claim, outcome.match):
         step = ScheduledProcedureStep.objects.select_related("procedure__order").get(pk=outcome.match.candidate.key)
         apply_match(claim, step, matched_by=MatchedBy.AUTO, evidence=evidence_of(outcome.match))
@@ -152,8 +158,9 @@ def apply_match(
     matched_by: MatchedBy,
     evidence: list[dict[str, Any]],
     reason: str = "",
+    decision: Decision | None = None,
 ) -> None:
-    """The claim belongs to this step's order and patient from now on."""
+    """The claim belongs to this step's order and patient from now on; `decision` says which received values stand."""
     if step is None:
         raise ValueError("a match needs a step")
     order = step.procedure.order
@@ -163,7 +170,8 @@ def apply_match(
         evidence=evidence,
     )  # fmt: skip
     claim.refresh_from_db()
-    corrections.recompute(claim)
+    keep = frozenset(decision.parameters.get("keep", ())) if decision else frozenset[str]()
+    corrections.recompute(claim, decision=decision, keep=keep)
     if step.status in STEP_ON_WORKLIST:
         # The modality told nothing (no MPPS): its images say that the step was performed.
         advance_step(step=step, event="step.completed", reason="images received and matched")

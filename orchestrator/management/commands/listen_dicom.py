@@ -1,6 +1,7 @@
 """`manage.py listen_dicom`: the DICOM listener, pre-forked."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ class Command(BaseCommand):
         if left:
             self.stdout.write(f"registered {left} objects that a crash had left in the inbox")
         listening = _listen()
+        _raise_file_limit()
         connections.close_all()
         children = {_fork(listening) for _ in range(settings.DICOM_PROCESSES)}
         stopping = threading.Event()
@@ -72,6 +74,14 @@ def _listen() -> socket.socket:
     # Several processes wait for one connection: all wake, one gets it, the others must not block in accept.
     listening.setblocking(False)
     return listening
+
+
+def _raise_file_limit() -> None:
+    """An association holds three descriptors and a file: the usual soft limit of 1,024 would be reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _fork(listening: socket.socket) -> int:
