@@ -1,7 +1,7 @@
 """What a person says when they settle a case."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -27,27 +27,40 @@ class RejectForm(ReasonForm):
 
 
 class MatchForm(ReasonForm):
-    """A reason, and for each attribute that differs whose value leaves: the order's, or the images'."""
-
     remember = forms.BooleanField(
         label="Same for later images of this study that say the same", required=False, initial=True
     )
 
-    def __init__(self, data: Mapping[str, Any] | None = None, *, changes: Iterable[Mapping[str, str]] = ()) -> None:
+
+class SidesForm(forms.Form):
+    """For each attribute that differs, whose value leaves: the order's, or the images'.
+
+    An issuer leaves with its ID: an ID under the issuer of another one would name somebody else.
+    """
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, changes: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(data)
+        self.changes = changes
+        self.id_differs = any(change["attribute"] == "PatientID" and change["before"] for change in changes)
         for change in changes:
-            if change["before"]:
+            if change["before"] and not (self.id_differs and change["attribute"] == "IssuerOfPatientID"):
                 self.fields[f"side_{change['attribute']}"] = forms.ChoiceField(
                     label=change["label"],
-                    choices=[("order", f"{change['after']} (order)"), ("study", f"{change['before']} (images)")],
+                    choices=[("study", change["before"]), ("order", change["after"])],
                     initial="order",
                     required=False,
+                    widget=forms.RadioSelect,
                 )
+
+    def rows(self) -> Iterator[tuple[Mapping[str, str], forms.BoundField | None]]:
+        """Each attribute that changes, with its choice; None where nothing was received to choose."""
+        for change in self.changes:
+            name = f"side_{change['attribute']}"
+            yield change, self[name] if name in self.fields else None
 
     def sides(self) -> dict[str, str]:
         """{DICOM keyword: side} as chosen."""
-        return {
-            name.removeprefix("side_"): value or "order"
-            for name, value in self.cleaned_data.items()
-            if name.startswith("side_")
-        }
+        chosen = {name.removeprefix("side_"): value or "order" for name, value in self.cleaned_data.items()}
+        if self.id_differs:
+            chosen["IssuerOfPatientID"] = chosen["PatientID"]
+        return chosen

@@ -21,6 +21,7 @@ from orchestrator.services import exceptions
 from reconciliation.api.candidates import CandidateSerializer, shown
 from reconciliation.models import MatchRun
 from reconciliation.services import decisions
+from reconciliation.services.reconcile import HELD_KINDS
 
 _ACTS = ("claim", "hand_back", "match", "reject", "snooze", "escalate", "dismiss", "undo")
 
@@ -169,7 +170,7 @@ class ExceptionResource(Resource[ExceptionCase]):
     @action(detail=True, methods=["post"])
     def dismiss(self, request: Request, **_kwargs: Any) -> Response:
         """Settle without doing anything; held images are matched or rejected instead."""
-        if self.get_object().claim_id is not None:
+        if self.get_object().kind in HELD_KINDS:
             raise Conflict("Held images are matched or rejected, not dismissed.")
         return self._act(ReasonSerializer, lambda pk, asked: exceptions.dismiss(pk, user=self.user, **asked))
 

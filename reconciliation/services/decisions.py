@@ -14,7 +14,7 @@ from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
-from reconciliation.services.reconcile import apply_match, evidence_of, unmatch
+from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claim, unmatch
 
 REJECT_CODES: Mapping[str, str] = {
     "113001": "Rejected for quality reasons",
@@ -101,19 +101,36 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     if decision is None:
         raise CannotDecide("There is no decision in force that could be taken back.")
     claim = decision.claim
+    followed = _followers(decision)
     decision.undone_at, decision.undone_by, decision.undo_reason = timezone.now(), user, reason
     decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
     before = {name: decision.before[name] for name in _BEFORE if name != "identity"}
     unmatch(claim, reason=reason, detail={"undone": decision.pk}, **before)
     transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
+    for each in followed:
+        unmatch(each, reason=reason, detail={"undone": decision.pk})
+        reconcile_claim(each)
     refresh_identity(study_id=claim.study_id)
     record("decision.undone", claim, detail={"decision": decision.pk}, reason=reason)
     return case
 
 
+def _followers(decision: Decision) -> list[IdentityClaim]:
+    """Claims of the study that were matched because this decision was remembered."""
+    claim = decision.claim
+    matched = claim.study.claims.filter(
+        identity=Identity.MATCHED,
+        matched_by=MatchedBy.PERSON,
+        step=claim.step_id,
+        order=decision.parameters.get("order"),
+    )
+    own = Decision.objects.filter(undone_at=None).values("claim")
+    return list(matched.exclude(pk__in=own)) if decision.remember else []
+
+
 def _claim_of(case: ExceptionCase) -> IdentityClaim:
-    if case.claim_id is None:
-        raise CannotDecide("This case is not about images.")
+    if case.claim_id is None or case.kind not in HELD_KINDS:
+        raise CannotDecide("This case is not about held images.")
     return IdentityClaim.objects.select_related("study__site").get(pk=case.claim_id)
 
 

@@ -47,12 +47,13 @@ def reconcile_study(study_id: int) -> None:
     with acting(SYSTEM):
         for claim in study.claims.filter(purpose__in=NEEDS_ORDER).order_by("pk"):
             if claim.identity in (Identity.PENDING, Identity.HELD):
-                _reconcile_claim(claim)
+                reconcile_claim(claim)
         refresh_identity(study_id=study.pk)
         record("study.reconciled", study)
 
 
-def _reconcile_claim(claim: IdentityClaim) -> None:
+def reconcile_claim(claim: IdentityClaim) -> None:
+    """Match one claim that is not settled, or hold it."""
     outcome = compare(claim)
     if WrongEntry.objects.filter(study_instance_uid=claim.study.study_instance_uid).exists():
         hold(claim, outcome, "WRONG_WORKLIST_ENTRY")
@@ -193,7 +194,7 @@ def raise_case(claim: IdentityClaim, reason_code: str, best: Scored | None) -> E
         kind,
         about=claim,
         reason_code=reason_code,
-        summary=f"{claim.modality} {SENTENCES[reason_code]}".strip(),
+        summary=SENTENCES[reason_code],
         site=claim.study.site,
         study=claim.study,
         claim=claim,

@@ -15,6 +15,7 @@ from orchestrator.states import IllegalTransition
 from orchestrator.views import replies, viewer_of
 from reconciliation.forms import SnoozeForm
 from reconciliation.services import decisions
+from reconciliation.services.reconcile import HELD_KINDS
 
 from .case import find_case
 
@@ -133,7 +134,7 @@ def escalate(request: HttpRequest, pk: int) -> HttpResponse:
 def dismiss(request: HttpRequest, pk: int) -> HttpResponse:
     """Settle without doing anything. Held images are matched or rejected instead."""
     case, user = settle(request, pk)
-    if case.claim_id is not None:
+    if case.kind in HELD_KINDS:
         return refused(request, case, exceptions.CaseClosed("held images are matched or rejected, not dismissed."))
     form = ReasonForm(request.POST or None)
     if form.is_valid():

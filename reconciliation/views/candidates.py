@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models import Prefetch
-
-from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, PatientIdentifier
-from orchestrator.permissions import Viewer, visible_to
+from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, ScheduledProcedureStep
+from orchestrator.permissions import Viewer
+from orchestrator.states import STEP_ON_WORKLIST, OrderStatus, StepStatus
+from orchestrator.templatetags.components import FIELDS
+from orchestrator.templatetags.formats import person
 from orchestrator.templatetags.moments import iso_date
 from reconciliation import selectors
 from reconciliation.matching import match
@@ -23,7 +24,7 @@ ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "PatientSex": ("Sex", "0010,0040"),
     "AccessionNumber": ("Accession", "0008,0050"),
 }
-_SATISFIED = "Has its images already, or was canceled"
+_OWN_UID = "The modality made its own: says nothing against the order."
 
 
 def ranked(viewer: Viewer, case: ExceptionCase) -> list[dict[str, Any]]:
@@ -33,13 +34,8 @@ def ranked(viewer: Viewer, case: ExceptionCase) -> list[dict[str, Any]]:
     best: dict[int, Mapping[str, Any]] = {}
     for entry in _compared(case.claim):
         best.setdefault(entry["order"], entry)
-    everywhere = visible_to(ImagingServiceRequest.objects.all(), viewer, "exceptions.view")
-    orders = everywhere.select_related("patient", "site").prefetch_related(
-        "requested_procedures__steps",
-        Prefetch("patient__identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk")),
-    )
-    rows = orders.in_bulk(best)
-    return [_candidate(rows[key], entry) for key, entry in best.items() if key in rows]
+    orders = selectors.candidate_orders(viewer, best)
+    return [_candidate(orders[key], entry) for key, entry in best.items() if key in orders]
 
 
 def _compared(claim: IdentityClaim) -> Iterable[Mapping[str, Any]]:
@@ -53,26 +49,75 @@ def _compared(claim: IdentityClaim) -> Iterable[Mapping[str, Any]]:
 
 
 def _candidate(order: ImagingServiceRequest, entry: Mapping[str, Any]) -> dict[str, Any]:
-    step = next(
-        (step for each in order.requested_procedures.all() for step in each.steps.all() if step.pk == entry["step"]),
-        None,
-    )
+    steps = (step for procedure in order.requested_procedures.all() for step in procedure.steps.all())
+    step = next((step for step in steps if step.pk == entry["step"]), None)
     identifiers = list(order.patient.identifiers.all())
-    satisfied = any(row["field"] == "satisfied" and row["verdict"] == "differ" for row in entry["evidence"])
-    words = [step.modality, step.description, iso_date(step.start_date), *step.station_ae_titles] if step else []
     return {
+        "order": order,
         "order_id": order.pk,
         "score": entry["score"],
         "name": order.patient.name,
-        "line": " ".join(filter(None, words)),
+        "line": _line(step),
         "accession_number": order.accession_number,
         "patient_id": f"{identifiers[0].value} ({identifiers[0].issuer})" if identifiers else "",
-        "warning": _SATISFIED if satisfied else "",
-        "evidence": [row for row in entry["evidence"] if row["field"] != "satisfied"],
+        "warning": _warning(order, step, entry["evidence"]),
+        "evidence": told(entry["evidence"]),
         "caption": f"Evidence for order {order.accession_number or order.pk}",
-        "sentence": "Everything needed agrees." if entry["qualifies"] else "Not enough agrees, or something differs.",
+        "sentence": _sentence(entry),
         "chosen": False,
     }
+
+
+def _line(step: ScheduledProcedureStep | None) -> str:
+    """What was to be done, when and where."""
+    if step is None:
+        return "its step is no longer there"
+    at = f"{iso_date(step.start_date)} {step.start_time:%H:%M}" if step.start_time else iso_date(step.start_date)
+    what = step.description or step.procedure.description
+    return ", ".join(filter(None, (what, step.modality, at, *step.station_ae_titles)))
+
+
+def _warning(
+    order: ImagingServiceRequest, step: ScheduledProcedureStep | None, evidence: Iterable[Mapping[str, Any]]
+) -> str:
+    """What speaks against the order whatever its patient: it is over, or has its images."""
+    if order.status in (OrderStatus.CANCELED, OrderStatus.DISCONTINUED, OrderStatus.REPLACED):
+        return f"The order is {order.get_status_display().lower()}"
+    if step is not None and step.status in (StepStatus.CANCELED, StepStatus.DISCONTINUED):
+        return f"Its step is {step.get_status_display().lower()}"
+    taken = any(row["field"] == "satisfied" and row["verdict"] == "differ" for row in evidence)
+    return "Another study was matched to it already" if taken else ""
+
+
+def told(evidence: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Evidence as it is drawn: what could not be compared has no points; whether the order is taken is a warning."""
+    rows = []
+    for row in evidence:
+        if row["field"] == "satisfied":
+            continue
+        shown = dict(row)
+        if row["verdict"] == "missing":
+            shown["points"] = None
+        if row["field"] == "patient_name":
+            shown |= {side: row[side].rstrip("^") for side in ("received", "expected")}
+        if row["field"] == "study_instance_uid" and row["verdict"] == "missing" and row["received"]:
+            shown["note"] = _OWN_UID
+        rows.append(shown)
+    return rows
+
+
+def _sentence(entry: Mapping[str, Any]) -> str:
+    """Why this one was not matched by itself."""
+    if entry["qualifies"]:
+        return "All that an automatic match needs agrees."
+    against = [
+        FIELDS[row["field"]][1]
+        for row in entry["evidence"]
+        if row["verdict"] in ("differ", "close") and row["field"] in FIELDS
+    ]
+    if against:
+        return f"No automatic match: {', '.join(against)} not the same."
+    return "No automatic match: nothing differs, but too little could be compared."
 
 
 def chosen(candidates: Sequence[dict[str, Any]], order: str) -> dict[str, Any] | None:
@@ -86,23 +131,56 @@ def chosen(candidates: Sequence[dict[str, Any]], order: str) -> dict[str, Any] |
 
 def changes(case: ExceptionCase, order: ImagingServiceRequest) -> list[dict[str, str]]:
     """The attributes that a match to the order would change in what leaves."""
-    found = []
-    for change in decisions.preview(case=case, order=order):
-        label, tag = ATTRIBUTES.get(change.attribute, (change.attribute, ""))
-        found.append(
-            {"attribute": change.attribute, "label": label, "tag": tag, "before": change.before, "after": change.after}
-        )
-    return found
+    return [
+        _change(change.attribute, change.before, change.after) for change in decisions.preview(case=case, order=order)
+    ]
 
 
-FOLLOWS: Sequence[dict[str, str]] = (
-    {"icon": "link", "text": "The images belong to this order and its patient from now on."},
-    {"icon": "send", "text": "They leave by the published rules, with these values; the files here stay as received."},
-    {"icon": "undo", "text": "It can be taken back: what was not sent yet will then not be sent."},
-)
+def _change(attribute: str, before: str, after: str) -> dict[str, str]:
+    label, tag = ATTRIBUTES.get(attribute, (attribute, ""))
+    if attribute == "PatientName":
+        # Trailing empty components of a name say nothing (PS3.5 6.2.1).
+        before, after = before.rstrip("^"), after.rstrip("^")
+    return {"attribute": attribute, "label": label, "tag": tag, "before": before, "after": after}
+
+
+def follows(case: ExceptionCase, order: ImagingServiceRequest, *, changed: bool) -> list[dict[str, str]]:
+    """What happens next, in sentences."""
+    claim = case.claim
+    if claim is None:
+        return []
+    number = claim.number_of_instances
+    images = f"{number} object{'' if number == 1 else 's'}"
+    found = selectors.best_step(claim, order)
+    waits = found is not None and found[0].status in STEP_ON_WORKLIST
+    said = (
+        ("link", f"Identity becomes matched: {images} to {person(order.patient.name)}, {_named(order)}."),
+        ("send", f"They leave by the published rules, {'with these values' if changed else 'as received'}; "
+                 "the files here stay as received."),
+        ("done", "The scheduled step is done and leaves the worklist." if waits else ""),
+        ("undo", "It can be taken back: what was not sent yet will then not be sent."),
+    )  # fmt: skip
+    return [{"icon": icon, "text": text} for icon, text in said if text]
+
+
+def _named(order: ImagingServiceRequest) -> str:
+    return f"order {order.accession_number}" if order.accession_number else "an order without accession number"
 
 
 def preview(case: ExceptionCase, candidate: Mapping[str, Any]) -> dict[str, Any]:
     """What a match to the candidate would change, and what follows."""
-    order = ImagingServiceRequest.objects.select_related("patient").get(pk=candidate["order_id"])
-    return {"changes": changes(case, order), "follows": FOLLOWS}
+    order: ImagingServiceRequest = candidate["order"]
+    found = changes(case, order)
+    return {"changes": found, "follows": follows(case, order, changed=bool(found))}
+
+
+def settled(viewer: Viewer, case: ExceptionCase) -> dict[str, Any] | None:
+    """What the images of a closed case belong to now: the order (if the viewer may see it), why, and what changes."""
+    claim = case.claim
+    if claim is None or claim.order_id is None:
+        return None
+    return {
+        "order": selectors.candidate_orders(viewer, [claim.order_id]).get(claim.order_id),
+        "evidence": told(claim.evidence),
+        "changes": [_change(each.attribute, each.old, each.new) for each in claim.corrections.order_by("attribute")],
+    }

@@ -15,6 +15,8 @@ from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN
 from orchestrator.templatetags import moments
 from orchestrator.views import events, replies, viewer_of
+from reconciliation.services.decisions import REJECT_CODES
+from reconciliation.services.reconcile import HELD_KINDS
 
 from . import candidates, queue
 
@@ -27,7 +29,7 @@ def find_case(viewer: Viewer, pk: int) -> ExceptionCase:
     return get_object_or_404(
         visible_to(
             ExceptionCase.objects.select_related(
-                "owner", "site", "patient", "study", "claim__study", "claim__order", "message", "order"
+                "owner", "site", "patient", "study", "claim__study__site", "claim__order", "message", "order"
             ),
             viewer,
             "exceptions.view",
@@ -94,8 +96,10 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     require(viewer, "exceptions.view")
     case = find_case(viewer, pk)
     is_open = case.status in CASE_OPEN
-    ranked = candidates.ranked(viewer, case) if is_open else []
+    held = case.kind in HELD_KINDS
+    ranked = candidates.ranked(viewer, case) if held and is_open else []
     chosen = candidates.chosen(ranked, request.GET.get("order", ""))
+    decision = _decision(case)
     record_access(viewer, "exceptions.view", "case", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
     context = {
         "section": "exceptions",
@@ -104,6 +108,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "owner": (case.owner.get_full_name() or case.owner.username) if case.owner else "",
         "mine": case.owner_id == viewer.user_id,
         "is_open": is_open,
+        "held": held,
         "may_resolve": is_open and can(viewer, "exceptions.resolve", case.site_id),
         "may_undo": can(viewer, "exceptions.resolve", case.site_id),
         "may_see_message": bool(case.message_id) and can(viewer, "messages.view", case.site_id),
@@ -112,7 +117,9 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "candidates": ranked,
         "chosen": chosen,
         "preview": candidates.preview(case, chosen) if chosen else None,
-        "decision": _decision(case),
+        "settled": None if is_open else candidates.settled(viewer, case),
+        "decision": decision,
+        "code": REJECT_CODES.get(decision.parameters.get("code", ""), "") if decision else "",
         "log": _history(case),
         "place": _place(viewer, case),
         "detail": [

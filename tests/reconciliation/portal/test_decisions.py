@@ -1,15 +1,32 @@
 """Match, reject and undo on the case page: shown first, reasoned, written once."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.models import Decision, ExceptionCase, ImagingServiceRequest, Role, Site, Study
+from orchestrator.services.exceptions import open_case
+from orchestrator.services.workflow import transition
 from orchestrator.states import CaseStatus, Identity, MatchedBy
+from reconciliation.models import MatchRun
 from reconciliation.services.reconcile import reconcile_study
-from tests.factories import make_order, make_patient, make_site, make_study, make_user
+from tests.factories import (
+    DAY,
+    make_claim,
+    make_order,
+    make_patient,
+    make_site,
+    make_step,
+    make_study,
+    make_user,
+    step_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +73,8 @@ def test_the_case_shows_its_candidates_with_what_differs_and_what_a_match_would_
     assert 'data-accession="A1"' in page
     assert "Match to this order" in page
     assert "0012345 (MAIN)" in page
+    assert "CT head, CT, 2026-07-05 10:30, CT_NORTH" in page
+    assert "No automatic match: Patient ID" in page
     assert "preview of a match to A1" in page
     assert "Original Attributes Sequence" in page
 
@@ -97,6 +116,140 @@ def test_a_received_value_may_stand_against_the_order(sign_in: SignIn, held: Stu
     kept = {each.attribute for each in held.claims.get().corrections.all()}
     assert "PatientName" not in kept
     assert "PatientID" in kept
+
+
+def test_an_issuer_leaves_with_its_id(sign_in: SignIn, held: Study) -> None:
+    held.claims.update(issuer="ELSEWHERE")
+    sign_in().post(match_url(held), {"reason": "Theirs", "side_PatientID": "study", "side_IssuerOfPatientID": "order"})
+    kept = {each.attribute for each in held.claims.get().corrections.all()}
+    assert not {"PatientID", "IssuerOfPatientID"} & kept
+
+
+def test_a_side_that_is_none_is_refused(sign_in: SignIn, held: Study) -> None:
+    answer = sign_in().post(match_url(held), {"reason": "Sure", "side_PatientName": "neither"})
+    assert answer.status_code == 422
+    assert not Decision.objects.exists()
+
+
+def test_later_images_that_say_the_same_leave_the_same_way_until_it_is_taken_back(sign_in: SignIn, held: Study) -> None:
+    client, case, first = sign_in(), case_of(held), held.claims.get()
+    client.post(match_url(held), {"reason": "She married", "remember": "on", "side_PatientName": "study"})
+    same = {name: getattr(first, name) for name in ("patient_id", "patient_name", "birth_date", "sex", "modality")}
+    late = make_claim(held, **same, calling_ae_title="CT_WORKSTATION", study_date=first.study_date)
+    reconcile_study(held.pk)
+    late.refresh_from_db()
+    assert (late.identity, late.matched_by) == (Identity.MATCHED, MatchedBy.PERSON)
+    assert set(late.corrections.values_list("attribute", flat=True)) == {
+        "PatientID", "IssuerOfPatientID", "AccessionNumber",
+    }  # fmt: skip
+    client.post(f"/exceptions/{case.pk}/undo/", {"reason": "It was the sister"})
+    late.refresh_from_db()
+    held.refresh_from_db()
+    assert (late.identity, late.corrections.count(), held.identity) == (Identity.HELD, 0, Identity.HELD)
+
+
+def test_a_match_is_to_the_step_whose_evidence_was_shown(sign_in: SignIn, held: Study) -> None:
+    order = ImagingServiceRequest.objects.get(accession_number="A1")
+    second = make_step(order, start_date=DAY + timedelta(days=1))
+    held.claims.update(study_date=f"{second.start_date:%Y%m%d}")
+    sign_in().post(match_url(held), {"reason": "Sure"})
+    assert held.claims.get().step == second
+
+
+def test_the_undo_beside_the_word_needs_no_reason(sign_in: SignIn, held: Study) -> None:
+    client, case = sign_in(), case_of(held)
+    answer = client.post(match_url(held), {"reason": "Sure"}, follow=True)
+    assert f'action="/exceptions/{case.pk}/undo/"' in answer.text
+    client.post(f"/exceptions/{case.pk}/undo/")
+    held.refresh_from_db()
+    assert (held.identity, Decision.objects.get().undo_reason) == (Identity.HELD, "taken back at once")
+
+
+def test_after_a_decision_the_next_case_comes_and_not_one_of_somebody_else(sign_in: SignIn, held: Study) -> None:
+    theirs, mine = (make_study(patient_id=f"other {number}", modality="CT") for number in range(2))
+    for study in (theirs, mine):
+        reconcile_study(study.pk)
+    sign_in().post(f"/exceptions/{case_of(theirs).pk}/claim/")
+    answer = sign_in().post(f"/exceptions/{case_of(held).pk}/reject/", {"code": "113001", "reason": "Blurred"})
+    assert answer.headers["Location"] == f"/exceptions/{case_of(mine).pk}/"
+
+
+def test_a_refused_form_keeps_what_was_typed(sign_in: SignIn, held: Study) -> None:
+    answer = sign_in().post(match_url(held), {"reason": "x" * 501, "side_PatientName": "study"})
+    assert answer.status_code == 422
+    assert "x" * 501 in answer.text
+    assert answer.context["sides"]["side_PatientName"].value() == "study"
+    assert answer.context["form"]["remember"].value() is False
+    refused = sign_in().post(f"/exceptions/{case_of(held).pk}/reject/", {"code": "", "reason": "Blurred"})
+    assert refused.status_code == 422
+    assert "Blurred" in refused.text
+
+
+def test_a_closed_case_asks_nothing_and_says_what_it_came_to(sign_in: SignIn, held: Study) -> None:
+    client, case = sign_in(), case_of(held)
+    client.post(match_url(held), {"reason": "The name band agrees"})
+    page = client.get(f"/exceptions/{case.pk}/").text
+    assert "Match to this order" not in page
+    assert "The name band agrees" in page
+    assert "Evidence when it was matched" in page
+    for door in (match_url(held), f"/exceptions/{case.pk}/reject/"):
+        assert "was resolved meanwhile" in client.get(door, follow=True).text
+
+
+def test_a_case_about_images_that_are_not_held_is_dismissed_not_matched(sign_in: SignIn, held: Study) -> None:
+    claim = held.claims.get()
+    case = open_case(
+        "already_delivered", about=held, reason_code="R", summary="Sent before the undo.", site=held.site, study=held,
+        claim=claim,
+    )  # fmt: skip
+    client, order = sign_in(), ImagingServiceRequest.objects.get(accession_number="A1")
+    assert "Match to this order" not in client.get(f"/exceptions/{case.pk}/").text
+    asked = client.post(f"/exceptions/{case.pk}/match/{order.pk}/", {"reason": "?"}, follow=True)
+    assert "not about held images" in asked.text
+    client.post(f"/exceptions/{case.pk}/dismiss/", {"reason": "The archive deleted them"})
+    case.refresh_from_db()
+    claim.refresh_from_db()
+    assert (case.status, claim.identity) == (CaseStatus.DISMISSED, Identity.HELD)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda order: transition(step_of(order), "step.canceled"), "Its step is canceled"),
+        (lambda order: reconcile_study(make_study(order).pk), "Another study was matched to it already"),
+    ],
+)
+def test_an_order_that_is_over_carries_a_warning(
+    sign_in: SignIn, held: Study, spoil: Callable[[ImagingServiceRequest], object], word: str
+) -> None:
+    order = ImagingServiceRequest.objects.get(accession_number="A1")
+    spoil(order)
+    reconcile_study(held.pk)
+    assert word in sign_in().get(f"/exceptions/{case_of(held).pk}/").text
+
+
+def test_a_case_never_compared_is_compared_when_it_is_looked_at_and_nothing_is_written(
+    sign_in: SignIn, held: Study
+) -> None:
+    MatchRun.objects.all().delete()
+    assert 'data-accession="A1"' in sign_in().get(f"/exceptions/{case_of(held).pk}/").text
+    assert not MatchRun.objects.exists()
+
+
+def test_ten_candidates_cost_as_many_queries_as_one(
+    sign_in: SignIn, held: Study, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client, url = sign_in(), f"/exceptions/{case_of(held).pk}/"
+    for compared in (True, False):
+        if not compared:
+            MatchRun.objects.all().delete()
+        with CaptureQueriesContext(connection) as alone:
+            client.get(url)
+        orders = [make_order(patient=make_patient(name=f"Do^Jane{number}")) for number in range(5)]
+        if compared:
+            reconcile_study(held.pk)
+        with django_assert_num_queries(len(alone)):
+            assert len(client.get(url).context["candidates"]) > len(orders)
 
 
 def test_a_decision_is_taken_back_from_the_case(sign_in: SignIn, held: Study) -> None:
