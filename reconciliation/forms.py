@@ -31,6 +31,11 @@ class MatchForm(ReasonForm):
         label="Same for later images of this study that say the same", required=False, initial=True
     )
 
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
+        # The choices above it are made already; the reason is what is asked.
+        self.fields["reason"].widget.attrs["autofocus"] = True
+
 
 class SidesForm(forms.Form):
     """For each attribute that differs, whose value leaves: the order's, or the images'.

@@ -24,7 +24,7 @@ from orchestrator import datasets
 from orchestrator.dimse import store_scp
 from orchestrator.dimse.arriving import ArrivingObject
 from orchestrator.dimse.callers import Refused, identify
-from orchestrator.dimse.connection import MAXIMUM_PDU_LENGTH, AssociationHandler
+from orchestrator.dimse.connection import MAXIMUM_PDU_LENGTH, AssociationHandler, let_go
 from orchestrator.dimse.messages import Handler, Peer, Request, Response
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _config.STORE_RECV_CHUNKED_DATASET = True
 _config.UNRESTRICTED_STORAGE_SERVICE = True
 _config.LOG_HANDLER_LEVEL = "none"
 # pynetdicom has no setting for where and how an arriving object is written.
-dimse_messages.NamedTemporaryFile = ArrivingObject  # type: ignore[misc,assignment]
+dimse_messages.NamedTemporaryFile = ArrivingObject  # type: ignore[attr-defined,assignment]  # theirs
 
 
 @cache
@@ -192,6 +192,7 @@ def _on_closed(event: evt.Event) -> None:
     assoc: Any = event.assoc
     if getattr(assoc, "fiducial_peer", None) is None and not assoc.is_rejected:
         logger.warning("A connection from %s ended without a DICOM association", assoc.requestor.address)
+    let_go(assoc)
     _on_ended(event)
 
 

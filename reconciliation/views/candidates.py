@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, ScheduledProcedureStep
+from orchestrator.models import Correction, ExceptionCase, IdentityClaim, ImagingServiceRequest, ScheduledProcedureStep
 from orchestrator.permissions import Viewer
 from orchestrator.states import STEP_ON_WORKLIST, OrderStatus, StepStatus
 from orchestrator.templatetags.components import FIELDS
@@ -136,6 +136,11 @@ def changes(case: ExceptionCase, order: ImagingServiceRequest) -> list[dict[str,
     ]
 
 
+def _place(correction: Correction) -> int:
+    """Where it stands: as in ATTRIBUTES, others last."""
+    return [*ATTRIBUTES, correction.attribute].index(correction.attribute)
+
+
 def _change(attribute: str, before: str, after: str) -> dict[str, str]:
     label, tag = ATTRIBUTES.get(attribute, (attribute, ""))
     if attribute == "PatientName":
@@ -182,5 +187,7 @@ def settled(viewer: Viewer, case: ExceptionCase) -> dict[str, Any] | None:
     return {
         "order": selectors.candidate_orders(viewer, [claim.order_id]).get(claim.order_id),
         "evidence": told(claim.evidence),
-        "changes": [_change(each.attribute, each.old, each.new) for each in claim.corrections.order_by("attribute")],
+        "changes": [
+            _change(each.attribute, each.old, each.new) for each in sorted(claim.corrections.all(), key=_place)
+        ],
     }

@@ -34,11 +34,7 @@ from routing.services.rulesets import publish, save_draft
 from tests.factories import make_ae, make_order, make_site, make_study, make_user
 from tests.orchestrator.doors import OPEN, PAGES, REST, SIGNED_IN
 
-pytestmark = [
-    pytest.mark.django_db,
-    # pynetdicom leaves a socket that found nobody (the echo of the walk) to the garbage collector.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.django_db
 
 DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks for route, asks in REST.items()},
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip

@@ -69,8 +69,6 @@ def test_two_destinations_have_two_names(call: Caller, archive: Destination) -> 
     assert "name" in call("POST", "destinations/", asked)["errors"]
 
 
-# pynetdicom leaves a socket that found nobody to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 def test_an_echo_to_a_dead_port_says_why(call: Caller, archive: Destination) -> None:
     answer = call("POST", f"destinations/{archive.pk}/echo/")
     assert answer["ok"] is False
