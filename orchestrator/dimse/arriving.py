@@ -1,0 +1,54 @@
+"""An object while it arrives: straight to the spool's file system, and only while there is room."""
+
+import logging
+import uuid
+from typing import Any
+
+from orchestrator import storage
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_BYTES = 16 << 20
+
+
+class ArrivingObject:
+    """The file that pynetdicom writes an object's fragments to (it knows it as a temporary file).
+
+    A sender cannot be told in the middle of an object (PS3.7 9.1.1.2), so what finds no room is taken off the line
+    and dropped, the file is emptied, and the handler answers A700 (`Request.path`).
+    """
+
+    def __init__(self, **_: Any) -> None:
+        self._path = storage.incoming() / f"{uuid.uuid4().hex}.dcm"
+        self.name = str(self._path)
+        self._open = self._path.open("wb", buffering=0)
+        self._since_look = 0
+        self._has_room = storage.has_room()
+
+    @property
+    def file(self) -> "ArrivingObject":
+        return self
+
+    def write(self, data: bytes) -> int:
+        """Take a fragment; it is dropped when there is no room (any more)."""
+        self._since_look += len(data)
+        if self._has_room and self._since_look >= _LOOK_EVERY_BYTES:
+            self._since_look = 0
+            self._has_room = storage.has_room()
+        if self._has_room:
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[self._open.write(left) :]
+            except OSError:
+                logger.exception("The spool cannot be written to: an object is refused with A700")
+                self._has_room = False
+        if not self._has_room:
+            self._open.truncate(0)
+        return len(data)
+
+    def flush(self) -> None:
+        """Each fragment is written at once."""
+
+    def close(self) -> None:
+        self._open.close()
