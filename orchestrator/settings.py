@@ -364,6 +364,8 @@ DIMSE_HANDLERS: dict[tuple[str, str], str] = {
     # Modality Performed Procedure Step.
     ("N-CREATE", "1.2.840.10008.3.1.2.3.3"): "worklists.dimse.create_mpps",
     ("N-SET", "1.2.840.10008.3.1.2.3.3"): "worklists.dimse.set_mpps",
+    # Modality Performed Procedure Step Retrieve.
+    ("N-GET", "1.2.840.10008.3.1.2.3.4"): "worklists.dimse.get_mpps",
 }
 
 # --- the registries -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from orchestrator.models import Actor, ActorKind, ApplicationEntity, acting
 from worklists import selectors
 from worklists.datasets.encoding import Unreadable, cut, in_character_set
 from worklists.datasets.keys import read_question
-from worklists.datasets.performed import Json, read_performed
+from worklists.datasets.performed import Json, read_performed, write_performed
 from worklists.matching import BadKey
 from worklists.services import mpps
 from worklists.services.queries import record_query
@@ -85,6 +85,16 @@ def create_mpps(request: Request) -> Iterable[Response]:
 def set_mpps(request: Request) -> Iterable[Response]:
     """N-SET of a performed step."""
     yield _performed(request, lambda sent: mpps.update(sop_instance_uid=request.sop_instance_uid, performed=sent))
+
+
+def get_mpps(request: Request) -> Iterable[Response]:
+    """N-GET of a performed step (PS3.4 F.8.2): what was asked for and is there, or all of it."""
+    performed = selectors.performed_step(request.sop_instance_uid, site_id=request.peer.site_id)
+    if performed is None:
+        yield Response(_REFUSALS[mpps.NoSuchInstance][0], error_comment="No such performed procedure step")
+        return
+    asked = request.attribute_identifiers
+    yield Response(_SUCCESS, write_performed(performed.dataset, request.transfer_syntax_uid, only=asked))
 
 
 def _performed(request: Request, keep: Callable[[Json], object]) -> Response:

@@ -7,7 +7,7 @@ from django.db.models import CharField, Exists, Lookup, OuterRef, Q, QuerySet
 
 from orchestrator.models import ScheduledProcedureStep
 from worklists.matching import Keys, Range
-from worklists.models import MatchValue, WorklistEntry
+from worklists.models import MatchValue, ModalityPerformedProcedureStep, WorklistEntry
 
 _CHUNK = 100
 
@@ -112,3 +112,8 @@ def step_of(
             best = min(candidates, key=lambda entry: (entry.sps_id != sps_id, not entry.visible, entry.pk))
             return best.step
     return None
+
+
+def performed_step(sop_instance_uid: str, *, site_id: int) -> ModalityPerformedProcedureStep | None:
+    """A performed step of this site."""
+    return ModalityPerformedProcedureStep.objects.filter(sop_instance_uid=sop_instance_uid, site=site_id).first()

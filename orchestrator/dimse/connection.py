@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MAXIMUM_PDU_LENGTH = 1 << 20
 # Everything but a stored object is held in memory: command sets, identifiers, performed steps.
 MAXIMUM_MESSAGE_LENGTH = 16 << 20
+# Requests that a peer may send without waiting for answers; it may send one (PS3.7 D.3.3.3), and some do not count.
+MAXIMUM_REQUESTS_AHEAD = 64
+_ANSWERS_AHEAD = 16
 # How soon a thread that nobody has woken looks at its timers.
 _NAP_SECONDS = 1.0
 
@@ -60,13 +63,27 @@ class _Bell:
 class _ToldQueue(queue.Queue[Any]):
     """A queue that says when something came."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, tell: Callable[[], None], maximum: int = 0) -> None:
+        super().__init__(maximum)
         self._tell = tell
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         super().put(item, block, timeout)
         self._tell()
+
+
+class _Outbox(_ToldQueue):
+    """What is to be sent: a handler that is faster than its peer waits here, so that a C-CANCEL still finds it busy."""
+
+    def __init__(self, tell: Callable[[], None], sender: threading.Thread) -> None:
+        super().__init__(tell, _ANSWERS_AHEAD)
+        self._sender = sender
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        while self._sender.is_alive():
+            with contextlib.suppress(queue.Full):
+                super().put(item, timeout=_NAP_SECONDS)
+                return
 
 
 class _Connection(AssociationSocket):
@@ -75,6 +92,7 @@ class _Connection(AssociationSocket):
     def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
         self.bell = _Bell()
+        self.send_next: Callable[[], bool] = lambda: False
 
     @property
     def ready(self) -> bool:
@@ -84,8 +102,9 @@ class _Connection(AssociationSocket):
             return False
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True
-        # Sta13 asks whether more is there and otherwise closes.
-        may_wait = dul.event_queue.empty() and dul.state_machine.current_state != "Sta13"
+        # Nothing is sent in Sta13; it asks whether more is there and otherwise closes.
+        is_closing = dul.state_machine.current_state == "Sta13"
+        may_wait = dul.event_queue.empty() and dul.to_provider_queue.empty() and not is_closing
         try:
             waiting = select.poll()
             waiting.register(connection, select.POLLIN)
@@ -97,9 +116,9 @@ class _Connection(AssociationSocket):
             return False
         if self.bell.fileno() in woken:
             self.bell.hush()
-        if not readable:
+        if not readable and not is_closing:
             # What there is to send is sent in this round and not after the loop's next sleep.
-            dul._process_recv_primitive()
+            self.send_next()
         return readable
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -155,6 +174,8 @@ class _Messages(DIMSEServiceProvider):
         if message and message.data_set.tell() + message.encoded_command_set.tell() > MAXIMUM_MESSAGE_LENGTH:
             self._refuse(f"a message of more than {MAXIMUM_MESSAGE_LENGTH} bytes")
             self.message = None
+        elif self.msg_queue.qsize() > MAXIMUM_REQUESTS_AHEAD:
+            self._refuse("requests without waiting for answers")
 
     def _refuse(self, what: str) -> None:
         requestor = self.assoc.requestor
@@ -173,7 +194,10 @@ class AssociationHandler(RequestHandler):
         dul.event_queue.get_nowait()
         connection = _Connection(assoc, self.request)
         dul.socket = connection
-        dul.to_provider_queue = _ToldQueue(connection.bell.ring)
+        dul.to_provider_queue = _Outbox(connection.bell.ring, dul)
+        # The loop would send first and read when there is nothing to send: a C-CANCEL would wait for the last answer.
+        connection.send_next = dul._process_recv_primitive
+        dul._process_recv_primitive = lambda: False  # type: ignore[method-assign]
         assoc.dimse = _Messages(assoc)
         checkpoint = _Checkpoint(
             lambda: assoc._kill or not (dul.to_user_queue.empty() and assoc.dimse.msg_queue.empty())

@@ -16,11 +16,9 @@ from django.conf import settings
 from django.db import close_old_connections, connection
 from django.utils.module_loading import import_string
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom import AE, _config, dimse_messages, evt
+from pynetdicom import AE, _config, dimse_messages, dsutils, evt, service_class
 from pynetdicom.transport import AddressInformation, ThreadedAssociationServer
 
-from orchestrator import datasets
 from orchestrator.dimse import store_scp
 from orchestrator.dimse.arriving import ArrivingObject
 from orchestrator.dimse.callers import Refused, identify
@@ -41,6 +39,7 @@ _SERVED = {
     _VERIFICATION: "Verification",
     "1.2.840.10008.5.1.4.31": "Modality Worklist",
     "1.2.840.10008.3.1.2.3.3": "MPPS",
+    "1.2.840.10008.3.1.2.3.4": "MPPS Retrieve",
 }
 
 _config.STORE_RECV_CHUNKED_DATASET = True
@@ -48,6 +47,24 @@ _config.UNRESTRICTED_STORAGE_SERVICE = True
 _config.LOG_HANDLER_LEVEL = "none"
 # pynetdicom has no setting for where and how an arriving object is written.
 dimse_messages.NamedTemporaryFile = ArrivingObject  # type: ignore[attr-defined,assignment]  # theirs
+
+
+class _Encoded(Dataset):
+    """A response's data set as its handler encoded it: pynetdicom wants a Dataset, to encode it itself."""
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__()
+        self.encoded = encoded
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _encode(ds: Dataset, *syntax: bool) -> bytes | None:
+    return ds.encoded if isinstance(ds, _Encoded) else dsutils.encode(ds, *syntax)
+
+
+service_class.encode = _encode  # type: ignore[attr-defined,assignment]  # theirs
 
 
 @cache
@@ -234,8 +251,8 @@ def _status(response: Response) -> Dataset:
     return status
 
 
-def _dataset(response: Response, syntax: UID) -> Dataset | None:
-    return datasets.decode(response.dataset, syntax) if response.dataset else None
+def _dataset(response: Response) -> Dataset | None:
+    return _Encoded(response.dataset) if response.dataset else None
 
 
 def _on_echo(event: evt.Event) -> Dataset:
@@ -262,24 +279,27 @@ def _on_find(event: evt.Event) -> Iterator[tuple[Dataset, Dataset | None]]:
         is_cancelled=lambda: event.is_cancelled,
     )
     for response in _respond(request):
-        yield _status(response), _dataset(response, UID(request.transfer_syntax_uid))
+        yield _status(response), _dataset(response)
 
 
-def _n_service(command: str, class_of: str, instance_of: str, data: str) -> Callable[[evt.Event], Any]:
-    """A DIMSE-N service; the names are those of its request primitive."""
+def _n_service(command: str, class_of: str, instance_of: str, data: str = "") -> Callable[[evt.Event], Any]:
+    """A DIMSE-N service; the names are those of its request primitive, `data` is empty where it has no data set."""
 
     def on(event: evt.Event) -> tuple[Dataset, Dataset | None]:
         received: Any = event.request
-        encoded = getattr(received, data)
+        encoded = getattr(received, data) if data else None
+        asked = getattr(received, "AttributeIdentifierList", None) or ()
         request = _request(
             event,
             command,
             getattr(received, class_of),
             sop_instance_uid=str(getattr(received, instance_of) or ""),
             dataset=encoded.getvalue() if encoded else b"",
+            # A single one comes without its list.
+            attribute_identifiers=(int(asked),) if isinstance(asked, int) else tuple(map(int, asked)),
         )
         response = next(_respond(request))
-        return _status(response), _dataset(response, UID(request.transfer_syntax_uid))
+        return _status(response), _dataset(response)
 
     return on
 
@@ -295,4 +315,5 @@ _HANDLERS: list[evt.EventHandlerType] = [
     (evt.EVT_C_FIND, _on_find),
     (evt.EVT_N_CREATE, _n_service("N-CREATE", "AffectedSOPClassUID", "AffectedSOPInstanceUID", "AttributeList")),
     (evt.EVT_N_SET, _n_service("N-SET", "RequestedSOPClassUID", "RequestedSOPInstanceUID", "ModificationList")),
+    (evt.EVT_N_GET, _n_service("N-GET", "RequestedSOPClassUID", "RequestedSOPInstanceUID")),
 ]

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connections
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -23,6 +24,7 @@ from worklists.models import WorklistQuery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+MPPS_RETRIEVE = "1.2.840.10008.3.1.2.3.4"
 # More than a listener sends while a modality reads the first and cancels.
 NUMBER_OF_STEPS = 300
 
@@ -125,3 +127,19 @@ def test_a_modality_performs_a_step_on_two_associations(port: int) -> None:
     assert (refusal.Status, refusal.ErrorID) == (0x0110, 0xA710)
     step.refresh_from_db()
     assert step.status == StepStatus.COMPLETED
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_performed_step_is_told_back_whole_or_by_attribute(port: int, syntax: str) -> None:
+    uid, told = generate_uid(), begun(schedule(), PerformedProcedureStepDescription="Schädel")
+    association = associate(port, MPPS)
+    assert association.send_n_create(told, MPPS, uid)[0].Status == 0
+    association.release()
+    association = associate(port, MPPS_RETRIEVE, syntax)
+    _, whole = association.send_n_get([], MPPS_RETRIEVE, uid)
+    _, part = association.send_n_get([Tag(0x00400252)], MPPS_RETRIEVE, uid)
+    unknown, nothing = association.send_n_get([], MPPS_RETRIEVE, generate_uid())
+    association.release()
+    assert whole == told
+    assert [element.keyword for element in part or ()] == ["SpecificCharacterSet", "PerformedProcedureStepStatus"]
+    assert (unknown.Status, nothing) == (0x0112, None)

@@ -4,11 +4,14 @@ Stored as JSON: it is Unicode, so messages in different character sets merge, an
 replaced) is one dictionary update.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worklists.datasets.encoding import decode
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+
+from worklists.datasets.encoding import SPECIFIC_CHARACTER_SET, cut, decode, encode
 
 Json = dict[str, Any]
 
@@ -66,6 +69,15 @@ def read_performed(data: bytes, transfer_syntax_uid: str, *, default_character_s
         except Exception:  # noqa: S112, BLE001, RUF100
             continue
     return read
+
+
+def write_performed(performed: Json, transfer_syntax_uid: str, *, only: Collection[int] = ()) -> bytes:
+    """What is stored as a data set in UTF-8; only these tags, unless there are none."""
+    kept = {tag: element for tag, element in performed.items() if not only or int(tag, 16) in only}
+    # (0008,0005) is how it was sent; it is Unicode now.
+    kept[f"{SPECIFIC_CHARACTER_SET:08X}"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    wanted = dict.fromkeys(int(tag, 16) for tag in kept)
+    return cut(encode(Dataset.from_json(kept)), wanted, implicit=transfer_syntax_uid == ImplicitVRLittleEndian)
 
 
 def _without_nul(value: Any) -> Any:
