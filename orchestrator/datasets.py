@@ -5,6 +5,7 @@ Whatever is read here is hostile: depth, lengths and character sets are somebody
 
 import hashlib
 import warnings
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,12 +18,14 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.filewriter import write_dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 config.settings.reading_validation_mode = config.IGNORE
 
 # Nothing that identifies an object stands behind Request Attributes Sequence.
 _LAST_TAG = 0x00400275
+# As much of a deflated data set as is looked at for it.
+_IDENTITY_BYTES = 4 << 20
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
     "StationName", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "IssuerOfPatientID",
@@ -70,12 +73,36 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
     try:
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")
-            ds = read_partial(file, stop_when=lambda tag, vr, length: tag > _LAST_TAG, specific_tags=_TAGS)
+            syntax = _transfer_syntax_of(file)
+            if syntax == DeflatedExplicitVRLittleEndian:
+                ds = _inflated(file)
+            else:
+                ds = read_partial(file, stop_when=_is_behind_identity, specific_tags=_TAGS)
             assume_character_set(ds, default_character_set)
-            return _header(ds)
+            return _header(ds, syntax)
     except (Exception, RecursionError) as error:
         # pydicom raises whatever the bytes lead it to; each of them means the same here.
         raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _transfer_syntax_of(file: BinaryIO) -> str:
+    """(0002,0010) of a DICOM file."""
+    file.seek(144)
+    meta = file.read(_end_of_file_meta(file) - 144)
+    file.seek(0)
+    at = meta.index(b"\x02\x00\x10\x00UI")
+    return meta[at + 8 :][: int.from_bytes(meta[at + 6 : at + 8], "little")].decode("ascii").rstrip("\0 ")
+
+
+def _inflated(file: BinaryIO) -> Dataset:
+    """What identifies an object whose data set is deflated (PS3.5 A.5); a bomb is inflated only so far."""
+    file.seek(_end_of_file_meta(file))
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_IDENTITY_BYTES), _IDENTITY_BYTES)
+    return read_dataset(BytesIO(inflated), False, True, stop_when=_is_behind_identity, specific_tags=_TAGS)
+
+
+def _is_behind_identity(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return int(tag) > _LAST_TAG
 
 
 def assume_character_set(ds: Dataset, character_set: str) -> None:
@@ -91,12 +118,12 @@ def assume_character_set(ds: Dataset, character_set: str) -> None:
                 assume_character_set(item, character_set)
 
 
-def _header(ds: Any) -> Header:
+def _header(ds: Any, transfer_syntax_uid: str) -> Header:
     requests = ds.get("RequestAttributesSequence") or [Dataset()]
     qualifiers = ds.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()]
     frames = text_of(ds, "NumberOfFrames")
     return Header(
-        transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
+        transfer_syntax_uid=transfer_syntax_uid,
         sop_class_uid=text_of(ds, "SOPClassUID"),
         sop_instance_uid=text_of(ds, "SOPInstanceUID"),
         study_instance_uid=text_of(ds, "StudyInstanceUID"),

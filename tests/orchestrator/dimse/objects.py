@@ -111,7 +111,7 @@ def listening(environment: dict[str, str], **more: str) -> Iterator[Listener]:
     log = folder / f"listener-{port}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "listen_dicom"],
+            [sys.executable, "manage.py", "listen_dicom", "--skip-checks"],
             env={**environment, "FIDUCIAL_DICOM_PORT": str(port), "FIDUCIAL_DICOM_PROCESSES": "1", **more},
             cwd=settings.BASE_DIR, text=True, stdout=subprocess.PIPE, stderr=errors,
         )  # fmt: skip

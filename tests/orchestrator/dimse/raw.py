@@ -74,6 +74,16 @@ class RawCaller:
         value = struct.pack(">IBB", len(fragment) + 2, 1, is_command | last << 1) + fragment
         self._connection.sendall(struct.pack(">BBI", 0x04, 0, len(value)) + value)
 
+    def raw(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def is_closed(self) -> bool:
+        """Whether the other side says nothing more."""
+        try:
+            return self._connection.recv(1) == b""
+        except ConnectionError:
+            return True
+
     def release(self) -> None:
         self._connection.sendall(struct.pack(">BBII", 0x05, 0, 4, 0))
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -165,6 +166,22 @@ def test_without_room_an_object_is_refused_before_it_is_too_late(fresh: dict[str
         assert not full.files("incoming")
 
 
+def test_a_disk_that_fills_up_while_an_object_arrives_is_answered_and_nothing_remains(
+    listener: Listener, tmp_path: Path
+) -> None:
+    """The process may write files of 8 MB only: it fails as a full disk does."""
+    files = parts(tmp_path / "sent", image(Rows=2560, Columns=2560, PixelData=bytes(2560 * 2560 * 2)))
+    [child] = listener.children()
+    soft, hard = resource.prlimit(child, resource.RLIMIT_FSIZE, (8 << 20, resource.RLIM_INFINITY))
+    answer = listener.send(*files, check=False)
+    resource.prlimit(child, resource.RLIMIT_FSIZE, (soft, hard))
+    assert "OutOfResources" in answer.stdout.replace(" ", ""), answer.stdout
+    assert not listener.files("incoming")
+    before = listener.instances()
+    listener.send(*files)
+    listener.wait_for_instances(before + 1)
+
+
 def test_unknown_callers_are_refused_recorded_and_offered(fresh: dict[str, str], tmp_path: Path) -> None:
     with listening(fresh, FIDUCIAL_TRUST="known") as strict:
         answer = strict.send(*parts(tmp_path / "sent", image()), ae_title="STRANGER", check=False)
@@ -202,7 +219,8 @@ def test_what_is_no_dicom_disturbs_nobody_and_is_said_in_one_line(listener: List
 
 
 def test_a_port_scan_disturbs_nobody(listener: Listener) -> None:
-    for _ in range(50):
+    # More than a process serves at once.
+    for _ in range(300):
         socket.create_connection((LOOPBACK, listener.port), timeout=10).close()
 
 

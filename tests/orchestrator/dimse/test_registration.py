@@ -1,6 +1,7 @@
 """From a durable file to rows: studies, series, claims, instances; what is received twice, late or by halves."""
 
 import datetime as dt
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -10,10 +11,10 @@ from django.conf import settings
 from django.db import DataError, OperationalError
 from django.utils import timezone
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from pytest_django import Settings
 
-from orchestrator import storage
+from orchestrator import datasets, storage
 from orchestrator.dimse.registrar import register_all, register_leftovers
 from orchestrator.models import Device, ExceptionCase, Hop, IdentityClaim, Instance, Study, WorkflowEvent
 from orchestrator.services import studies
@@ -99,6 +100,21 @@ def test_the_same_object_in_another_transfer_syntax_is_not_lost() -> None:
     register(ds)
     assert Instance.objects.count() == 2
     assert ExceptionCase.objects.get().reason_code == "OTHER_CONTENT"
+
+
+def test_a_deflated_object_is_taken_and_a_bomb_is_inflated_only_so_far() -> None:
+    ds = image(PixelData=bytes(200 << 20))
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    received = durable(ds)
+    assert storage.path_of(received.spool_key).stat().st_size < 1 << 20
+    tracemalloc.start()
+    header = datasets.read_header(storage.path_of(received.spool_key))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (header.patient_id, header.study_instance_uid) == ("0012345", ds.StudyInstanceUID)
+    assert peak < 16 << 20
+    studies.register([received])
+    assert Instance.objects.get().transfer_syntax_uid == DeflatedExplicitVRLittleEndian
 
 
 def test_each_identity_within_a_study_claims_for_itself() -> None:
