@@ -11,7 +11,7 @@ from orchestrator import storage
 from orchestrator.models import Site
 from orchestrator.services import studies
 from orchestrator.services.exceptions import open_case
-from orchestrator.services.studies import Received
+from orchestrator.services.registration import Received, register
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def register_all(batch: list[Received]) -> None:
     if not batch:
         return
     try:
-        studies.register(batch)
+        register(batch)
     except Exception:
         logger.exception("A batch of %d objects is registered one by one", len(batch))
         for received in batch:
@@ -89,7 +89,7 @@ def register_all(batch: list[Received]) -> None:
 def _register_alone(received: Received) -> None:
     """One object. What the database cannot take now stays in the inbox; what can never be taken is set aside."""
     try:
-        studies.register([received])
+        register([received])
     except (OperationalError, InterfaceError, OSError):
         logger.exception("Object %s stays in the inbox and is tried again", received.spool_key)
     except Exception as error:

@@ -10,7 +10,7 @@ from orchestrator.dimse.messages import Request, Response
 from orchestrator.dimse.registrar import Registrar
 from orchestrator.models import Site
 from orchestrator.services.exceptions import open_case
-from orchestrator.services.studies import Received
+from orchestrator.services.registration import Received
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def store(request: Request) -> Iterator[Response]:
         yield Response(DOES_NOT_MATCH, error_comment=problem[:64])
         return
     key = storage.accept(path, calling_ae_title=request.peer.ae_title)
-    received = Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC))
+    received = Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC), header)
     registrar.add(received, association_id=request.peer.association_id, study_instance_uid=header.study_instance_uid)
     yield Response(SUCCESS)
 

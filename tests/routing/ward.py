@@ -16,7 +16,7 @@ from pynetdicom import AE, _config, build_context, evt
 
 from orchestrator import storage
 from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, Study
-from orchestrator.services import studies
+from orchestrator.services import registration, studies
 from orchestrator.services.corrections import recompute
 from orchestrator.states import Identity, MatchedBy
 from routing.models import Delivery, Destination, RuleSet
@@ -65,8 +65,8 @@ def receive(
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.save_as(path, enforce_file_format=True, **encoding)
         key = storage.accept(path, calling_ae_title=calling)
-        batch.append(studies.Received(key, calling, LOOPBACK, timezone.now()))
-    studies.register(batch)
+        batch.append(registration.Received(key, calling, LOOPBACK, timezone.now()))
+    registration.register(batch)
     study = Study.objects.get(study_instance_uid=images[0].StudyInstanceUID)
     studies.close(study.pk)
     study.refresh_from_db()

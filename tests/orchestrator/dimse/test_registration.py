@@ -12,13 +12,13 @@ from django.db import DataError, OperationalError
 from django.utils import timezone
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from orchestrator import datasets, storage
 from orchestrator.dimse.registrar import register_all, register_leftovers
 from orchestrator.models import Device, ExceptionCase, Hop, IdentityClaim, Instance, Study, WorkflowEvent
-from orchestrator.services import studies
-from orchestrator.services.studies import Received
+from orchestrator.services import registration, studies
+from orchestrator.services.registration import Received
 from orchestrator.states import Custody, Purpose
 from tests.factories import make_ae, make_site
 from tests.orchestrator.dimse.objects import image
@@ -41,7 +41,7 @@ def durable(ds: Dataset, ae_title: str = "CT_NORTH") -> Received:
 
 
 def register(*objects: Dataset, ae_title: str = "CT_NORTH") -> None:
-    studies.register([durable(ds, ae_title) for ds in objects])
+    registration.register([durable(ds, ae_title) for ds in objects])
 
 
 def like(ds: Dataset, **attributes: Any) -> Dataset:
@@ -65,8 +65,8 @@ def test_an_object_has_its_rows_and_leaves_the_inbox() -> None:
 
 def test_registering_the_same_file_again_changes_nothing() -> None:
     received = durable(image())
-    studies.register([received])
-    studies.register([received])
+    registration.register([received])
+    registration.register([received])
     assert Instance.objects.count() == 1
     assert Study.objects.get().number_of_instances == 1
     assert storage.path_of(received.spool_key).is_file()
@@ -92,6 +92,26 @@ def test_another_object_under_the_same_uid_is_kept_beside_the_first_and_a_person
     assert ExceptionCase.objects.get().kind == "duplicate_instance"
 
 
+def test_copies_within_one_batch_are_told_apart_as_those_of_two() -> None:
+    ds = image()
+    first, again = durable(ds), durable(ds)
+    ds.PixelData = b"\1" * 2048
+    registration.register([first, again, durable(ds)])
+    kept, differing = Instance.objects.order_by("pk")
+    assert (kept.spool_key, differing.differs_from) == (first.spool_key, kept)
+    study = Study.objects.get()
+    assert (study.number_of_instances, study.claims.get().number_of_instances) == (1, 1)
+    assert ExceptionCase.objects.get().detail == {"instance": differing.pk, "first": kept.pk}
+
+
+def test_a_batch_asks_the_database_little_per_object(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    ds = image()
+    batch = [durable(like(ds)) for _ in range(30)]
+    with django_assert_max_num_queries(30):
+        registration.register(batch)
+    assert Study.objects.get().number_of_instances == 30
+
+
 def test_the_same_object_in_another_transfer_syntax_is_not_lost() -> None:
     """Its bytes differ, so a person is asked: nothing is decoded to find out that it says the same."""
     ds = image()
@@ -113,7 +133,7 @@ def test_a_deflated_object_is_taken_and_a_bomb_is_inflated_only_so_far() -> None
     tracemalloc.stop()
     assert (header.patient_id, header.study_instance_uid) == ("0012345", ds.StudyInstanceUID)
     assert peak < 16 << 20
-    studies.register([received])
+    registration.register([received])
     assert Instance.objects.get().transfer_syntax_uid == DeflatedExplicitVRLittleEndian
 
 
@@ -203,14 +223,14 @@ def test_a_late_instance_opens_the_study_again() -> None:
 
 def test_one_object_that_can_never_be_registered_keeps_no_other_waiting(spool: Path) -> None:
     good, bad = durable(image()), durable(image(PatientName="Bad^One"))
-    real = studies._register_one
+    real = registration._Batch.take
 
-    def refuse(each: Any, entity: Any) -> bool:
+    def refuse(self: Any, each: Any) -> None:
         if each.header.patient_name == "Bad^One":
             raise DataError("the database does not want this")
-        return real(each, entity)
+        real(self, each)
 
-    with patch.object(studies, "_register_one", refuse):
+    with patch.object(registration._Batch, "take", refuse):
         register_all([bad, good])
     assert Instance.objects.get().spool_key == good.spool_key
     case = ExceptionCase.objects.get()
@@ -221,7 +241,7 @@ def test_one_object_that_can_never_be_registered_keeps_no_other_waiting(spool: P
 
 def test_what_the_database_cannot_take_now_stays_in_the_inbox_until_it_can() -> None:
     received = durable(image())
-    with patch.object(studies, "_register_one", side_effect=OperationalError("away")):
+    with patch.object(registration._Batch, "take", side_effect=OperationalError("away")):
         register_all([received])
     assert list(storage.waiting()) == [received.spool_key]
     register_leftovers()

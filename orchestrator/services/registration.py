@@ -1,0 +1,278 @@
+"""Rows for received objects: a batch is one transaction, and what its objects share is read and written once."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from orchestrator import datasets, storage
+from orchestrator.datasets import Header
+from orchestrator.models import (
+    Actor,
+    ActorKind,
+    ApplicationEntity,
+    Device,
+    Hop,
+    IdentityClaim,
+    Instance,
+    Series,
+    Site,
+    Study,
+    acting,
+)
+from orchestrator.services.exceptions import open_case
+from orchestrator.services.workflow import transition
+from orchestrator.states import Custody, Purpose
+
+
+@dataclass(frozen=True)
+class Received:
+    """A durable object that has no rows yet."""
+
+    spool_key: str
+    calling_ae_title: str
+    address: str | None
+    received_at: datetime
+    # As the listener has read it; None: to be read from the file.
+    header: Header | None = None
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A received object with what was read of it."""
+
+    received: Received
+    header: Header
+    entity: ApplicationEntity | None
+    digest: str
+    size: int
+
+
+def register(batch: Sequence[Received]) -> None:
+    """Write the rows of a batch in one transaction, then take its files out of the inbox. May be repeated."""
+    titles = {received.calling_ae_title for received in batch}
+    entities = {
+        entity.ae_title: entity
+        for entity in ApplicationEntity.objects.select_related("device__site").filter(ae_title__in=titles)
+    }
+    objects = [_read(received, entities.get(received.calling_ae_title)) for received in batch]
+    with transaction.atomic():
+        repeated = _Batch(objects).write()
+    for received in batch:
+        if received.spool_key in repeated:
+            storage.discard(received.spool_key)
+        else:
+            storage.settle(received.spool_key)
+
+
+def _read(received: Received, entity: ApplicationEntity | None) -> _Object:
+    path = storage.path_of(received.spool_key)
+    charset = entity.default_character_set if entity else ""
+    header = received.header or datasets.read_header(path, default_character_set=charset)
+    return _Object(received, header, entity, datasets.digest_of(path), path.stat().st_size)
+
+
+class _Batch:
+    """The rows of one transaction."""
+
+    def __init__(self, objects: Sequence[_Object]) -> None:
+        self._objects = objects
+        self._registered = set(
+            Instance.objects.filter(spool_key__in=[each.received.spool_key for each in objects]).values_list(
+                "spool_key", flat=True
+            )
+        )
+        # What is here under these UIDs: every copy by its content, and the first one, which is the one that is sent.
+        self._copies: set[tuple[str, str]] = set()
+        self._firsts: dict[str, Instance] = {}
+        for instance in Instance.objects.filter(
+            sop_instance_uid__in={each.header.sop_instance_uid for each in objects}
+        ):
+            self._copies.add((instance.sop_instance_uid, instance.digest))
+            if instance.differs_from_id is None:
+                self._firsts[instance.sop_instance_uid] = instance
+        self._studies: dict[str, Study] = {}
+        self._series: dict[tuple[int, str], Series] = {}
+        self._claims: dict[tuple[int, str], IdentityClaim] = {}
+        self._purposes: dict[tuple[int, int], Purpose] = {}
+        self._new: list[tuple[_Object, Instance]] = []
+        self._differing: list[Instance] = []
+
+    def write(self) -> set[str]:
+        """Answers the keys of objects that are here already with the same bytes."""
+        repeated: set[str] = set()
+        for each in self._objects:
+            content = (each.header.sop_instance_uid, each.digest)
+            if each.received.spool_key in self._registered:
+                continue
+            if content in self._copies:
+                repeated.add(each.received.spool_key)
+                continue
+            self._copies.add(content)
+            with acting(Actor(ActorKind.AE, each.received.calling_ae_title)):
+                self.take(each)
+        Instance.objects.bulk_create([instance for _, instance in self._new])
+        for instance in self._differing:
+            # The first one may have got its key just now.
+            instance.differs_from = self._firsts[instance.sop_instance_uid]
+            instance.save()
+            with acting(Actor(ActorKind.AE, instance.calling_ae_title)):
+                _raise_difference(instance)
+        self._count()
+        return repeated
+
+    def take(self, each: _Object) -> None:
+        """One object that is not here yet."""
+        header, received = each.header, each.received
+        study = self._study(each)
+        series = self._series_of(study, header)
+        purpose = self._purpose(study, each.entity)
+        instance = Instance(
+            study=study,
+            series=series,
+            claim=self._claim(study, each, purpose),
+            sop_instance_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+            instance_number=header.instance_number[:12],
+            number_of_frames=header.number_of_frames,
+            spool_key=received.spool_key,
+            size=each.size,
+            digest=each.digest,
+            purpose=purpose,
+            calling_ae_title=received.calling_ae_title,
+            address=received.address,
+            received_at=received.received_at,
+        )
+        if header.sop_instance_uid in self._firsts:
+            self._differing.append(instance)
+        else:
+            self._firsts[header.sop_instance_uid] = instance
+            self._new.append((each, instance))
+
+    def _study(self, each: _Object) -> Study:
+        header, received = each.header, each.received
+        if header.study_instance_uid not in self._studies:
+            self._studies[header.study_instance_uid], _ = Study.objects.get_or_create(
+                study_instance_uid=header.study_instance_uid,
+                defaults={
+                    "site": each.entity.device.site if each.entity else Site.objects.earliest("pk"),
+                    "study_date": header.study_date[:8],
+                    "study_time": header.study_time[:16],
+                    "study_description": header.study_description[:64],
+                    "received_from": received.calling_ae_title,
+                    "first_received_at": received.received_at,
+                    "last_received_at": received.received_at,
+                },
+            )
+        return self._studies[header.study_instance_uid]
+
+    def _series_of(self, study: Study, header: Header) -> Series:
+        key = (study.pk, header.series_instance_uid)
+        if key not in self._series:
+            self._series[key], created = Series.objects.get_or_create(
+                study=study,
+                series_instance_uid=header.series_instance_uid,
+                defaults={
+                    "modality": header.modality[:16],
+                    "series_number": header.series_number[:12],
+                    "series_description": header.series_description[:64],
+                    "body_part_examined": header.body_part_examined[:16],
+                    "station_name": header.station_name[:16],
+                },
+            )
+            if created:
+                Study.objects.filter(pk=study.pk).update(number_of_series=F("number_of_series") + 1)
+        return self._series[key]
+
+    def _purpose(self, study: Study, entity: ApplicationEntity | None) -> Purpose:
+        """How we came by it (promise 9): what a device sends that we gave this study to has RETURNED."""
+        if entity is None:
+            return Purpose.ACQUIRED
+        key = (study.pk, entity.device_id)
+        if key not in self._purposes:
+            kind = _PURPOSES.get(entity.device.kind, Purpose.ACQUIRED)
+            returned = Hop.objects.filter(study=study, device=entity.device).exists()
+            self._purposes[key] = Purpose.RETURNED if returned else kind
+        return self._purposes[key]
+
+    def _claim(self, study: Study, each: _Object, purpose: Purpose) -> IdentityClaim:
+        """The claim that this object makes. Equal claims are one; other purposes claim apart."""
+        header, title = each.header, each.received.calling_ae_title
+        parts = [getattr(header, name) for name in _IDENTIFYING]
+        digest = hashlib.sha256("\x1f".join([*parts, title, purpose]).encode()).hexdigest()
+        key = (study.pk, digest)
+        if key not in self._claims:
+            self._claims[key], _ = IdentityClaim.objects.get_or_create(
+                study=study,
+                key=digest,
+                defaults={
+                    **{name: getattr(header, name)[: _limit(name)] for name in _CLAIMED},
+                    "calling_ae_title": title,
+                    "purpose": purpose,
+                },
+            )
+        return self._claims[key]
+
+    def _count(self) -> None:
+        """Count the new objects, reopen studies that were closed, and start their quiet time anew."""
+        for model, ids in (
+            (IdentityClaim, Counter(instance.claim_id for _, instance in self._new)),
+            (Series, Counter(instance.series_id for _, instance in self._new)),
+        ):
+            for pk, number in ids.items():
+                model._default_manager.filter(pk=pk).update(number_of_instances=F("number_of_instances") + number)
+        grown: dict[int, list[_Object]] = {}
+        for each, instance in self._new:
+            grown.setdefault(instance.study_id, []).append(each)
+        for study_id, objects in grown.items():
+            with acting(Actor(ActorKind.AE, objects[0].received.calling_ae_title)):
+                _grow(study_id, objects)
+
+
+_PURPOSES: dict[str, Purpose] = {Device.Kind.PROCESSOR: Purpose.DERIVED, Device.Kind.ARCHIVE: Purpose.IMPORTED}
+_IDENTIFYING = ("patient_id", "issuer", "issuer_universal_id", "patient_name", "birth_date", "sex", "accession_number")
+_CLAIMED = (
+    *_IDENTIFYING, "requested_procedure_id", "sps_id", "modality", "station_name", "study_date", "study_time",
+    "study_description",
+)  # fmt: skip
+
+
+def _limit(name: str) -> int | None:
+    limit: int | None = IdentityClaim._meta.get_field(name).max_length  # type: ignore[union-attr]  # a CharField
+    return limit
+
+
+def _grow(study_id: int, objects: Sequence[_Object]) -> None:
+    study = Study.objects.get(pk=study_id)
+    if study.custody != Custody.RECEIVING:
+        transition(study, "study.receiving")
+    modalities = {each.header.modality[:16] for each in objects if each.header.modality}
+    Study.objects.filter(pk=study_id).update(
+        number_of_instances=F("number_of_instances") + len(objects),
+        modalities=sorted({*study.modalities, *modalities}),
+        last_received_at=max(each.received.received_at for each in objects),
+        quiet_until=timezone.now() + timedelta(seconds=settings.STUDY_QUIET_SECONDS),
+    )
+
+
+def _raise_difference(instance: Instance) -> None:
+    study, claim = instance.study, instance.claim
+    open_case(
+        "duplicate_instance",
+        about=study,
+        reason_code="OTHER_CONTENT",
+        summary="An instance came again with other content; both copies are kept, only the first one is sent.",
+        site=study.site,
+        study=study,
+        claim=claim,
+        modality=claim.modality,
+        source=claim.calling_ae_title,
+        detail={"instance": instance.pk, "first": instance.differs_from_id},
+    )
