@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 
 from tests.e2e.conftest import PASSWORD, Fiducial
 from tests.e2e.speech import ct, order
-from tests.peers import Orthanc, dcmtk, wait_for
+from tests.peers import Orthanc, dcmtk, listens, wait_for
 
 pytestmark = pytest.mark.peer("dcmtk", "orthanc", "redis")
 
@@ -130,6 +130,9 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
 ) -> None:
     if victim == "valkey-server" and os.environ.get("DATABASE_URL"):
         pytest.skip("on real servers the broker is not ours")
+    # What the test before killed is up again.
+    for port in (fiducial.hl7_port, fiducial.dicom_port, fiducial.http_port):
+        wait_for(lambda port=port: listens(port), what="all listeners", seconds=60)
     number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
     uid, files = ct(tmp_path, {**JANE, "AccessionNumber": f"A{number}"}, day=TODAY)
     place(fiducial, number)
