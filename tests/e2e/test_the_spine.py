@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
         pytest.skip("on real servers the broker is not ours")
     # What the test before killed is up again.
     for port in (fiducial.hl7_port, fiducial.dicom_port, fiducial.http_port):
-        wait_for(lambda port=port: listens(port), what="all listeners", seconds=60)
+        wait_for(partial(listens, port), what="all listeners", seconds=60)
     number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
     uid, files = ct(tmp_path, {**JANE, "AccessionNumber": f"A{number}"}, day=TODAY)
     place(fiducial, number)
