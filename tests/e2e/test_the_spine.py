@@ -140,5 +140,6 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
     send(fiducial, files)
     fiducial.kill(victim)
     wait_for(lambda: len(held_by(archive, uid)) == 2, what=f"images in the archive after kill of {victim}", seconds=120)
+    wait_for(partial(listens, fiducial.http_port), what="the portal", seconds=60)
     study = fiducial.wait_for_identity(uid, "MATCHED")
     assert study["order"]["accession_number"] == f"A{number}"
