@@ -1,6 +1,7 @@
 """What is asked of a person who looks after destinations, deliveries and rules."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from django import forms
@@ -8,8 +9,10 @@ from django import forms
 from orchestrator.forms import ReasonForm
 from orchestrator.models import Site
 from orchestrator.permissions import Viewer, visible_to
-from routing.models import Destination
 from routing.rules import FIELDS, OPERATORS, PRIORITIES, problem_of
+
+# A value of a list: in double quotes (a quote within is doubled), or all up to the next comma.
+_PART = re.compile(r'[ ]*(?:"((?:[^"]|"")*)"[ ]*(?=,|$)|([^,]+))(?:,|$)')
 
 
 class DestinationForm(forms.Form):
@@ -43,10 +46,34 @@ class CommentForm(forms.Form):
     )
 
 
+class StampForm(forms.Form):
+    """Which draft was on the page that is sent (services.rulesets.stamp_of)."""
+
+    stamp = forms.CharField(required=False, widget=forms.HiddenInput)
+
+
+class StampedCommentForm(StampForm, CommentForm):
+    """A comment on rules that were shown."""
+
+
+class TryForm(forms.Form):
+    """A study that rules are asked about. It comes by POST: a UID names a patient's study, and stands in no URL."""
+
+    study = forms.CharField(
+        label="Study Instance UID, or our number",
+        max_length=64,
+        error_messages={"required": "Say which study."},
+        widget=forms.TextInput({"autocomplete": "off"}),
+    )
+    rules = forms.ChoiceField(
+        label="Ask", choices=[("published", "the published rules"), ("draft", "the draft")], initial="published"
+    )
+
+
 class RuleForm(forms.Form):
     """What a rule is called, and how its conditions join."""
 
-    name = forms.CharField(max_length=100)
+    name = forms.CharField(max_length=100, error_messages={"required": "A name is needed."})
     enabled = forms.BooleanField(required=False, initial=True)
     join = forms.ChoiceField(
         label="It applies when",
@@ -58,9 +85,16 @@ class RuleForm(forms.Form):
 class ConditionForm(forms.Form):
     """One row of the condition builder; an empty row is no condition."""
 
-    field = forms.ChoiceField(choices=[("", "Field"), *((name, each.label) for name, each in FIELDS.items())])
-    op = forms.ChoiceField(label="Operator", choices=[("", "Operator"), *OPERATORS.items()])
-    value = forms.CharField(required=False, help_text="Several with commas; times as 18:00, 07:00")
+    field = forms.ChoiceField(
+        choices=[("", "Field"), *((name, each.label) for name, each in FIELDS.items())],
+        error_messages={"required": "Choose a field."},
+    )
+    op = forms.ChoiceField(
+        label="Operator",
+        choices=[("", "Operator"), *OPERATORS.items()],
+        error_messages={"required": "Choose an operator."},
+    )
+    value = forms.CharField(required=False, max_length=5000)
 
     def clean(self) -> dict[str, Any]:
         facts = dict(super().clean() or {})
@@ -73,10 +107,15 @@ class ConditionForm(forms.Form):
 
 
 class SendForm(forms.Form):
-    """One destination of a rule; an empty row sends nowhere."""
+    """One destination of a rule; an empty row sends nowhere. `called`: names by id, read once for all rows."""
 
-    destination = forms.ModelChoiceField(Destination.objects.order_by("name"), empty_label="Destination")
+    destination = forms.TypedChoiceField(coerce=int, error_messages={"required": "Choose a destination."})
     priority = forms.ChoiceField(choices=[(each, f"{each} priority") for each in PRIORITIES], initial="normal")
+
+    def __init__(self, *arguments: Any, called: Mapping[int, str], **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        choices = sorted(called.items(), key=lambda each: each[1].casefold())
+        cast("forms.TypedChoiceField", self.fields["destination"]).choices = [("", "Destination"), *choices]
 
 
 ConditionRows = forms.formset_factory(ConditionForm, extra=1, max_num=50, absolute_max=60)
@@ -85,11 +124,27 @@ SendRows = forms.formset_factory(SendForm, extra=1, max_num=20, absolute_max=30)
 
 def condition_of(field: str, op: str, text: str) -> dict[str, Any]:
     """A typed row as a condition."""
-    parts = [each.strip() for each in text.split(",") if each.strip()]
     if op in ("is_empty", "is_set"):
         return {"field": field, "op": op}
-    number = FIELDS[field].kind == "number"
-    values: list[Any] = [int(each) if number and each.lstrip("-").isdecimal() else each for each in parts]
+    convert = _number if FIELDS[field].kind == "number" else str.strip
     if op in ("in", "not_in", "between"):
-        return {"field": field, "op": op, "value": values}
-    return {"field": field, "op": op, "value": values[0] if number and values else text.strip()}
+        return {"field": field, "op": op, "value": [convert(each) for each in parts_of(text)]}
+    return {"field": field, "op": op, "value": convert(text)}
+
+
+def _number(text: str) -> int | str:
+    """The number that was typed; what is none stays as it is, for `rules.problem_of` to name."""
+    text = text.strip()
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
+
+
+def parts_of(text: str) -> list[str]:
+    """Values typed with commas between them; one that has a comma itself stands in double quotes."""
+    parts = [quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(text)]
+    return [part.strip() for part in parts if part.strip()]
+
+
+def text_of(values: Iterable[Any]) -> str:
+    """Values as `parts_of` reads them."""
+    texts = map(str, values)
+    return ", ".join('"' + each.replace('"', '""') + '"' if set(each) & {",", '"'} else each for each in texts)

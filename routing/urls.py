@@ -2,16 +2,18 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from routing.views import deliveries, destinations, rule_editor, rules
+from routing.views import deliveries, destinations, publishing, rule_editor, rules
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("routing/", rules.room, name="routing"),
     path("routing/add/", rule_editor.add, name="rule-add"),
     path("routing/rules/<int:position>/", rule_editor.edit, name="rule-edit"),
+    path("routing/rules/<int:position>/remove/", rules.remove, name="rule-remove"),
     path("routing/rules/<int:position>/<str:act>/", rules.change, name="rule-change"),
-    path("routing/publish/", rules.publish, name="rule-set-publish"),
-    path("routing/versions/<int:number>/", rules.version_page, name="rule-set-version"),
-    path("routing/versions/<int:number>/back/", rules.roll_back, name="rule-set-rollback"),
+    path("routing/try/", rules.try_study, name="rule-evaluate"),
+    path("routing/publish/", publishing.publish, name="rule-set-publish"),
+    path("routing/versions/<int:number>/", publishing.version_page, name="rule-set-version"),
+    path("routing/versions/<int:number>/back/", publishing.roll_back, name="rule-set-rollback"),
     path("destinations/", destinations.destination_list, name="destinations"),
     path("destinations/add/", destinations.add, name="destination-add"),
     path("destinations/<int:pk>/", destinations.destination_page, name="destination"),

@@ -12,6 +12,8 @@ from orchestrator.services.workflow import record
 from routing.models import Destination, RuleSet, RuleSetVersion
 from routing.rules import validate
 
+_LOOKED_BACK = 20  # saved states among which the one that a page showed is looked for
+
 
 class Invalid(Exception):
     """These rules cannot be saved or published: [(path, message)]."""
@@ -22,12 +24,37 @@ class Invalid(Exception):
 
 
 class DraftChanged(Exception):
-    """Somebody else changed the draft meanwhile."""
+    """Somebody else changed the draft meanwhile; says who."""
 
 
 def stamp_of(rules: Any) -> str:
     """What a page that edits these rules sends back, so that nobody overwrites what they have not seen."""
     return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _locked(rule_set_id: int) -> RuleSet:
+    """The rule set, for this transaction alone.
+
+    `published` is not joined: PostgreSQL gives who waited for the lock the new row of the set, beside the version
+    that was joined before the wait. It is read by a statement of its own, after the lock.
+    """
+    return RuleSet.objects.select_for_update().get(pk=rule_set_id)
+
+
+def _check_seen(rule_set: RuleSet, stamp: str) -> None:
+    """Raise DraftChanged, naming who changed it, unless the draft has this stamp."""
+    if stamp_of(rule_set.draft) == stamp:
+        return
+    people = []
+    for row in rule_set.history.order_by("-history_date", "-history_id")[:_LOOKED_BACK]:
+        if stamp_of(row.draft) == stamp:
+            break
+        people.append(row.actor_name or "Somebody")
+    else:
+        # The state that was seen is not among the last ones: the last to save is known for sure.
+        people = people[:1] or ["Somebody"]
+    who = " and ".join(dict.fromkeys(reversed(people)))
+    raise DraftChanged(f"{who} changed the draft meanwhile: nothing was saved.")
 
 
 def check(rules: Any) -> None:
@@ -48,26 +75,38 @@ def save_draft(*, rule_set: RuleSet, rules: Any) -> None:
 @transaction.atomic
 def edit_draft(*, rule_set_id: int, rules: Any, stamp: str) -> None:
     """Replace the draft that had this stamp. Raises Invalid, DraftChanged."""
-    rule_set = RuleSet.objects.select_for_update(of=("self",)).get(pk=rule_set_id)
-    if stamp_of(rule_set.draft) != stamp:
-        raise DraftChanged("Somebody changed the draft meanwhile: nothing was saved.")
+    rule_set = _locked(rule_set_id)
+    _check_seen(rule_set, stamp)
     save_draft(rule_set=rule_set, rules=rules)
 
 
 @transaction.atomic
-def publish(*, rule_set_id: int, comment: str, user: User) -> RuleSetVersion:
-    """The draft becomes the next version, in force from now on; published already, it stays that. Raises Invalid."""
-    rule_set = RuleSet.objects.select_related("published").select_for_update(of=("self",)).get(pk=rule_set_id)
+def publish(*, rule_set_id: int, comment: str, user: User, stamp: str | None = None) -> RuleSetVersion:
+    """The draft becomes the next version, in force from now on; published already, it stays that.
+
+    With a `stamp` only the draft that had it. Raises Invalid, DraftChanged.
+    """
+    rule_set = _locked(rule_set_id)
+    if stamp is not None:
+        _check_seen(rule_set, stamp)
     check(rule_set.draft)
     return _publish(rule_set, rule_set.draft, comment, user, None)
 
 
 @transaction.atomic
-def roll_back(*, rule_set_id: int, number: int, comment: str, user: User) -> RuleSetVersion:
-    """An older version's rules become the next version. Raises Invalid, e.g. when a destination is gone."""
-    rule_set = RuleSet.objects.select_related("published").select_for_update(of=("self",)).get(pk=rule_set_id)
+def roll_back(*, rule_set_id: int, number: int, comment: str, user: User, stamp: str | None = None) -> RuleSetVersion:
+    """An older version's rules become the next version and the draft; in force already, they stay that.
+
+    With a `stamp` only over the draft that had it. Raises Invalid (e.g. a destination is gone), DraftChanged.
+    """
+    rule_set = _locked(rule_set_id)
     rules = rule_set.versions.get(number=number).rules
     check(rules)
+    published = rule_set.published
+    if published is not None and published.rules == rules == rule_set.draft:
+        return published  # A second click.
+    if stamp is not None:
+        _check_seen(rule_set, stamp)
     rule_set.draft = rules
     return _publish(rule_set, rules, comment, user, number)
 

@@ -83,7 +83,7 @@ def test_a_draft_that_cannot_be_published_is_not_saved() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_people_who_publish_at_once_make_two_versions_or_one_is_refused() -> None:
+def test_two_people_who_publish_one_draft_at_once_make_one_version() -> None:
     make_site()
     rule_set, user = default(), make_user()
     both, refused = threading.Barrier(2), []
@@ -103,8 +103,9 @@ def test_two_people_who_publish_at_once_make_two_versions_or_one_is_refused() ->
     for thread in threads:
         thread.join(30)
     numbers = sorted(rule_set.versions.values_list("number", flat=True))
-    assert numbers == list(range(1, 3 - len(refused)))
-    assert numbers
+    # The second waits and finds it published already, or is refused by a database that locks whole files.
+    assert numbers == [1]
+    assert len(refused) < 2
     published = default().published
     assert published is not None
     assert published.number == numbers[-1]

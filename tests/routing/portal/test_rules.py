@@ -1,147 +1,25 @@
-"""The routing pages: a draft that is edited and published, and why a study goes where it goes."""
-
-from collections.abc import Callable
-from typing import Any
+"""The routing page: a draft that is edited and published, versions that come back, why a study goes where it goes."""
 
 import pytest
-from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
-from orchestrator.models import Role, Site
+from orchestrator.models import IdentityClaim, Role
 from orchestrator.states import Identity
 from routing.models import Destination, RuleSet, RuleSetVersion
-from routing.services import destinations
-from tests.factories import make_order, make_site, make_study, make_user
+from tests.factories import make_order, make_site, make_study
+from tests.routing.portal.rule_forms import add, draft, edit, make_archive, publish, sign_in, stamp_in, typed
 
 pytestmark = pytest.mark.django_db
 
 HOSTILE = "<script>alert(1)</script>"
-SignIn = Callable[..., Client]
-
-
-@pytest.fixture
-def sign_in() -> SignIn:
-    def sign_in_(role: Role = Role.PACS_ADMINISTRATOR, site: Site | None = None) -> Client:
-        client = Client()
-        client.force_login(make_user(role, site=site), backend="django.contrib.auth.backends.ModelBackend")
-        return client
-
-    return sign_in_
 
 
 @pytest.fixture
 def archive() -> Destination:
-    make_site()
-    RuleSet.objects.get_or_create(name="default")
-    return destinations.create(name="Archive", ae_title="ARCHIVE", host="127.0.0.1", port=9)
+    return make_archive()
 
 
-def draft() -> list[dict[str, Any]]:
-    return list(RuleSet.objects.get(name="default").draft)
-
-
-def typed(archive: Destination, *rows: tuple[str, str, str], name: str = "Night CT", **more: str) -> dict[str, str]:
-    """The editor's form, as a browser sends it."""
-    form = {"name": name, "enabled": "on", "join": "all", "condition-TOTAL_FORMS": str(len(rows) + 1),
-            "condition-INITIAL_FORMS": "0", "send-TOTAL_FORMS": "1", "send-INITIAL_FORMS": "0",
-            "send-0-destination": str(archive.pk), "send-0-priority": "urgent"}  # fmt: skip
-    for number, (field, op, value) in enumerate(rows):
-        form |= {f"condition-{number}-field": field, f"condition-{number}-op": op, f"condition-{number}-value": value}
-    return {**form, **more}
-
-
-def stamp_in(page: str) -> str:
-    return page.partition('name="stamp" value="')[2].partition('"')[0]
-
-
-def add(client: Client, archive: Destination, *rows: tuple[str, str, str], **more: str) -> None:
-    stamp = stamp_in(client.get("/routing/add/").text)
-    answer = client.post("/routing/add/", {**typed(archive, *rows, **more), "stamp": stamp})
-    assert answer.status_code == 302, answer.text
-
-
-def test_a_rule_is_built_row_by_row_and_reads_as_a_sentence(sign_in: SignIn, archive: Destination) -> None:
-    client = sign_in()
-    add(client, archive, ("modality", "in", "CT, MR"), ("time", "between", "18:00, 07:00"), ("weekday", "lt", "6"))
-    assert draft() == [
-        {
-            "name": "Night CT",
-            "enabled": True,
-            "when": {"all": [
-                {"field": "modality", "op": "in", "value": ["CT", "MR"]},
-                {"field": "time", "op": "between", "value": ["18:00", "07:00"]},
-                {"field": "weekday", "op": "lt", "value": 6},
-            ]},
-            "then": [{"action": "send", "destination": archive.pk, "priority": "urgent"}],
-        }
-    ]  # fmt: skip
-    page = client.get("/routing/").text
-    assert "When modality is one of CT, MR and time of day is between 18:00, 07:00" in page
-    assert "send to Archive at urgent priority" in page
-
-
-def test_one_more_row_keeps_what_was_typed_and_saves_nothing(sign_in: SignIn, archive: Destination) -> None:
-    answer = sign_in().post("/routing/add/", typed(archive, ("modality", "eq", "CT"), more="condition"))
-    assert answer.status_code == 200
-    assert 'name="condition-2-field"' in answer.text
-    assert 'value="CT"' in answer.text
-    assert draft() == []
-
-
-def test_what_is_wrong_stands_at_its_row_and_nothing_typed_is_lost(sign_in: SignIn, archive: Destination) -> None:
-    client = sign_in()
-    for row, said in [
-        (("weekday", "eq", "Monday"), "a number is needed"),
-        (("time", "between", "soon"), "two times are needed"),
-        (("modality", "lt", "CT"), "cannot be asked with"),
-    ]:
-        answer = client.post("/routing/add/", typed(archive, row))
-        assert answer.status_code == 422
-        assert said in answer.text
-        assert f'value="{row[2]}"' in answer.text
-    nowhere = typed(archive, ("modality", "eq", "CT"), **{"send-0-destination": "", "send-0-priority": "normal"})
-    assert "at least one action is needed" in client.post("/routing/add/", nowhere).text
-    assert draft() == []
-
-
-def test_a_rule_is_edited_and_an_emptied_row_is_gone(sign_in: SignIn, archive: Destination) -> None:
-    client = sign_in()
-    add(client, archive, ("modality", "eq", "CT"), ("site", "eq", "MAIN"))
-    page = client.get("/routing/rules/1/").text
-    assert 'value="MAIN"' in page
-    form = typed(archive, ("modality", "eq", "CT"), ("", "", ""), stamp=stamp_in(page))
-    assert client.post("/routing/rules/1/", form).status_code == 302
-    assert draft()[0]["when"] == {"all": [{"field": "modality", "op": "eq", "value": "CT"}]}
-    stamp = stamp_in(client.get("/routing/").text)
-    same = client.post("/routing/rules/1/", typed(archive, ("modality", "eq", "CT"), stamp=stamp))
-    assert same.status_code == 302
-    assert len(draft()[0]["when"]["all"]) == 1
-
-
-def test_a_group_within_the_group_is_shown_and_kept(sign_in: SignIn, archive: Destination) -> None:
-    priority = {"field": "priority", "op": "eq", "value": "STAT"}
-    nested = {"any": [priority, {"field": "patient_class", "op": "eq", "value": "E"}]}
-    send = {"action": "send", "destination": archive.pk}
-    RuleSet.objects.update(draft=[{"name": "Urgent", "enabled": True, "when": {"all": [nested]}, "then": [send]}])
-    client = sign_in()
-    page = client.get("/routing/rules/1/").text
-    assert "kept as it is" in page
-    client.post("/routing/rules/1/", typed(archive, ("modality", "eq", "CT"), stamp=stamp_in(page)))
-    assert draft()[0]["when"] == {"all": [{"field": "modality", "op": "eq", "value": "CT"}, nested]}
-
-
-def test_who_edits_an_old_draft_overwrites_nobody(sign_in: SignIn, archive: Destination) -> None:
-    mara, ines = sign_in(), sign_in()
-    old = stamp_in(ines.get("/routing/add/").text)
-    add(mara, archive, ("modality", "eq", "CT"), name="Mara's")
-    late = ines.post("/routing/add/", typed(archive, ("modality", "eq", "MR"), name="Ines's", stamp=old))
-    assert late.status_code == 422
-    assert "Somebody changed the draft meanwhile" in late.text
-    assert [rule["name"] for rule in draft()] == ["Mara's"]
-    late = ines.post("/routing/rules/1/remove/", {"stamp": old}, follow=True)
-    assert "Nothing was changed" in late.text
-
-
-def test_rules_are_moved_switched_off_and_taken_out(sign_in: SignIn, archive: Destination) -> None:
+def test_rules_are_moved_switched_off_and_on(archive: Destination) -> None:
     client = sign_in()
     for name in ("one", "two", "three"):
         add(client, archive, ("modality", "eq", "CT"), name=name)
@@ -152,68 +30,231 @@ def test_rules_are_moved_switched_off_and_taken_out(sign_in: SignIn, archive: De
 
     assert act(3, "up") == ["one", "three", "two"]
     assert act(1, "down") == ["three", "one", "two"]
+    assert act(1, "up") == ["three", "one", "two"]
     assert act(2, "toggle") == ["three", "one", "two"]
-    assert draft()[1]["enabled"] is False
-    assert act(1, "remove") == ["one", "two"]
-    assert client.post("/routing/rules/9/up/").status_code == 404
+    assert [rule["enabled"] for rule in draft()] == [True, False, True]
+    act(2, "toggle")
+    assert [rule["enabled"] for rule in draft()] == [True, True, True]
     assert client.post("/routing/rules/1/burn/").status_code == 404
 
 
-def test_a_draft_is_published_once_however_often_it_is_clicked(sign_in: SignIn, archive: Destination) -> None:
+def test_a_rule_is_taken_out_after_a_look_at_it(archive: Destination) -> None:
+    client = sign_in()
+    add(client, archive, ("modality", "eq", "CT"), name="one")
+    add(client, archive, ("modality", "eq", "MR"), name="two")
+    asked = client.get("/routing/rules/1/remove/").text
+    assert "When modality is CT" in asked
+    assert len(draft()) == 2
+    client.post("/routing/rules/1/remove/", {"stamp": stamp_in(asked)})
+    assert [rule["name"] for rule in draft()] == ["two"]
+    again = client.post("/routing/rules/1/remove/", {"stamp": stamp_in(asked)}, follow=True)
+    assert "nothing was saved" in again.text, "a second click takes no second rule"
+    assert [rule["name"] for rule in draft()] == ["two"]
+    assert client.get("/routing/rules/9/remove/").status_code == 404
+
+
+@pytest.mark.parametrize("act", ["up", "toggle", "remove"])
+def test_who_acts_on_an_old_draft_changes_nothing_and_learns_who_was_there(archive: Destination, act: str) -> None:
+    mara, ines = sign_in(name="mara"), sign_in(name="ines")
+    add(mara, archive, ("modality", "eq", "CT"), name="one")
+    add(mara, archive, ("modality", "eq", "CT"), name="two")
+    old = stamp_in(ines.get("/routing/").text)
+    edit(mara, archive, 2, ("modality", "eq", "MR"), name="two")
+    before = draft()
+    told = ines.post(f"/routing/rules/2/{act}/", {"stamp": old}, follow=True).text
+    assert "mara changed the draft meanwhile: nothing was saved." in told
+    assert draft() == before
+
+
+def test_a_draft_is_published_once_however_often_it_is_clicked(archive: Destination) -> None:
     client = sign_in()
     add(client, archive, ("modality", "eq", "CT"))
     asked = client.get("/routing/publish/").text
     assert "send to Archive" in asked
-    assert client.post("/routing/publish/", {"comment": ""}).status_code == 422
+    refused = client.post("/routing/publish/", {"comment": " ", "stamp": stamp_in(asked)})
+    assert refused.status_code == 422
     for _ in range(2):
-        assert "Version 1 is published." in client.post("/routing/publish/", {"comment": "CT"}, follow=True).text
+        form = {"comment": "CT", "stamp": stamp_in(asked)}
+        assert "Version 1 is published." in client.post("/routing/publish/", form, follow=True).text
     assert RuleSetVersion.objects.count() == 1
     assert "Nothing: the draft is what is published." in client.get("/routing/").text
+    assert "in force already" in client.get("/routing/publish/").text
 
 
-def test_an_older_version_is_looked_at_and_brought_back(sign_in: SignIn, archive: Destination) -> None:
+def test_nobody_publishes_a_draft_that_they_have_not_seen(archive: Destination) -> None:
+    mara, ines = sign_in(name="mara"), sign_in(name="ines")
+    add(mara, archive, ("modality", "eq", "CT"), name="one")
+    old = stamp_in(ines.get("/routing/publish/").text)
+    add(mara, archive, ("modality", "eq", "MR"), name="unseen")
+    refused = ines.post("/routing/publish/", {"comment": "Only one", "stamp": old})
+    assert refused.status_code == 422
+    for words in ("mara changed the draft meanwhile", "unseen", "Only one"):
+        assert words in refused.text
+    assert not RuleSetVersion.objects.exists()
+    ines.post("/routing/publish/", {"comment": "Both", "stamp": stamp_in(refused.text)})
+    assert RuleSetVersion.objects.count() == 1, "who has seen it now may publish it"
+    assert ines.post("/routing/publish/", {"comment": "no stamp"}).status_code == 422
+
+
+def test_a_comment_sent_again_later_does_not_undo_a_roll_back(archive: Destination) -> None:
     client = sign_in()
     add(client, archive, ("modality", "eq", "CT"), name="first")
-    client.post("/routing/publish/", {"comment": "one"})
+    publish(client, "one")
     add(client, archive, ("modality", "eq", "MR"), name="second")
-    client.post("/routing/publish/", {"comment": "two"})
+    stamp = stamp_in(client.get("/routing/publish/").text)
+    client.post("/routing/publish/", {"comment": "two", "stamp": stamp})
+    back = {"comment": "back", "stamp": stamp_in(client.get("/routing/versions/1/back/").text)}
+    for _ in range(2):
+        assert client.post("/routing/versions/1/back/", back).status_code == 302
+    assert client.post("/routing/publish/", {"comment": "two", "stamp": stamp}).status_code == 422
+    assert list(RuleSetVersion.objects.order_by("number").values_list("number", "rolled_back_to")) == [
+        (1, None), (2, None), (3, 1)
+    ]  # fmt: skip
+
+
+def test_the_difference_names_what_is_added_removed_changed_and_moved(archive: Destination) -> None:
+    client = sign_in()
+    for name in ("stays", "moves", "changes", "goes"):
+        add(client, archive, ("modality", "eq", "CT"), name=name)
+    publish(client, "one")
+    client.post("/routing/rules/2/up/", {"stamp": stamp_in(client.get("/routing/").text)})
+    edit(client, archive, 3, ("modality", "eq", "MR"), name="changes")
+    client.post("/routing/rules/4/remove/", {"stamp": stamp_in(client.get("/routing/").text)})
+    add(client, archive, ("modality", "eq", "US"), name="new")
+    page = client.get("/routing/publish/").text
+    for tag, number in {"added": 1, "removed": 1, "changed": 2}.items():
+        assert page.count(f'<span class="mono sub">{tag}</span>') == number, tag
+    assert "stays, moves, changes" in page
+    assert "moves, stays, changes" in page
+    assert "modality is US" in page
+
+
+def test_what_cannot_be_published_says_which_rule_and_why(archive: Destination) -> None:
+    client = sign_in()
+    add(client, archive, ("modality", "eq", "CT"), name="Night CT")
+    rules = draft()
+    rules[0]["then"][0]["destination"] = archive.pk + 1
+    RuleSet.objects.update(draft=rules)
+    stamp = stamp_in(client.get("/routing/publish/").text)
+    refused = client.post("/routing/publish/", {"comment": "one", "stamp": stamp})
+    assert refused.status_code == 422
+    assert "“Night CT”: this destination does not exist." in refused.text
+    assert "a destination that is gone" in client.get("/routing/").text
+
+
+def test_an_older_version_is_looked_at_and_brought_back(archive: Destination) -> None:
+    client = sign_in()
+    add(client, archive, ("modality", "eq", "CT"), name="first")
+    publish(client, "one")
+    add(client, archive, ("modality", "eq", "MR"), name="second")
+    publish(client, "two")
     page = client.get("/routing/versions/1/").text
     assert "first" in page
     assert "second" not in page
-    assert "second" in client.get("/routing/versions/1/back/").text, "what would go is shown"
-    done = client.post("/routing/versions/1/back/", {"comment": "MR was wrong"}, follow=True)
-    assert "in force again, as version 3" in done.text
+    asked = client.get("/routing/versions/1/back/").text
+    assert "second" in asked, "what would go is shown"
+    assert "is lost" not in asked, "the draft is what is published: nothing would be lost"
+    form = {"comment": "MR was wrong", "stamp": stamp_in(asked)}
+    done = client.post("/routing/versions/1/back/", form, follow=True)
+    assert "The rules of version 1 are in force, as version 3." in done.text
     assert [rule["name"] for rule in draft()] == ["first"]
+    add(client, archive, ("modality", "eq", "US"), name="third")
+    assert "What the draft says otherwise is lost" in client.get("/routing/versions/2/back/").text
+    assert client.get("/routing/versions/9/").status_code == client.get("/routing/versions/9/back/").status_code == 404
 
 
-def test_a_study_is_tried_and_the_rules_say_why(sign_in: SignIn, archive: Destination) -> None:
+def test_a_study_is_tried_and_the_rules_say_why(archive: Destination) -> None:
     client = sign_in()
     add(client, archive, ("modality", "eq", "CT"), ("site", "eq", "NOWHERE"))
-    client.post("/routing/publish/", {"comment": "one"})
-    order = make_order()
-    study = make_study(order, identity=Identity.MATCHED)
-    page = client.get("/routing/", {"study": study.study_instance_uid}).text
-    assert "modality is CT (it is CT)" in page
-    assert "site is NOWHERE (it is MAIN)" in page
-    assert "No rule matches" in page
-    there = sign_in(site=make_site("SOUTH"))
-    assert "There is no such study" in there.get("/routing/", {"study": str(study.pk)}).text
+    publish(client, "one")
+    study = make_study(make_order(), identity=Identity.MATCHED)
+    found = client.post("/routing/try/", {"study": study.study_instance_uid, "rules": "published"})
+    assert study.study_instance_uid not in found.headers["Location"], "what names a study stands in no URL"
+    page = client.get(found.headers["Location"].partition("#")[0]).text
+    for words in ("modality is CT (it is CT)", "site is NOWHERE (it is MAIN)", "Version 1 has no rule that matches"):
+        assert words in page
+    assert "once these images are matched" not in page
+
+
+def test_the_draft_is_tried_before_it_is_published(archive: Destination) -> None:
+    client = sign_in()
+    add(client, archive, ("modality", "eq", "CT"))
+    study = make_study(make_order())
+    assert "The draft sends it to" in client.get("/routing/", {"study": study.pk}).text, "nothing else is there"
+    publish(client, "one")
+    edit(client, archive, 1, ("modality", "eq", "MR"))
+    assert (
+        "The draft has no rule that matches" in client.get("/routing/", {"study": str(study.pk), "rules": "draft"}).text
+    )
+    page = client.get("/routing/", {"study": study.pk}).text
+    assert "Version 1 sends it to" in page
+    assert "Rules are asked once these images are matched" in page
+    IdentityClaim.objects.update(modality="")
+    assert "modality is CT (it is empty)" in client.get("/routing/", {"study": study.pk}).text
+
+
+@pytest.mark.parametrize("asked", ["2.25.404", "999999", "9" * 64, "  ", HOSTILE, "٣"])
+def test_a_study_that_is_not_there_is_not_told_from_one_that_may_not_be_seen(archive: Destination, asked: str) -> None:
+    study = make_study(make_order())
+    south = sign_in(site=make_site("SOUTH"))
+    for client, text in ((sign_in(), asked), (south, str(study.pk)), (south, study.study_instance_uid)):
+        answer = client.post("/routing/try/", {"study": text, "rules": "draft"})
+        assert answer.status_code == 422
+        assert ("There is no such study" in answer.text) == bool(text.strip())
+        assert HOSTILE not in answer.text
+    assert "modality" not in south.get("/routing/", {"study": study.pk}).text
 
 
 @pytest.mark.parametrize("role", [Role.MANAGER, Role.QA_TECHNOLOGIST])
-def test_who_may_only_look_changes_nothing(sign_in: SignIn, archive: Destination, role: Role) -> None:
+def test_who_may_only_look_changes_nothing(archive: Destination, role: Role) -> None:
+    add(sign_in(), archive, ("modality", "eq", "CT"))
+    publish(sign_in(), "one")
+    before = draft()
     client = sign_in(role)
     page = client.get("/routing/").text
-    assert "Add a rule" not in page
-    for path in ("add/", "rules/1/", "rules/1/remove/", "publish/", "versions/1/back/"):
-        assert client.post(f"/routing/{path}").status_code == 403
+    assert "When modality is CT" in page
+    for words in ("Add a rule", "Take out", "Switch off", "Publish…"):
+        assert words not in page
+    assert "Back to this" not in client.get("/routing/versions/1/").text
+    for path in ("add/", "rules/1/", "rules/1/up/", "rules/1/remove/", "publish/", "versions/1/back/"):
+        assert client.post(f"/routing/{path}", typed(archive)).status_code == 403
+    assert draft() == before
 
 
-def test_what_people_typed_is_text(sign_in: SignIn, archive: Destination) -> None:
+@pytest.mark.parametrize("role", [Role.READER, Role.AUDITOR])
+def test_who_has_nothing_to_do_with_routing_sees_none_of_it(archive: Destination, role: Role) -> None:
+    client = sign_in(role)
+    assert client.get("/routing/").status_code == 403
+    assert client.post("/routing/try/", {"study": "1"}).status_code == 403
+
+
+def test_what_people_typed_is_text(archive: Destination) -> None:
     client = sign_in()
     add(client, archive, ("study_description", "contains", HOSTILE), name=HOSTILE)
-    client.post("/routing/publish/", {"comment": HOSTILE})
-    for path in ("/routing/", "/routing/rules/1/", "/routing/versions/1/", "/routing/publish/"):
-        page = client.get(path).text
+    shown = [client.get("/routing/publish/").text]
+    publish(client, HOSTILE)
+    paths = ("", "rules/1/", "rules/1/remove/", "versions/1/")
+    shown += [client.get(f"/routing/{path}").text for path in paths]
+    for page in shown:
         assert HOSTILE not in page
-        assert "&lt;script&gt;" in page or "publish" in path
+        assert "&lt;script&gt;" in page
+
+
+def test_more_rules_and_versions_need_no_more_queries(
+    archive: Destination, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client = sign_in()
+    study = make_study(make_order())
+    send = {"destination": str(archive.pk), "priority": "normal"}
+    pages = {"": 8, f"?study={study.pk}": 12, "rules/1/": 7, "versions/1/": 8, "publish/": 7}
+    for names in (["first"], ["second", "third", "fourth"]):
+        for name in names:
+            add(client, archive, ("modality", "eq", "CT"), name=name)
+            publish(client, name)
+        sends = {f"send-{row}-{name}": value for row in range(len(names)) for name, value in send.items()}
+        edit(client, archive, 1, **{**sends, "send-TOTAL_FORMS": str(len(names))}, name="first")
+        publish(client, "more destinations")
+        for path, queries in pages.items():
+            client.get("/routing/")
+            with django_assert_num_queries(queries):
+                client.get(f"/routing/{path}")
