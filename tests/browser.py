@@ -77,6 +77,10 @@ def open_page(browser: Browser, live_server: LiveServer, mara: User) -> Iterator
             "console", lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None
         )
         page.goto(path)
+        if script:
+            # htmx takes the page over by a timer, which a busy machine runs after the load; until then a key follows
+            # its link. Timers come in their order, so when this one has come that one has.
+            page.evaluate("new Promise((done) => setTimeout(done))")
         return page
 
     yield open_
