@@ -26,6 +26,17 @@ def order(
     ) + "\r"  # fmt: skip
 
 
+def new_name(*, patient_id: str, name: str, day: str) -> str:
+    """ADT^A08, later that day."""
+    return (
+        f"MSH|^~\\&|HIS|NORTH|FIDUCIAL|FIDUCIAL|{day}090000||ADT^A08^ADT_A01|A08{patient_id}"
+        "|P|2.5.1||||||UNICODE UTF-8\r"
+        f"EVN|A08|{day}090000\r"
+        f"PID|1||{patient_id}^^^NORTH^MR||{name}||19680314|F\r"
+        "PV1|1|O\r"
+    )
+
+
 def ct(
     folder: Path, identity: Mapping[str, str], *, day: str, count: int = 2, study_instance_uid: str = ""
 ) -> tuple[str, list[Path]]:

@@ -1,17 +1,21 @@
 """One order and one image go all the way, over real sockets, between real peers."""
 
 import datetime as dt
+import json
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser
 
 from tests.e2e.conftest import PASSWORD, Fiducial
-from tests.e2e.speech import ct, order
-from tests.peers import Orthanc, dcmtk, listens, wait_for
+from tests.e2e.speech import ct, new_name, order
+from tests.peers import Orthanc, dcmtk, listens, orthanc, wait_for
 
 pytestmark = pytest.mark.peer("dcmtk", "orthanc", "redis")
 
@@ -19,8 +23,10 @@ TODAY = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d")
 JANE = {"PatientID": "0012345", "PatientName": "OKONKWO^ADAEZE", "PatientBirthDate": "19680314", "PatientSex": "F"}
 
 
-def place(fiducial: Fiducial, number: str, **more: str) -> None:
-    ack = fiducial.hl7(order(number=number, patient_id="0012345", name="OKONKWO^ADAEZE", day=TODAY, **more))
+def place(
+    fiducial: Fiducial, number: str, *, patient_id: str = "0012345", name: str = "OKONKWO^ADAEZE", **more: str
+) -> None:
+    ack = fiducial.hl7(order(number=number, patient_id=patient_id, name=name, day=TODAY, **more))
     assert "MSA|AA|" in ack, ack
 
 
@@ -28,8 +34,8 @@ def send(fiducial: Fiducial, files: list[Path]) -> None:
     dcmtk("storescu", "-aec", "FIDUCIAL", "-aet", "CT_NORTH", "127.0.0.1", str(fiducial.dicom_port), *map(str, files))
 
 
-def on_worklist(fiducial: Fiducial, number: str) -> str | None:
-    """The study UID that the worklist gives for the step, or None while it is not there."""
+def on_worklist(fiducial: Fiducial, number: str, attribute: str = "(0020,000d)") -> str | None:
+    """What the worklist says of the step (its study UID), or None while the step is not there."""
     answer = dcmtk(
         "findscu", "-W", "-aec", "FIDUCIAL", "-aet", "CT_NORTH",
         "-k", "ScheduledProcedureStepSequence[0].Modality=CT",
@@ -38,7 +44,7 @@ def on_worklist(fiducial: Fiducial, number: str) -> str | None:
         "127.0.0.1", str(fiducial.dicom_port),
     )  # fmt: skip
     for line in answer.stdout.splitlines():
-        if "(0020,000d)" in line and "[" in line and "no value" not in line:
+        if attribute in line and "[" in line and "no value" not in line:
             return line.partition("[")[2].partition("]")[0].strip("\0 ")
     return None
 
@@ -66,6 +72,15 @@ def test_an_order_is_on_the_worklist_and_its_images_reach_the_archive(
     assert names.index("study.received") < names.index("study.matched") < names.index("delivery.sent")
 
 
+def test_a_changed_name_is_in_the_next_answer_of_the_worklist(fiducial: Fiducial) -> None:
+    place(fiducial, "1005", patient_id="0077", name="BAUER^ANNA")
+    wait_for(lambda: on_worklist(fiducial, "1005"), what="step on the worklist")
+    assert "MSA|AA|" in fiducial.hl7(new_name(patient_id="0077", name="MÜLLER^ANNA", day=TODAY))
+    wait_for(
+        lambda: "LLER^ANNA" in (on_worklist(fiducial, "1005", "(0010,0010)") or ""), what="the new name", seconds=20
+    )
+
+
 def test_a_study_of_somebody_else_is_held_and_goes_nowhere(
     fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
@@ -88,6 +103,44 @@ def test_images_that_come_before_their_order_are_matched_when_it_arrives(
     place(fiducial, "1003")
     fiducial.wait_for_identity(uid, "MATCHED")
     wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+
+
+def test_what_orthanc_sends_us_is_matched_like_what_a_modality_sends(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    place(fiducial, "1006")
+    uid = wait_for(lambda: on_worklist(fiducial, "1006"), what="step on the worklist")
+    _, files = ct(tmp_path, {**JANE, "AccessionNumber": "A1006"}, day=TODAY, study_instance_uid=uid)
+    us = {"fiducial": ("FIDUCIAL", "127.0.0.1", fiducial.dicom_port)}
+    # It calls by the station's title, as a gateway in front of a modality does.
+    with orthanc(tmp_path / "gateway", ae_title="CT_NORTH", modalities=us) as gateway:
+        sent = gateway.rest("/modalities/fiducial/store", {"Resources": [gateway.upload(file) for file in files]})
+        assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (2, 0)
+    fiducial.wait_for_identity(uid, "MATCHED")
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+
+
+def test_a_decision_that_is_taken_back_after_delivery_asks_about_what_has_arrived(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    place(fiducial, "1007")
+    uid, files = ct(tmp_path, {**JANE, "PatientID": "12345"}, day=TODAY)
+    send(fiducial, files)
+    fiducial.wait_for_identity(uid, "HELD")
+    [case] = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
+    ranked = fiducial.rest("GET", f"exceptions/{case['id']}/candidates/")
+    [order_id] = [each["order"]["id"] for each in ranked if each["order"]["accession_number"] == "A1007"]
+    decision = {"order": order_id, "reason": "The name band says so", "remember": True}
+    fiducial.rest("POST", f"exceptions/{case['id']}/match/", decision)
+    wait_for(lambda: len(held_by(archive, uid)) == 2, what="images in the archive", seconds=60)
+    fiducial.rest("POST", f"exceptions/{case['id']}/undo/", {"reason": "It was the other Okonkwo"})
+    fiducial.wait_for_identity(uid, "HELD")
+
+    def kinds() -> set[str]:
+        cases = fiducial.rest("GET", f"exceptions/?status=open&study_instance_uid={uid}")["results"]
+        return {each["kind"] for each in cases}
+
+    wait_for(lambda: kinds() == {case["kind"], "already_delivered"}, what="a case for the archive", seconds=30)
 
 
 @pytest.mark.peer("chromium")
@@ -125,7 +178,10 @@ def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
         assert original["ModifiedAttributesSequence"][0]["PatientID"] == "12345"
 
 
-@pytest.mark.parametrize("victim", ["listen_dicom", "listen_hl7", "worker", "valkey-server", "web"])
+VICTIMS = ("listen_dicom", "listen_hl7", "worker", "valkey-server", "web", "beat")
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_after_kill_9_nothing_acknowledged_is_missing(
     victim: str, fiducial: Fiducial, archive: Orthanc, tmp_path: Path
 ) -> None:
@@ -134,7 +190,7 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
     # What the test before killed is up again.
     for port in (fiducial.hl7_port, fiducial.dicom_port, fiducial.http_port):
         wait_for(partial(listens, port), what="all listeners", seconds=60)
-    number = f"2{['listen_dicom', 'listen_hl7', 'worker', 'valkey-server', 'web'].index(victim):03}"
+    number = f"2{VICTIMS.index(victim):03}"
     uid, files = ct(tmp_path, {**JANE, "AccessionNumber": f"A{number}"}, day=TODAY)
     place(fiducial, number)
     send(fiducial, files)
@@ -143,3 +199,30 @@ def test_after_kill_9_nothing_acknowledged_is_missing(
     wait_for(partial(listens, fiducial.http_port), what="the portal", seconds=60)
     study = fiducial.wait_for_identity(uid, "MATCHED")
     assert study["order"]["accession_number"] == f"A{number}"
+
+
+def test_a_hospital_full_of_faults_in_which_everything_is_killed_ends_with_nothing_wrong(
+    fiducial: Fiducial, archive: Orthanc, tmp_path: Path
+) -> None:
+    """The simulated hospital works on while one process after the other is killed; it knows what is true."""
+    report = tmp_path / "report.json"
+    words = ["--once", "--patients", "18", "--faults", "0.5", "--seed", "11", "--archive-port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "manage.py", "simulate", *words, "--report", str(report), "--token", fiducial.token],
+        env=fiducial.environment, cwd=settings.BASE_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as hospital:  # fmt: skip
+        assert hospital.stdout is not None
+        said, victims = [], [each for each in VICTIMS if fiducial.pids(each)]
+        for line in hospital.stdout:
+            said.append(line)
+            # In the middle of things: somebody's images have just gone out.
+            if "sent study" in line and victims:
+                fiducial.kill(victims.pop())
+    told = json.loads(report.read_text())
+    assert not victims
+    assert (hospital.returncode, told["wrong"], told["unexplained"]) == (0, 0, 0), "".join(said)
+    assert told["studies"] == told["right"] + told["held"] >= 18
+    for exam in told["details"]:
+        study = fiducial.study(exam["study_instance_uid"])
+        assert study is not None
+        assert study["number_of_instances"] >= exam["instances"]

@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 from tests.orchestrator.dimse.objects import Listener, environment_in, file_of, image, listening, migrated
 from tests.orchestrator.dimse.raw import ACCEPTED, RELEASED, RawCaller, command, encoded
 from tests.peers import LOOPBACK, wait_for
+from tests.tracing import tracing
 
 pytestmark = pytest.mark.peer("dcmtk")
 
@@ -96,17 +96,6 @@ def test_every_storage_class_and_syntax_is_kept_byte_by_byte(listener: Listener,
     listener.wait_for_instances(before + 4)
     kept = {body(path) for path in listener.files("objects")}
     assert {body(path) for path in files} <= kept
-
-
-@contextlib.contextmanager
-def tracing(pid: int, calls: str, trace: Path) -> Iterator[None]:
-    """The system calls of a running process and its threads, file names beside the descriptors."""
-    words = ["strace", "-f", "-y", "-s", "0", "-e", calls, "-o", str(trace), "-p", str(pid)]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as tracer:
-        assert tracer.stderr is not None
-        assert "attached" in tracer.stderr.readline()
-        yield
-        tracer.terminate()
 
 
 def test_an_object_is_on_disk_before_it_is_answered(fresh: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -17,7 +18,8 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from tests.orchestrator.hl7.speech import Sender, adt, field
-from tests.peers import LOOPBACK, free_port
+from tests.peers import LOOPBACK, free_port, wait_for
+from tests.tracing import tracing
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,27 @@ def test_without_a_broker_acknowledgements_are_quick_and_what_they_promise_is_th
         process.kill()
         process.wait()
     assert [each for each in kept(environment) if each.startswith("AWAY")] == [f"AWAY{number}" for number in range(11)]
+
+
+@pytest.mark.peer("strace")
+def test_a_message_is_on_disk_before_it_is_acknowledged(environment: dict[str, str], tmp_path: Path) -> None:
+    """Told by the system calls: written to the database's log, the log synced, and only then the acknowledgement."""
+    trace = tmp_path / "trace"
+    patterns = {
+        "written": re.compile(r"pwrite64\(\d+<[^>]*fiducial\.sqlite3-wal>"),
+        "synced": re.compile(r"(fsync|fdatasync)\(\d+<[^>]*fiducial\.sqlite3-wal>"),
+        "acknowledged": re.compile(r'(sendto|write)\(\d+<[^>]*>, "\\vMSH'),
+    }
+    calls = "trace=fsync,fdatasync,pwrite64,sendto,write"
+    with listener(environment) as (process, port), Sender(port) as sender, tracing(process.pid, calls, trace):
+        for number in range(3):
+            assert field(sender.say(adt(control_id=f"TRACED{number}")), "MSA", 1) == "AA"
+        acknowledged = patterns["acknowledged"]
+        wait_for(lambda: len(acknowledged.findall(trace.read_text())) == 3, what="three traced acknowledgements")
+    lines = trace.read_text().splitlines()
+    told = "".join(kind[0] for line in lines for kind, pattern in patterns.items() if pattern.search(line))
+    for before_one in told.split("a")[:3]:
+        assert re.search(r"w+s+$", before_one), told
 
 
 def test_a_broker_that_never_answers_holds_up_neither_acknowledgements_nor_the_stop(
