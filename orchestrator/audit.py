@@ -6,7 +6,7 @@ import queue
 import threading
 from typing import Protocol
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.utils import timezone
 
 from orchestrator.models import AccessEvent
@@ -43,28 +43,35 @@ class _Recorder:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="access-recorder", daemon=True)
                 self._thread.start()
-                atexit.register(self.flush)
+                atexit.register(self.finish)
 
     def _run(self) -> None:
         tick = threading.Event()
         while True:
             tick.wait(BATCH_SECONDS)
-            self.flush()
+            self.finish()
             connection.close()
 
-    def flush(self) -> None:
-        """Write what waits. Rows that cannot be written now are kept for the next time."""
+    def flush(self) -> bool:
+        """Write a batch of what waits; whether there was one. Rows that cannot be written now are kept for later."""
         batch: list[AccessEvent] = []
         while not self._waiting.empty() and len(batch) < BATCH_ROWS:
             batch.append(self._waiting.get())
         if not batch:
-            return
+            return False
         try:
             AccessEvent.objects.bulk_create(batch)
-        except DatabaseError:
+        except Error:
             logger.exception("%d access events are kept and tried again", len(batch))
             for event in batch:
                 self._waiting.put(event)
+            return False
+        return True
+
+    def finish(self) -> None:
+        """Write all that waits."""
+        while self.flush():
+            pass
 
 
 recorder = _Recorder()

@@ -388,8 +388,18 @@ FACT_SOURCES: dict[str, str] = {"deliveries": "routing.views.facts.study_facts"}
 SEARCH_PROVIDERS: list[str] = ["orchestrator.views.hits.find", "reconciliation.views.hits.find"]
 # modules' tables {kind: CaseKind} merged into one.
 CASE_KINDS: list[str] = ["orchestrator.states.CASE_KINDS"]
-# section name -> (export, import) functions for `manage.py config`.
-CONFIG_SECTIONS: dict[str, str] = {}
+# section name -> Section for `manage.py config`; in this order, since later ones name what is in earlier ones.
+CONFIG_SECTIONS: dict[str, str] = {
+    "issuers": "orchestrator.services.configuration.ISSUERS",
+    "sites": "orchestrator.services.configuration.SITES",
+    "devices": "orchestrator.services.configuration.DEVICES",
+    "application_entities": "orchestrator.services.configuration.APPLICATION_ENTITIES",
+    "interfaces": "orchestrator.services.configuration.INTERFACES",
+    "destinations": "routing.services.configuration.DESTINATIONS",
+    "rule_sets": "routing.services.configuration.RULE_SETS",
+}
+# function() -> iterable of Measure, for /metrics.
+METRIC_SOURCES: list[str] = ["orchestrator.services.metrics.ground", "routing.services.metrics.deliveries"]
 # function() -> list of findings for `manage.py doctor`.
 DOCTOR_CHECKS: list[str] = [
     "orchestrator.services.diagnostics.check_database",

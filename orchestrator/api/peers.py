@@ -12,14 +12,11 @@ from rest_framework.response import Response
 from orchestrator.api.resources import Resource, looking
 from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Site
 from orchestrator.permissions import visible_to
-from orchestrator.services.peers import add_application_entity
-
-# PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
-AE_TITLE = RegexValidator(r"^(?=.*[^ ])[ -\[\]-~]{1,16}\Z", "An AE title has 1 to 16 plain characters.")
+from orchestrator.services.peers import AE_TITLE, AE_TITLE_IS, add_application_entity
 
 
 class ApplicationEntitySerializer(serializers.ModelSerializer[ApplicationEntity]):
-    ae_title = serializers.CharField(max_length=16, validators=[AE_TITLE])
+    ae_title = serializers.CharField(max_length=16, validators=[RegexValidator(AE_TITLE, AE_TITLE_IS)])
     device = serializers.CharField(source="device.name", max_length=100)
     kind = serializers.ChoiceField(source="device.kind", choices=Device.Kind.choices, default=Device.Kind.MODALITY)
     site = serializers.SlugRelatedField(source="device.site", slug_field="code", queryset=Site.objects.all())

@@ -1,6 +1,6 @@
 """The tables of the ground."""
 
-from orchestrator.models.access import AccessEvent, ApiToken, Role, RoleAssignment, User
+from orchestrator.models.access import AccessChain, AccessEvent, ApiToken, Role, RoleAssignment, User
 from orchestrator.models.correction import Correction, Decision
 from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Application, Site, UnknownCaller
 from orchestrator.models.exception import CasePresence, ExceptionCase
@@ -21,6 +21,7 @@ from orchestrator.models.workflow import Subscription, Work, WorkflowEvent
 
 __all__ = [
     "SYSTEM",
+    "AccessChain",
     "AccessEvent",
     "Actor",
     "ActorKind",

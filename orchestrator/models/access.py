@@ -7,6 +7,9 @@ from django.db import models
 
 from orchestrator.models.history import history
 
+# What the first row of the chain over the access log is chained to.
+GENESIS = "0" * 64
+
 
 class Role(models.TextChoices):
     ADMINISTRATOR = "administrator", "Administrator"
@@ -80,3 +83,13 @@ class AccessEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name} {self.action} {self.subject_type} {self.subject_id}"
+
+
+class AccessChain(models.Model):
+    """Where the chain over the access log ends. One row: who cuts the log's end off leaves it behind."""
+
+    seal = models.BigIntegerField(default=0)
+    digest = models.CharField(max_length=64, default=GENESIS)
+
+    def __str__(self) -> str:
+        return f"chain of {self.seal}"

@@ -58,6 +58,7 @@ class Correction(models.Model):
     # The decision it follows from; empty when it follows from the automatic match and the current order alone.
     decision = models.ForeignKey(Decision, on_delete=models.CASCADE, null=True, blank=True, related_name="corrections")
     created_at = models.DateTimeField(auto_now_add=True)
+    history = history()
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["claim", "attribute"], name="correction_once")]

@@ -59,11 +59,10 @@ def recompute(claim: IdentityClaim, *, decision: Decision | None = None, keep: f
     if before == wanted:
         return False
     claim.corrections.all().delete()
-    Correction.objects.bulk_create(
-        [
-            Correction(claim=claim, attribute=keyword, old=old, new=new, why="as the order says", decision=decision)
-            for keyword, (old, new) in wanted.items()
-        ]
-    )
+    for keyword, (old, new) in wanted.items():
+        # One by one, at most six: a bulk insert is not seen by the history.
+        Correction.objects.create(
+            claim=claim, attribute=keyword, old=old, new=new, why="as the order says", decision=decision
+        )
     record("claim.corrected", claim, detail={"attributes": sorted(wanted)})
     return True

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -42,19 +42,40 @@ def open_case(
     detail: dict[str, Any] | None = None,
     **links: Any,
 ) -> ExceptionCase:
-    """Open a case about a row, or bring the open one of the same kind up to date. `links` are its columns."""
-    subject: dict[str, Any] = {"subject_type": about._meta.model_name, "subject_id": about.pk}
+    """Open a case about a row, or bring the open one of the same kind up to date. `links` are its columns.
+
+    Two workers may open the same case at once: the unique constraint lets one in, and the other one's work goes on
+    with that case.
+    """
+    subject: dict[str, Any] = {"kind": kind, "subject_type": about._meta.model_name, "subject_id": about.pk}
     columns = {"reason_code": reason_code, "summary": summary[:300], "detail": detail or {}, **links}
-    case = ExceptionCase.objects.filter(kind=kind, status__in=CASE_OPEN, **subject).first()
-    if case:
-        for name, value in columns.items():
-            setattr(case, name, value)
-        case.save(update_fields=list(columns))
-        record("case.updated", case, detail={"kind": kind, "reason_code": reason_code})
+    if case := _bring_up_to_date(subject, columns):
         return case
     due_at = timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
-    case = ExceptionCase.objects.create(kind=kind, site=site, due_at=due_at, **subject, **columns)
+    try:
+        # A savepoint: what the failing transaction has to keep must outlive the refusal.
+        with transaction.atomic():
+            case = ExceptionCase.objects.create(site=site, due_at=due_at, **subject, **columns)
+    except IntegrityError:
+        if case := _bring_up_to_date(subject, columns):
+            return case
+        raise
     record("case.opened", case, to_state=case.status, detail={"kind": kind, "reason_code": reason_code})
+    return case
+
+
+def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> ExceptionCase | None:
+    """The open case with these columns, locked: one that a person settles meanwhile counts as closed."""
+    waiting = ExceptionCase.objects.select_for_update(of=("self",)).filter(status__in=CASE_OPEN)
+    case = waiting.filter(**subject).first()
+    if case is None:
+        return None
+    changed = [name for name, value in columns.items() if getattr(case, name) != value]
+    for name in changed:
+        setattr(case, name, columns[name])
+    if changed:
+        case.save(update_fields=changed)
+        record("case.updated", case, detail={"kind": case.kind, "reason_code": case.reason_code})
     return case
 
 

@@ -7,12 +7,15 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from orchestrator.models import Job, User
+from orchestrator.models import Job, Site, User
 from orchestrator.services import leases
-from orchestrator.services.workflow import LeaseLost, ring, transition
+from orchestrator.services.exceptions import open_case
+from orchestrator.services.workflow import LeaseLost, record, ring, transition
 from orchestrator.states import JobStatus
 
 LEASE_SECONDS = 60.0
+# A job that takes its worker down with it that often is given up.
+MOST_ATTEMPTS = 5
 
 T = TypeVar("T")
 
@@ -29,15 +32,19 @@ def start_job(kind: str, *, title: str, owner: User, parameters: dict[str, Any])
     return job
 
 
+@transaction.atomic
 def stop_job(job_id: int) -> None:
-    """Ask a job to stop at its next item."""
-    Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING]).update(stop_requested=True)
+    """Ask a job to stop at its next item. Who asked stands in its events."""
+    going = Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING], stop_requested=False)
+    if going.update(stop_requested=True):
+        record("job.stop_requested", Job.objects.get(pk=job_id))
 
 
 def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) -> dict[str, Any]:
     """Do the items one by one. `do` answers an empty string, or why the item failed; failures do not end the job.
 
-    The answer holds the first hundred failures. Raises JobStopped, and LeaseLost when another worker took over.
+    A job whose worker died begins again with the first item: `do` finds done what is done. The answer holds the first
+    hundred failures. Raises JobStopped, and LeaseLost when another worker took over.
     """
     failures: list[str] = []
     done = 0
@@ -61,6 +68,12 @@ def run_job(job_id: int) -> None:
     )
     if job is None:
         return
+    if job.stop_requested:
+        _finish(job, "job.stopped")
+        return
+    if job.attempts > MOST_ATTEMPTS:
+        _fail(job, f"Its worker died {MOST_ATTEMPTS} times while it ran.")
+        return
     transition(job, "job.started", started_at=timezone.now())
     try:
         result = import_string(job.kind)(job)
@@ -69,7 +82,7 @@ def run_job(job_id: int) -> None:
     except LeaseLost:
         raise
     except Exception as error:
-        _finish(job, "job.failed", last_error=f"{type(error).__name__}: {error}")
+        _fail(job, f"{type(error).__name__}: {error}")
         raise
     else:
         _finish(job, "job.done", result=result)
@@ -77,6 +90,19 @@ def run_job(job_id: int) -> None:
 
 def _finish(job: Job, event: str, **columns: Any) -> None:
     transition(job, event, finished_at=timezone.now(), next_attempt_at=None, lease_until=None, **columns)
+
+
+@transaction.atomic
+def _fail(job: Job, error: str) -> None:
+    _finish(job, "job.failed", last_error=error)
+    open_case(
+        "automation_failed",
+        about=job,
+        reason_code="job.failed",
+        summary=f"Job {job.pk} of {job.owner.username} ended before its end: the job itself says why.",
+        site=Site.objects.earliest("pk"),
+        source=job.kind[:100],
+    )
 
 
 def ring_due() -> None:

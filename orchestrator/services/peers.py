@@ -7,6 +7,10 @@ from django.db import transaction
 from orchestrator.models import ApplicationEntity, Device, HL7Application, Site, UnknownCaller, acting, current_actor
 from orchestrator.services.exceptions import resolve_about
 
+# PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
+AE_TITLE = r"^(?=.*[^ ])[ -\[\]-~]{1,16}\Z"
+AE_TITLE_IS = "An AE title has 1 to 16 plain characters, without a backslash."
+
 
 @transaction.atomic
 def add_application_entity(*, device_name: str, kind: str, site: Site, **columns: Any) -> ApplicationEntity:

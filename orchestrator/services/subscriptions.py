@@ -24,6 +24,9 @@ def run_subscription(subscription_id: int) -> None:
     subscription = leases.take(pending, subscription_id, seconds=LEASE_SECONDS)
     if subscription is None:
         return
+    if subscription.attempts > ATTEMPTS_UNTIL_CASE:
+        # Whoever dies with its worker never gets as far as to fail: it is shown before it is tried.
+        _show(subscription)
     try:
         import_string(subscription.subscriber)(subscription.subject_id)
     except Exception as error:
@@ -40,17 +43,21 @@ def run_subscription(subscription_id: int) -> None:
 def _failed(subscription: Subscription, error: str) -> None:
     leases.postpone(subscription, error=error, base=1.0, cap=600.0)
     if subscription.attempts >= ATTEMPTS_UNTIL_CASE:
-        open_case(
-            "automation_failed",
-            about=subscription,
-            reason_code=subscription.event_name,
-            summary=(
-                f"{subscription.event_name} could not be processed and is tried again: "
-                f"see the log for event {subscription.event_id}."
-            ),
-            site=Site.objects.earliest("pk"),
-            source=subscription.subscriber[:100],
-        )
+        _show(subscription)
+
+
+def _show(subscription: Subscription) -> None:
+    open_case(
+        "automation_failed",
+        about=subscription,
+        reason_code=subscription.event_name,
+        summary=(
+            f"{subscription.event_name} could not be processed and is tried again: "
+            f"see the log for event {subscription.event_id}."
+        ),
+        site=Site.objects.earliest("pk"),
+        source=subscription.subscriber[:100],
+    )
 
 
 def ring_due() -> None:

@@ -3,12 +3,13 @@
 from django.contrib.auth import views as auth
 from django.urls import URLPattern, URLResolver, path
 
-from . import control_room, health, interfaces, orders, patients, people, search, shell, studies
+from . import control_room, health, interfaces, metrics, orders, patients, people, search, shell, studies
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", control_room.room, name="control-room"),
     path("healthz", health.alive, name="alive"),
     path("readyz", health.ready, name="ready"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("search/", search.search, name="search"),

@@ -29,13 +29,21 @@ class Invalid(Exception):
 
 @transaction.atomic
 def create(
-    *, name: str, ae_title: str, host: str, port: int, required_for_custody: bool = False, site: Site | None = None
+    *,
+    name: str,
+    ae_title: str,
+    host: str,
+    port: int,
+    required_for_custody: bool = False,
+    site: Site | None = None,
+    device: Device | None = None,
 ) -> Destination:
-    """A DICOM destination, on the device of its name (made at `site` when there is none). Raises Invalid."""
+    """A DICOM destination, on `device`, else on the one of its name (made at `site`). Raises Invalid."""
     _check(None, name=name, ae_title=ae_title, host=host, port=port)
-    device, _ = Device.objects.get_or_create(
-        name=name, defaults={"kind": Device.Kind.ARCHIVE, "site": site or Site.objects.earliest("pk")}
-    )
+    if device is None:
+        device, _ = Device.objects.get_or_create(
+            name=name, defaults={"kind": Device.Kind.ARCHIVE, "site": site or Site.objects.earliest("pk")}
+        )
     made = Destination(
         name=name, device=device, ae_title=ae_title, host=host, port=port, required_for_custody=required_for_custody
     )

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from django.core.exceptions import PermissionDenied
-from django.db import connection
+from django.db import InterfaceError, connection
 from django.test.utils import CaptureQueriesContext
 
 from orchestrator import audit
@@ -110,6 +110,42 @@ def test_the_chain_holds_and_a_changed_or_missing_row_breaks_it() -> None:
     assert access_log.first_break() == 4
     AccessEvent.objects.filter(seal=2).delete()
     assert access_log.first_break() == 2
+
+
+def test_rows_cut_off_the_end_put_behind_it_or_moved_break_the_chain() -> None:
+    look(4)
+    access_log.seal()
+    end = AccessEvent.objects.get(seal=4)
+    end.delete()
+    assert access_log.first_break() == 4, "cut off"
+    AccessEvent.objects.filter(seal=3).update(seal=4)
+    assert access_log.first_break() == 3, "moved"
+    AccessEvent.objects.filter(seal=4).update(seal=3)
+    end.save()
+    assert access_log.first_break() is None
+    AccessEvent.objects.create(at=end.at, action="x", subject_type="y", seal=5, digest=end.digest)
+    assert access_log.first_break() == 5, "put behind"
+
+
+def test_a_clean_end_writes_all_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "BATCH_ROWS", 2)
+    watcher = Viewer(0, "ines", {})
+    for n in range(5):
+        audit.record_access(watcher, "patients.view", "patient", subject_id=str(n))
+    audit.recorder.finish()
+    assert AccessEvent.objects.count() == 5
+
+
+def test_looks_that_the_database_refuses_now_are_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise InterfaceError("connection already closed")
+
+    audit.record_access(Viewer(0, "ines", {}), "patients.view", "patient")
+    with monkeypatch.context() as patched:
+        patched.setattr(AccessEvent.objects, "bulk_create", away)
+        audit.recorder.finish()
+    audit.recorder.finish()
+    assert AccessEvent.objects.count() == 1
 
 
 def test_a_token_is_found_by_its_key_only_until_it_is_revoked_or_expired() -> None:

@@ -7,7 +7,18 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from orchestrator.models import ExceptionCase, Job, Patient, Site, User, Visit, WorkflowEvent
+from orchestrator.models import (
+    Actor,
+    ActorKind,
+    ExceptionCase,
+    Job,
+    Patient,
+    Site,
+    User,
+    Visit,
+    WorkflowEvent,
+    acting,
+)
 from orchestrator.services import exceptions, jobs
 from orchestrator.states import CaseStatus, JobStatus
 
@@ -37,6 +48,32 @@ def test_a_case_opened_twice_about_the_same_thing_is_one_case_brought_up_to_date
     assert first.pk == second.pk
     assert ExceptionCase.objects.get().best_score == 70
     assert first.due_at > timezone.now()
+
+
+def test_a_case_whose_facts_are_the_same_again_is_not_written_again(visit: Visit) -> None:
+    open_one(visit, best_score=40)
+    open_one(visit, best_score=40)
+    assert list(WorkflowEvent.objects.values_list("name", flat=True)) == ["case.opened"]
+
+
+def test_a_case_that_another_worker_opened_a_moment_ago_costs_this_one_nothing(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other worker's row is not there when this one looks, and there when it inserts."""
+    first, seen = open_one(visit, best_score=40), exceptions._bring_up_to_date
+    looks = []
+
+    def look(*asked: Any) -> ExceptionCase | None:
+        looks.append(asked)
+        return seen(*asked) if len(looks) > 1 else None
+
+    monkeypatch.setattr(exceptions, "_bring_up_to_date", look)
+    with transaction.atomic():
+        Patient.objects.create(name="work that must stay")
+        second = open_one(visit, best_score=70)
+    assert first.pk == second.pk
+    assert ExceptionCase.objects.get().best_score == 70
+    assert Patient.objects.filter(name="work that must stay").exists()
 
 
 def test_the_database_itself_refuses_a_second_open_case(visit: Visit) -> None:
@@ -128,3 +165,30 @@ def test_a_job_that_fails_says_why(people: tuple[User, User]) -> None:
         jobs.run_job(job.pk)
     job.refresh_from_db()
     assert (job.status, job.last_error) == (JobStatus.FAILED, "ValueError: no such file")
+    case = ExceptionCase.objects.get()
+    assert (case.kind, case.subject_id) == ("automation_failed", job.pk)
+    assert "no such file" not in case.summary
+
+
+def test_a_job_that_is_stopped_before_it_began_never_begins_and_who_stopped_it_is_known(
+    people: tuple[User, User],
+) -> None:
+    job = start(explode, people[0])
+    with acting(Actor(ActorKind.USER, "ines", people[0].pk)):
+        jobs.stop_job(job.pk)
+        jobs.stop_job(job.pk)
+    jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.started_at) == (JobStatus.STOPPED, None)
+    assert WorkflowEvent.objects.get(name="job.stop_requested").actor_name == "ines"
+
+
+def test_a_job_that_takes_its_worker_down_again_and_again_is_given_up(people: tuple[User, User]) -> None:
+    job = start(count_to_three, people[0])
+    # What killed workers leave: it was taken, and then nothing more.
+    Job.objects.filter(pk=job.pk).update(attempts=jobs.MOST_ATTEMPTS, status=JobStatus.RUNNING)
+    jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.done) == (JobStatus.FAILED, 0)
+    assert "worker died" in job.last_error
+    assert ExceptionCase.objects.get().kind == "automation_failed"

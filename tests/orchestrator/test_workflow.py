@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 
+from orchestrator import tasks
 from orchestrator.models import (
     Actor,
     ActorKind,
@@ -121,6 +123,63 @@ def test_a_failing_subscriber_is_tried_again_later_and_then_shown_to_a_person(vi
     subscriptions.run_subscription(subscription.pk)
     case.refresh_from_db()
     assert case.status == CaseStatus.RESOLVED
+
+
+def test_a_subscriber_that_takes_its_worker_down_every_time_is_shown_to_a_person(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    # What killed workers leave: it was taken, its lease ran out, and nothing was said.
+    for _ in range(subscriptions.ATTEMPTS_UNTIL_CASE):
+        assert leases.take(Subscription.objects.all(), subscription.pk, seconds=-1)
+    shown = []
+    with patch(f"{__name__}.listen", lambda _: shown.append(ExceptionCase.objects.get().status)):
+        subscriptions.run_subscription(subscription.pk)
+    assert shown == [CaseStatus.OPEN], "before it is tried once more"
+    assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_a_subscriber_that_does_not_exist_is_shown_and_no_other_waits_for_it(visit: Visit) -> None:
+    gone = owe("visit.seen", "routing.services.gone", visit)
+    for _ in range(subscriptions.ATTEMPTS_UNTIL_CASE):
+        Subscription.objects.update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+        subscriptions.run_subscription(gone.pk)
+    assert ExceptionCase.objects.get().source == "routing.services.gone"
+    with override_settings(EVENT_SUBSCRIBERS={"visit.seen": [LISTEN]}):
+        record("visit.seen", visit)
+    subscriptions.run_subscription(Subscription.objects.latest("pk").pk)
+    assert heard == [visit.pk]
+
+
+swept: list[str] = []
+
+
+def sweep_that_breaks() -> None:
+    swept.append("broken")
+    raise RuntimeError("disk on fire")
+
+
+def sweep_after_it() -> None:
+    swept.append("after")
+
+
+def test_a_broken_sweep_does_not_starve_those_after_it(caplog: pytest.LogCaptureFixture) -> None:
+    swept.clear()
+    names = [f"{__name__}.sweep_that_breaks", "routing.services.gone.ring", f"{__name__}.sweep_after_it"]
+    with override_settings(SWEEPS=names):
+        tasks.sweep()
+    assert swept == ["broken", "after"]
+    assert "disk on fire" in caplog.text
+
+
+def test_the_sweep_rings_for_what_a_dead_worker_left(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    rung: list[Any] = []
+    with patch("orchestrator.services.subscriptions.ring", lambda *asked, **_: rung.append(asked)):
+        assert leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+        subscriptions.ring_due()
+        assert rung == [], "its worker is alive"
+        Subscription.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        subscriptions.ring_due()
+    assert rung == [("orchestrator.tasks.run_subscription", subscription.pk)]
 
 
 def test_only_one_worker_can_take_the_same_work(visit: Visit) -> None:
