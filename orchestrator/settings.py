@@ -381,6 +381,7 @@ SWEEPS: list[str] = [
     "orchestrator.dimse.registrar.register_leftovers",
     "orchestrator.services.messages.ring_due",
     "routing.services.deliver.ring_due",
+    "worklists.services.queries.forget_old",
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {"deliveries": "routing.views.facts.study_facts"}

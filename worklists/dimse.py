@@ -1,9 +1,13 @@
 """Modality Worklist (PS3.4 annex K) and MPPS (annex F) as the listener calls them: decode, call, answer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Protocol
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
 
+from orchestrator.dimse.afterwards import afterwards
 from orchestrator.dimse.messages import Request, Response
 from orchestrator.models import Actor, ActorKind, ApplicationEntity, acting
 from worklists import selectors
@@ -11,19 +15,22 @@ from worklists.datasets.encoding import Unreadable, cut, in_character_set
 from worklists.datasets.keys import read_question
 from worklists.datasets.performed import Json, read_performed, write_performed
 from worklists.matching import BadKey
-from worklists.services import mpps
-from worklists.services.queries import record_query
+from worklists.services import mpps, refusals
+from worklists.services.queries import Asked, record_query
 
 _SUCCESS, _CANCELLED = 0x0000, 0xFE00
 _PENDING, _PENDING_WITH_WARNING = 0xFF00, 0xFF01
 _IDENTIFIER_DOES_NOT_MATCH = 0xA900
 _PROCESSING_FAILURE = 0x0110
+_SCHEDULED_STATION_AE_TITLE = 0x00400001
 # Typed failure → (status, Error ID) (PS3.7 annex C; A710: PS3.4 F.7.2.2.3).
 _REFUSALS: Mapping[type[mpps.Refused], tuple[int, int | None]] = {
     mpps.InvalidValue: (0x0106, None),
     mpps.NoLongerUpdatable: (_PROCESSING_FAILURE, 0xA710),
+    mpps.Repeated: (_PROCESSING_FAILURE, 0xA710),
     mpps.DuplicateInstance: (0x0111, None),
     mpps.NoSuchInstance: (0x0112, None),
+    mpps.InvalidInstance: (0x0117, None),
     mpps.MissingAttribute: (0x0120, None),
     mpps.MissingValue: (0x0121, None),
 }
@@ -43,48 +50,54 @@ def find_worklist(request: Request) -> Iterable[Response]:
     try:
         question = read_question(request.dataset, request.transfer_syntax_uid, default_character_set=default_set)
     except BadKey as error:
-        yield Response(_IDENTIFIER_DOES_NOT_MATCH, error_comment=" ".join(error.args)[:64])
+        keyword, problem = error.args
+        yield from _not_understood(request, f"{keyword} {problem}", tag_for_keyword(keyword))
         return
     except Unreadable:
-        yield Response(_IDENTIFIER_DOES_NOT_MATCH, error_comment="The identifier cannot be read")
+        yield from _not_understood(request, "The identifier cannot be read")
         return
     pending = _PENDING if question.all_supported else _PENDING_WITH_WARNING
     implicit = request.transfer_syntax_uid == ImplicitVRLittleEndian
+    at_any_station = {_SCHEDULED_STATION_AE_TITLE: question.station or request.peer.ae_title}
     sent: list[int] = []
     # What stands when the peer goes away in the middle.
     final = _CANCELLED
     try:
-        for step_id, character_set, answer in selectors.answers(question.keys, site_id=request.peer.site_id):
+        for answer in selectors.answers(question.keys, site_id=request.peer.site_id):
             if request.is_cancelled():
                 break
-            said = in_character_set(answer, answer_set) if answer_set not in ("", character_set) else answer
-            yield Response(pending, cut(said, question.wanted, implicit=implicit))
-            sent.append(step_id)
+            identifier = answer.identifier
+            if answer_set not in ("", answer.character_set):
+                identifier = in_character_set(identifier, answer_set)
+            instead = at_any_station if answer.any_station else {}
+            yield Response(pending, cut(identifier, question.wanted, implicit=implicit, instead=instead))
+            sent.append(answer.step_id)
         else:
             final = _SUCCESS
     finally:
-        record_query(
-            site_id=request.peer.site_id,
-            ae_title=request.peer.ae_title,
-            address=request.peer.address,
-            keys=question.asked,
-            status=final,
-            step_ids=sent,
-        )
+        _record(request, question.asked, final, sent)
     yield Response(final)
+
+
+def _not_understood(request: Request, why: str, tag: int | None = None) -> Iterable[Response]:
+    _record(request, {}, _IDENTIFIER_DOES_NOT_MATCH, [])
+    yield Response(_IDENTIFIER_DOES_NOT_MATCH, error_comment=why[:64], offending_elements=() if tag is None else (tag,))
+
+
+def _record(request: Request, keys: Mapping[str, str], status: int, sent: list[int]) -> None:
+    """Behind the answer: a slow writer is not the modality's concern."""
+    peer = request.peer
+    afterwards.do(partial(record_query, Asked(peer.site_id, peer.ae_title, peer.address, keys, status, sent)))
 
 
 def create_mpps(request: Request) -> Iterable[Response]:
     """N-CREATE of a performed step; the instance UID comes from the modality."""
-    sender = mpps.Sender(request.peer.ae_title, request.peer.site_id)
-    yield _performed(
-        request, lambda sent: mpps.create(sop_instance_uid=request.sop_instance_uid, performed=sent, sender=sender)
-    )
+    yield _performed(request, mpps.create)
 
 
 def set_mpps(request: Request) -> Iterable[Response]:
     """N-SET of a performed step."""
-    yield _performed(request, lambda sent: mpps.update(sop_instance_uid=request.sop_instance_uid, performed=sent))
+    yield _performed(request, mpps.update)
 
 
 def get_mpps(request: Request) -> Iterable[Response]:
@@ -97,16 +110,30 @@ def get_mpps(request: Request) -> Iterable[Response]:
     yield Response(_SUCCESS, write_performed(performed.dataset, request.transfer_syntax_uid, only=asked))
 
 
-def _performed(request: Request, keep: Callable[[Json], object]) -> Response:
-    """Decode, keep on behalf of the modality, and turn a refusal into its status."""
+class _Take(Protocol):
+    def __call__(self, *, sop_instance_uid: str, performed: Json, sender: mpps.Sender) -> object: ...
+
+
+def _performed(request: Request, take: _Take) -> Response:
+    """Decode, keep on behalf of the modality, and turn a refusal into its status; what is refused is kept too."""
+    peer, uid = request.peer, request.sop_instance_uid
+    report = refusals.Report(
+        request.command, uid, peer.ae_title, peer.site_id, request.transfer_syntax_uid, request.dataset
+    )
     default_set, _ = _character_sets(request)
-    try:
-        sent = read_performed(request.dataset, request.transfer_syntax_uid, default_character_set=default_set)
-        with acting(Actor(ActorKind.AE, request.peer.ae_title)):
-            keep(sent)
-    except Unreadable:
-        return Response(_PROCESSING_FAILURE, error_comment="The data set cannot be read")
-    except mpps.Refused as error:
-        status, error_id = _REFUSALS[type(error)]
-        return Response(status, error_comment=str(error)[:64], error_id=error_id)
-    return Response(_SUCCESS)
+    with acting(Actor(ActorKind.AE, peer.ae_title)):
+        try:
+            sent = read_performed(request.dataset, request.transfer_syntax_uid, default_character_set=default_set)
+            take(sop_instance_uid=uid, performed=sent, sender=mpps.Sender(peer.ae_title, peer.site_id))
+        except Unreadable:
+            refusal = Response(_PROCESSING_FAILURE, error_comment="The data set cannot be read")
+        except mpps.Refused as error:
+            status, error_id = _REFUSALS[type(error)]
+            refusal = Response(status, error_comment=str(error)[:64], error_id=error_id)
+            if isinstance(error, mpps.Repeated):
+                return refusal
+        else:
+            refusals.settle(report)
+            return Response(_SUCCESS)
+        refusals.keep(report, status=refusal.status, reason=refusal.error_comment)
+    return refusal

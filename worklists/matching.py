@@ -65,6 +65,8 @@ def alternatives(keyword: str, value: str) -> tuple[str, ...]:
     """The values of a key as globs; () when it matches everything. Raises BadKey."""
     if len(value) > _LONGEST_KEY:
         raise BadKey(keyword, "is too long")
+    if "\0" in value:
+        raise BadKey(keyword, "has a NUL in it")
     globs = [re.sub(r"\*+", "*", each.strip()) for each in value.split("\\")]
     globs = [each for each in globs if each]
     return () if "*" in globs else tuple(globs)
@@ -74,7 +76,9 @@ def name_alternatives(keyword: str, value: str) -> tuple[str, ...]:
     """The same for a PN: each group of the key is compared with each group of the name. Raises BadKey."""
     globs = alternatives(keyword, value)
     groups = [group for glob in globs for group in name_groups(glob)]
-    return () if "*" in groups else tuple(groups)
+    # Components at the end that are anything may be missing: `DOE^*` is also who has no given name.
+    groups += [short for group in groups if (short := re.sub(r"(\^\*)+$", "", group)) != group]
+    return () if "*" in groups else tuple(filter(None, groups))
 
 
 def matches(glob: str, value: str) -> bool:

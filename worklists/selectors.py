@@ -1,7 +1,7 @@
 """Reading the worklist: the entries that match a query."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import CharField, Exists, Lookup, OuterRef, Q, QuerySet
 
@@ -10,6 +10,7 @@ from worklists.matching import Keys, Range
 from worklists.models import MatchValue, ModalityPerformedProcedureStep, WorklistEntry
 
 _CHUNK = 100
+_STEP_OF_ENTRY = "step__procedure__order__patient"
 
 
 @CharField.register_lookup
@@ -76,8 +77,17 @@ def matching_entries(keys: Keys, *, site_id: int) -> QuerySet[WorklistEntry]:
     return entries.order_by("start", "pk")
 
 
-def answers(keys: Keys, *, site_id: int) -> Iterator[tuple[int, str, bytes]]:
-    """(step id, character set, encoded answer) of each matching entry.
+class Answer(NamedTuple):
+    """A matching entry: its step, its character set and encoded identifier, and whether any station is meant."""
+
+    step_id: int
+    character_set: str
+    identifier: bytes
+    any_station: bool
+
+
+def answers(keys: Keys, *, site_id: int) -> Iterator[Answer]:
+    """The answer of each matching entry.
 
     The list is fixed first, the answers are read in portions: a slow peer holds no read transaction open, and a
     step that left the worklist meanwhile is left out.
@@ -85,18 +95,19 @@ def answers(keys: Keys, *, site_id: int) -> Iterator[tuple[int, str, bytes]]:
     ids = list(matching_entries(keys, site_id=site_id).values_list("pk", flat=True))
     for begin in range(0, len(ids), _CHUNK):
         portion = WorklistEntry.objects.filter(pk__in=ids[begin : begin + _CHUNK], visible=True)
-        for step_id, character_set, answer in portion.order_by("start", "pk").values_list(
-            "pk", "character_set", "answer"
+        for step_id, character_set, answer, any_station in portion.order_by("start", "pk").values_list(
+            "pk", "character_set", "answer", "any_station"
         ):
-            yield step_id, character_set, bytes(answer)
+            yield Answer(step_id, character_set, bytes(answer), any_station)
 
 
-def step_of(
+def steps_named(
     *, study_instance_uid: str, accession_number: str, requested_procedure_id: str, sps_id: str, site_id: int
-) -> ScheduledProcedureStep | None:
-    """The step that a performed step refers to: by step and study, else accession and procedure, else study.
+) -> list[ScheduledProcedureStep]:
+    """The steps that a performed step may mean, the likeliest first: by step and study, else accession and
+    procedure, else study.
 
-    Where several fit, the one of that step ID, then one that still waits, then the first.
+    Where several fit, those of that step ID, then those that still wait. Steps of other sites are among them.
     """
     by_study = WorklistEntry.objects.filter(study_instance_uid=study_instance_uid)
     for entries in (
@@ -108,10 +119,10 @@ def step_of(
         else None,
         by_study,
     ):
-        if entries is not None and (candidates := list(entries.defer("answer").select_related("step"))):
-            best = min(candidates, key=lambda entry: (entry.sps_id != sps_id, not entry.visible, entry.pk))
-            return best.step
-    return None
+        if entries is not None and (found := list(entries.defer("answer").select_related(_STEP_OF_ENTRY))):
+            found.sort(key=lambda entry: (entry.sps_id != sps_id, not entry.visible, entry.pk))
+            return [entry.step for entry in found]
+    return []
 
 
 def performed_step(sop_instance_uid: str, *, site_id: int) -> ModalityPerformedProcedureStep | None:

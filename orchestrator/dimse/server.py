@@ -248,6 +248,8 @@ def _status(response: Response) -> Dataset:
         status.ErrorComment = response.error_comment[:64]
     if response.error_id is not None:
         status.ErrorID = response.error_id
+    if response.offending_elements:
+        status.OffendingElement = list(response.offending_elements)
     return status
 
 

@@ -104,7 +104,8 @@ def place(
     order.changed_by_message_at = data.at or order.changed_by_message_at
     order.save()
     changed = [_place_procedure(order, each, site) for each in data.procedures]
-    project_steps([step.pk for steps in changed for step in steps])
+    # All of them: the order's own columns stand in the answer of each.
+    project_steps(list(_steps_of(order).values_list("pk", flat=True)))
     if order.status == OrderStatus.ORDERED and any(changed):
         transition(order, "order.scheduled")
     record("order.placed" if new else "order.changed", order, to_state=order.status)
@@ -192,7 +193,11 @@ def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
 
 @transaction.atomic
 def advance_step(*, step: ScheduledProcedureStep, event: str, reason: str = "") -> None:
-    """Move one step, keep its worklist answer, and let the order follow."""
+    """Move one step, keep its worklist answer, and let the order follow.
+
+    The order is locked first: of two of its steps that end at once, the later sees what the other came to.
+    """
+    ImagingServiceRequest.objects.select_for_update().get(pk=step.procedure.order_id)
     transition(step, event, reason=reason)
     project_steps([step.pk])
     advance_order(step.procedure.order)
@@ -231,5 +236,13 @@ def project_steps(step_ids: Sequence[int]) -> None:
 
 def project_patient(patient: Patient) -> None:
     """A patient's demographics changed: so do the answers of all open steps."""
-    open_steps = ScheduledProcedureStep.objects.filter(procedure__order__patient=patient).exclude(status__in=STEP_FINAL)
-    project_steps(list(open_steps.values_list("pk", flat=True)))
+    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__patient=patient))
+
+
+def project_visit(visit: Visit) -> None:
+    """A visit changed (where the patient is): so do the answers of its open steps."""
+    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__visit=visit))
+
+
+def _project_open(steps: QuerySet[ScheduledProcedureStep]) -> None:
+    project_steps(list(steps.exclude(status__in=STEP_FINAL).values_list("pk", flat=True)))

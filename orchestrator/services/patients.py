@@ -88,14 +88,19 @@ def upsert_patient(*, data: PatientData, site: Site) -> Patient:
     issued = [(find_issuer(each, site=site), each) for each in data.identifiers]
     known = next((p for issuer, each in issued if (p := find_patient(issuer, each.value))), None)
     patient = known or Patient.objects.create()
+    has_more = False
     for number, (issuer, each) in enumerate(issued):
-        PatientIdentifier.objects.get_or_create(
+        _, is_new = PatientIdentifier.objects.get_or_create(
             issuer=issuer,
             value=each.value,
             defaults={"patient": patient, "type_code": each.type_code[:8], "primary": known is None and number == 0},
         )
+        has_more |= is_new
     patient.sites.add(site)
     _update(patient, data, new=known is None)
+    if has_more and known is not None:
+        # Other Patient IDs are in the worklist's answers.
+        project_patient(patient)
     return patient
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.models import Patient, Site, Visit
+from orchestrator.services.orders import project_visit
 from orchestrator.services.workflow import transition
 from orchestrator.states import VisitStatus
 
@@ -39,4 +40,5 @@ def upsert_visit(*, data: VisitData, patient: Patient, site: Site, active: bool)
     visit.save()
     if active and visit.status == VisitStatus.PLANNED:
         transition(visit, "visit.started")
+    project_visit(visit)
     return visit

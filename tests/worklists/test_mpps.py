@@ -6,13 +6,25 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from orchestrator.dimse.messages import Request, Response
-from orchestrator.models import ExceptionCase, ExpectedInstance, ScheduledProcedureStep, WorkflowEvent, WrongEntry
+from orchestrator.dimse.messages import Peer, Request, Response
+from orchestrator.models import (
+    ExceptionCase,
+    ExpectedInstance,
+    ImagingServiceRequest,
+    Patient,
+    PatientIdentifier,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+    Site,
+    WorkflowEvent,
+    WrongEntry,
+)
 from orchestrator.services.workflow import transition
-from orchestrator.states import MppsStatus, StepStatus
+from orchestrator.states import CaseStatus, MppsStatus, StepStatus
 from tests.worklists.ward import encoded, found, keys, peer, schedule
 from worklists.dimse import create_mpps, set_mpps
-from worklists.models import ModalityPerformedProcedureStep
+from worklists.models import ModalityPerformedProcedureStep, RefusedReport
+from worklists.services.steps import project
 
 pytestmark = pytest.mark.django_db
 
@@ -34,6 +46,8 @@ def begun(*steps: ScheduledProcedureStep, **attributes: Any) -> Dataset:
         for step in steps
     ]
     ds.PatientName = "Müller^Jürgen"
+    if steps:
+        ds.PatientID = steps[0].procedure.order.patient.identifiers.get().value
     ds.PerformedProcedureStepID, ds.PerformedStationAETitle, ds.Modality = "PPS1", "CT_NORTH", "CT"
     ds.PerformedProcedureStepStartDate, ds.PerformedProcedureStepStartTime = "20260705", "103000"
     ds.PerformedProcedureStepStatus = "IN PROGRESS"
@@ -68,9 +82,11 @@ def ended(status: str = "COMPLETED", *, images: int = 2, reason: str = "") -> Da
     return ds
 
 
-def send(command: str, uid: str, ds: Dataset | bytes, syntax: str = ExplicitVRLittleEndian) -> Response:
+def send(
+    command: str, uid: str, ds: Dataset | bytes, syntax: str = ExplicitVRLittleEndian, caller: Peer | None = None
+) -> Response:
     data = ds if isinstance(ds, bytes) else encoded(ds, syntax)
-    request = Request(peer(), command, MPPS, sop_instance_uid=uid, transfer_syntax_uid=syntax, dataset=data)
+    request = Request(caller or peer(), command, MPPS, sop_instance_uid=uid, transfer_syntax_uid=syntax, dataset=data)
     (response,) = (create_mpps if command == "N-CREATE" else set_mpps)(request)
     return response
 
@@ -163,7 +179,7 @@ def test_steps_are_found_by_step_then_accession_then_study() -> None:
         reference(procedure.study_instance_uid),
     ):
         uid = generate_uid()
-        assert send("N-CREATE", uid, begun(ScheduledStepAttributesSequence=[item])).status == 0
+        assert send("N-CREATE", uid, begun(step, ScheduledStepAttributesSequence=[item])).status == 0
         mpps = ModalityPerformedProcedureStep.objects.get(sop_instance_uid=uid)
         assert list(mpps.steps.all()) == [step]
         assert mpps.order == procedure.order
@@ -175,6 +191,137 @@ def test_an_unscheduled_step_is_kept_and_nobody_is_asked() -> None:
     assert send("N-CREATE", uid, begun(ScheduledStepAttributesSequence=[item])).status == 0
     assert not ModalityPerformedProcedureStep.objects.get().steps.exists()
     assert not ExceptionCase.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"PatientID": "00999"}, {"IssuerOfPatientID": "ELSEWHERE"}, {"PatientID": "", "PatientName": "ROE^JOHN"}],
+    ids=["another ID", "that ID of another issuer", "no ID and another name"],
+)
+def test_a_report_of_another_patient_leaves_the_step_alone_and_asks_a_person(said: dict[str, str]) -> None:
+    step, uid = schedule(name="DOE^JANE", patient_id="0123"), generate_uid()
+    assert send("N-CREATE", uid, begun(step, **said)).status == 0
+    assert send("N-SET", uid, ended()).status == 0
+    assert status_of(step) == StepStatus.SCHEDULED
+    assert found(keys()) == [step.sps_id]
+    mpps = ModalityPerformedProcedureStep.objects.get()
+    assert (mpps.status, mpps.patient, mpps.steps.count()) == (MppsStatus.COMPLETED, None, 0)
+    case = ExceptionCase.objects.get()
+    assert (case.reason_code, case.subject_id) == ("patient_differs", mpps.pk)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"PatientName": "SMITH^JANE"},
+        {"IssuerOfPatientID": "MAIN"},
+        {"PatientID": "OLD"},
+        {"PatientID": "", "PatientName": "doe^jane^^"},
+        {"PatientID": "", "PatientName": ""},
+    ],
+    ids=["the name from before", "with its issuer", "an ID from before a merge", "no ID, that name", "nothing said"],
+)
+def test_a_report_that_may_be_of_the_steps_patient_moves_it(said: dict[str, str]) -> None:
+    step = schedule(name="DOE^JANE", patient_id="0123")
+    patient = step.procedure.order.patient
+    tombstone = Patient.objects.create(name="DOE^JANE", merged_into=patient)
+    issuer = patient.identifiers.get().issuer
+    PatientIdentifier.objects.create(patient=tombstone, value="OLD", issuer=issuer)
+    assert send("N-CREATE", generate_uid(), begun(step, **said)).status == 0
+    assert status_of(step) == StepStatus.STARTED
+    assert not ExceptionCase.objects.exists()
+
+
+def test_an_end_that_names_another_patient_completes_nobodys_step() -> None:
+    step, uid = schedule(patient_id="0123"), generate_uid()
+    send("N-CREATE", uid, begun(step))
+    end = ended()
+    end.PatientID = "00999"
+    assert send("N-SET", uid, end).status == 0
+    assert status_of(step) == StepStatus.STARTED
+    assert ExceptionCase.objects.get().reason_code == "patient_differs"
+    assert ModalityPerformedProcedureStep.objects.get().dataset["00100020"]["Value"] == ["0123"]
+
+
+def test_of_two_orders_with_one_accession_number_the_patients_is_performed() -> None:
+    theirs, ours = schedule(patient_id="1"), schedule(patient_id="2")
+    for step in (theirs, ours):
+        RequestedProcedure.objects.filter(pk=step.procedure_id).update(requested_procedure_id="RP")
+        ImagingServiceRequest.objects.filter(pk=step.procedure.order_id).update(accession_number="SAME")
+    project([theirs.pk, ours.pk])
+    item = reference(generate_uid(), AccessionNumber="SAME", RequestedProcedureID="RP")
+    assert send("N-CREATE", generate_uid(), begun(ours, ScheduledStepAttributesSequence=[item])).status == 0
+    assert (status_of(theirs), status_of(ours)) == (StepStatus.SCHEDULED, StepStatus.STARTED)
+
+
+def test_a_step_of_another_site_is_left_alone_and_only_its_own_site_ends_a_performed_step() -> None:
+    step, elsewhere = schedule(), Site.objects.create(code="NORTH", name="North")
+    uid = generate_uid()
+    assert send("N-CREATE", uid, begun(step), caller=peer(site=elsewhere)).status == 0
+    assert status_of(step) == StepStatus.SCHEDULED
+    case = ExceptionCase.objects.get()
+    assert (case.reason_code, case.site, case.patient) == ("other_site", elsewhere, None)
+    assert send("N-SET", uid, ended()).status == 0x0112
+    assert send("N-SET", uid, ended(), caller=peer(site=elsewhere)).status == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "ds", "status"),
+    [
+        ("N-SET", ended(), 0x0112),
+        ("N-CREATE", b"nonsense", 0x0110),
+        ("N-CREATE", begun(ScheduledStepAttributesSequence=[reference("not.a.uid")]), 0x0106),
+    ],
+)
+def test_what_is_refused_is_kept_and_settled_when_it_is_reported_again(
+    command: str, ds: Dataset | bytes, status: int
+) -> None:
+    uid = generate_uid()
+    for _ in range(2):
+        response = send(command, uid, ds)
+        assert response.status == status
+    kept = RefusedReport.objects.get()
+    assert (kept.status, kept.count, kept.sop_instance_uid) == (status, 2, uid)
+    assert bytes(kept.dataset) == (ds if isinstance(ds, bytes) else encoded(ds))
+    assert response.error_comment in ExceptionCase.objects.get().summary
+    send("N-CREATE", uid, begun(schedule()))
+    send("N-SET", uid, ended())
+    assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_an_end_told_twice_is_refused_twice_and_nobody_is_asked_but_another_end_is_a_case() -> None:
+    uid, end = generate_uid(), ended()
+    send("N-CREATE", uid, begun(schedule()))
+    assert send("N-SET", uid, end).status == 0
+    again = send("N-SET", uid, end)
+    assert (again.status, again.error_id) == (0x0110, 0xA710)
+    assert not ExceptionCase.objects.exists()
+    assert send("N-SET", uid, ended("DISCONTINUED")).error_id == 0xA710
+    assert ExceptionCase.objects.get().reason_code == "report_refused"
+
+
+@pytest.mark.parametrize("uid", ["not.a.uid", "1" * 65])
+def test_an_instance_uid_that_is_none_is_refused(uid: str) -> None:
+    assert send("N-CREATE", uid, begun(schedule())).status == 0x0117
+
+
+def test_messages_in_different_character_sets_make_one_record() -> None:
+    uid, change = generate_uid(), Dataset()
+    send("N-CREATE", uid, begun(schedule(), PerformedProcedureStepDescription="Schädel"))
+    change.SpecificCharacterSet = "ISO_IR 100"
+    change.PerformedLocation = "Röntgen"
+    assert send("N-SET", uid, change).status == 0
+    dataset = ModalityPerformedProcedureStep.objects.get().dataset
+    assert dataset["00400254"]["Value"] == ["Schädel"]
+    assert dataset["00400243"]["Value"] == ["Röntgen"]
+
+
+def test_a_list_with_things_that_are_no_uids_expects_the_others() -> None:
+    uid, end = generate_uid(), ended()
+    end.PerformedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1." * 60
+    send("N-CREATE", uid, begun(schedule()))
+    assert send("N-SET", uid, end).status == 0
+    assert ExpectedInstance.objects.count() == 1
 
 
 def test_a_step_that_we_do_not_know_opens_a_case() -> None:
@@ -192,7 +339,8 @@ def test_work_on_a_canceled_step_opens_a_case_and_leaves_it_canceled() -> None:
 
 
 def test_one_performed_step_may_perform_several_scheduled_ones() -> None:
-    first, second, uid = schedule(), schedule(), generate_uid()
+    first, second, uid = schedule(patient_id="1"), schedule(patient_id="2"), generate_uid()
+    ImagingServiceRequest.objects.update(patient=first.procedure.order.patient)
     send("N-CREATE", uid, begun(first, second))
     send("N-SET", uid, ended())
     assert status_of(first) == status_of(second) == StepStatus.COMPLETED
@@ -221,6 +369,15 @@ def test_completed_without_series_is_taken_and_said() -> None:
     send("N-CREATE", uid, begun(schedule()))
     assert send("N-SET", uid, ended(images=0)).status == 0
     assert WorkflowEvent.objects.filter(name="mpps.without_series").exists()
+
+
+def test_a_wrong_entry_beside_a_completed_one_leaves_the_step_completed() -> None:
+    step, uids = schedule(), [generate_uid(), generate_uid()]
+    send("N-CREATE", uids[0], begun(step))
+    send("N-SET", uids[0], ended())
+    send("N-CREATE", uids[1], begun(step))
+    send("N-SET", uids[1], ended("DISCONTINUED", reason="110514"))
+    assert status_of(step) == StepStatus.COMPLETED
 
 
 def test_a_wrong_worklist_entry_waits_again_and_its_images_are_disowned() -> None:

@@ -5,13 +5,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from orchestrator.models import ApplicationEntity, Device, ScheduledProcedureStep, Site
+from orchestrator.models import (
+    ApplicationEntity,
+    Device,
+    ImagingServiceRequest,
+    Patient,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+    Site,
+)
+from orchestrator.services.orders import OrderData, ProcedureData, StepData, place
 from orchestrator.services.patients import IdentifierData, PatientData, upsert_patient
+from orchestrator.services.visits import VisitData, upsert_visit
 from orchestrator.services.workflow import transition
 from tests.worklists.ward import ask, decoded, found, keys, peer, schedule
 from worklists.models import WorklistEntry, WorklistQuery
+from worklists.services import queries
 from worklists.services.steps import project
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +52,8 @@ pytestmark = pytest.mark.django_db
         ({}, {"PatientName": "MÜL*"}, True),
         ({}, {"PatientName": "M?ller^*"}, True),
         ({}, {"PatientName": "Muller"}, False),
+        ({}, {"PatientName": "muller^jurgen^*^*"}, True),
+        ({}, {"PatientName": "Muller^*^X"}, False),
         ({}, {"PatientName": "*"}, True),
         ({}, {"PatientID": "00123"}, True),
         ({}, {"PatientID": "123"}, False),
@@ -69,15 +84,43 @@ def test_two_ranges_of_date_and_time_are_one_interval() -> None:
     assert sorted(start[6:10] for start in starts) == ["0511", "0603", "0717"]
 
 
-def test_a_step_without_station_shows_at_every_station() -> None:
-    step = schedule(stations=())
-    assert found(keys({"ScheduledStationAETitle": "ANY"})) == [step.sps_id]
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [("MR_EAST", "MR_EAST"), ("", "CT_NORTH"), ("MR*", "CT_NORTH"), ("MR_EAST\\MR_WEST", "CT_NORTH")],
+)
+def test_a_step_without_station_shows_at_every_station_as_its_own(asked: str, answered: str, syntax: str) -> None:
+    schedule(stations=())
+    pending, _ = ask(keys({"ScheduledStationAETitle": asked}), syntax=syntax)
+    item = decoded(pending.dataset, syntax).ScheduledProcedureStepSequence[0]
+    assert item.ScheduledStationAETitle == answered
+    whole = keys()
+    whole.ScheduledProcedureStepSequence = []
+    item = decoded(ask(whole, syntax=syntax)[0].dataset, syntax).ScheduledProcedureStepSequence[0]
+    assert (item.ScheduledStationAETitle, item.Modality) == ("CT_NORTH", "CT")
+
+
+def test_what_is_type_1_has_a_value_whatever_the_order_left_out() -> None:
+    step = schedule(day=None, time=None, modality="", stations=())
+    RequestedProcedure.objects.update(description="", code_meaning="", code_value="")
+    ImagingServiceRequest.objects.update(created_at=dt.datetime(2026, 7, 4, 23, 30, tzinfo=dt.UTC))
+    Site.objects.update(time_zone="Europe/Vienna")
+    project([step.pk])
+    top = dict.fromkeys(("RequestedProcedureDescription", "RequestedProcedureID", "StudyInstanceUID"), "")
+    request = keys({"ScheduledProcedureStepStartDate": "20260705", "Modality": "OT"}, **top)
+    item = request.ScheduledProcedureStepSequence[0]
+    for keyword in ("ScheduledStationAETitle", "ScheduledProcedureStepStartTime", "ScheduledProcedureStepDescription"):
+        setattr(item, keyword, "")
+    answer = decoded(ask(request)[0].dataset)
+    assert [element.keyword for element in answer.iterall() if element.is_empty] == []
+    assert answer.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStartDate == "20260705"
 
 
 def test_an_empty_stored_value_matches_no_key() -> None:
-    schedule(day=None, name="")
-    assert found(keys({"ScheduledProcedureStepStartDate": "19000101-"})) == []
+    schedule(name="")
+    assert found(keys({"ScheduledPerformingPhysicianName": "?*"})) == []
     assert found(keys(PatientName="?*")) == []
+    assert found(keys(AccessionNumber="?*", PatientName="*")) != []
 
 
 def test_any_group_of_a_name_matches() -> None:
@@ -103,6 +146,30 @@ def test_changed_demographics_are_in_the_next_answer() -> None:
     upsert_patient(data=change, site=step.site)
     assert found(keys(PatientName="DOE*")) == []
     assert str(decoded(ask(keys(PatientName="ROE*"))[0].dataset).PatientName) == "ROE^JANE"
+
+
+def test_an_identifier_or_a_place_that_is_learnt_later_is_in_the_next_answer() -> None:
+    step = schedule(patient_id="00123")
+    patient, order = step.procedure.order.patient, step.procedure.order
+    visit_data = VisitData("V1", location="4 West")
+    order.visit = upsert_visit(data=visit_data, patient=patient, site=step.site, active=True)
+    order.save()
+    upsert_patient(data=PatientData([IdentifierData("00123"), IdentifierData("X9", namespace="CITY")]), site=step.site)
+    answer = decoded(ask(keys(CurrentPatientLocation="", OtherPatientIDsSequence=[]))[0].dataset)
+    assert answer.CurrentPatientLocation == "4 West"
+    assert answer.OtherPatientIDsSequence[0].PatientID == "X9"
+    upsert_visit(data=VisitData("V1", location="ICU"), patient=patient, site=step.site, active=True)
+    assert decoded(ask(keys(CurrentPatientLocation=""))[0].dataset).CurrentPatientLocation == "ICU"
+
+
+def test_what_changes_about_an_order_is_in_the_answer_of_each_of_its_steps() -> None:
+    site, patient = Site.objects.get(code="MAIN"), Patient.objects.create(name="DOE^JANE")
+    for number in ("1", "2"):
+        procedure = ProcedureData(f"RP{number}", steps=[StepData(f"S{number}", modality="CT")])
+        data = OrderData(placer_order_number="PL", referring_physician=f"HOUSE^{number}", procedures=[procedure])
+        place(data=data, patient=patient, visit=None, interface=None, site=site)
+    *answers, _ = ask(keys(ReferringPhysicianName=""))
+    assert [str(decoded(each.dataset).ReferringPhysicianName) for each in answers] == ["HOUSE^2", "HOUSE^2"]
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -141,11 +208,47 @@ def test_type_2_attributes_that_nobody_knows_come_back_empty() -> None:
     assert all(keyword in answer and answer[keyword].is_empty for keyword in unknown)
 
 
-def test_a_key_that_is_not_matched_is_answered_with_a_warning() -> None:
+@pytest.mark.parametrize(
+    "top",
+    [{"PatientSex": "M"}, {"Modality": "MR"}, {"PatientComments": ""}, {"PatientComments": "x"}],
+    ids=["not matched", "at the wrong level", "not known", "not known, with a value"],
+)
+def test_a_key_that_is_not_matched_is_answered_with_a_warning(top: dict[str, Any]) -> None:
     schedule()
-    responses = ask(keys(PatientSex="M"))
+    responses = ask(keys(**top))
     assert [each.status for each in responses] == [0xFF01, 0]
-    assert decoded(responses[0].dataset).PatientSex == "F"
+    answer = decoded(responses[0].dataset)
+    assert "Modality" not in answer
+    assert answer.get("PatientSex", "F") == "F"
+
+
+def test_a_private_key_and_a_query_without_the_step_sequence_are_answered() -> None:
+    schedule(name="DOE^JANE", patient_id="00123")
+    request = Dataset()
+    request.PatientName, request.PatientID = "doe*", ""
+    request.private_block(0x0099, "ACME", create=True).add_new(0x01, "LO", "x")
+    pending, final = ask(request)
+    assert (pending.status, final.status) == (0xFF01, 0)
+    answer = decoded(pending.dataset)
+    assert [element.keyword for element in answer] == ["SpecificCharacterSet", "PatientName", "PatientID"]
+
+
+def test_a_zero_length_time_zone_is_not_sent_back() -> None:
+    schedule()
+    (pending, _) = ask(keys(TimezoneOffsetFromUTC=""))
+    assert pending.status == 0xFF00
+    assert "TimezoneOffsetFromUTC" not in decoded(pending.dataset)
+
+
+def test_names_are_read_in_the_querys_character_set_or_the_one_that_its_sender_is_known_for() -> None:
+    step = schedule(name="Müller^Jürgen")
+    name = "Müller*".encode("latin-1")
+    request = keys()
+    request.add_new(0x00100010, "UN", name)
+    assert found(keys(PatientName="Müller*", SpecificCharacterSet="ISO_IR 100")) == [step.sps_id]
+    device = Device.objects.create(name="CT", site=step.site)
+    caller = ApplicationEntity.objects.create(ae_title="CT_NORTH", device=device, default_character_set="ISO_IR 100")
+    assert found(request, caller=peer(application_entity_id=caller.pk)) == [step.sps_id]
 
 
 @pytest.mark.parametrize(
@@ -156,6 +259,8 @@ def test_a_key_that_is_not_matched_is_answered_with_a_warning() -> None:
         keys({"ScheduledProcedureStepStartTime": "2560"}),
         keys(StudyInstanceUID="1.2.*"),
         keys(PatientName="A" * 400),
+        keys(PatientName="A" * 20 + "\0B"),
+        keys(AccessionNumber="A\0B"),
         b"",
         b"\x00\x01nonsense",
         b"\x40\x00\x00\x01SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" * 3,
@@ -168,6 +273,13 @@ def test_an_identifier_that_cannot_be_matched_is_refused(request_keys: Any) -> N
     assert response.status == 0xA900
     assert response.error_comment
     assert "A" * 20 not in response.error_comment
+    assert WorklistQuery.objects.get().status == 0xA900
+
+
+def test_a_refusal_names_the_key() -> None:
+    (response,) = ask(keys({"ScheduledProcedureStepStartDate": "2026*"}))
+    assert response.error_comment == "ScheduledProcedureStepStartDate is not a date"
+    assert response.offending_elements == (0x00400002,)
 
 
 def test_a_cancel_is_answered_in_the_middle() -> None:
@@ -192,6 +304,38 @@ def test_the_same_question_with_the_same_answer_only_counts_up() -> None:
         (3, [step.pk]),
         (1, [step.pk, other.pk]),
     ]
+
+
+def test_questions_asked_in_turn_are_counted_each() -> None:
+    step = schedule()
+    for _ in range(3):
+        found(keys({"Modality": "CT"}))
+        found(keys({"Modality": "MR"}))
+    rows = WorklistQuery.objects.order_by("pk").values_list("count", "step_ids")
+    assert list(rows) == [(3, [step.pk]), (3, [])]
+
+
+def test_a_record_holds_a_limited_part_of_what_was_asked_and_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_MOST_STEPS", 2)
+    steps = [schedule() for _ in range(3)]
+    question = keys(PatientComments="x\0" * 5000)
+    found(question)
+    found(question)
+    query = WorklistQuery.objects.get()
+    assert (query.count, query.number_of_answers) == (2, 3)
+    assert query.step_ids == [step.pk for step in steps[:2]]
+    assert len(query.keys["PatientComments"]) == 324
+    schedule()
+    found(question)
+    assert WorklistQuery.objects.count() == 2
+
+
+def test_what_was_asked_long_ago_is_forgotten() -> None:
+    found(keys({"Modality": "CT"}))
+    found(keys({"Modality": "MR"}))
+    WorklistQuery.objects.filter(keys__Modality="CT").update(last_at=timezone.now() - queries.KEPT - dt.timedelta(1))
+    queries.forget_old()
+    assert WorklistQuery.objects.get().keys == {"Modality": "MR"}
 
 
 @pytest.mark.parametrize(

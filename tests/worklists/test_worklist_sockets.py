@@ -14,8 +14,9 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from orchestrator.dimse.afterwards import Afterwards
 from orchestrator.dimse.server import serve
-from orchestrator.models import Site
+from orchestrator.models import Site, UnknownCaller
 from orchestrator.states import StepStatus
 from tests.peers import LOOPBACK, dcmtk
 from tests.worklists.test_mpps import MPPS, begun, ended
@@ -127,6 +128,47 @@ def test_a_modality_performs_a_step_on_two_associations(port: int) -> None:
     assert (refusal.Status, refusal.ErrorID) == (0x0110, 0xA710)
     step.refresh_from_db()
     assert step.status == StepStatus.COMPLETED
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Afterwards]:
+    """The thread that a listener process has for it."""
+    running = Afterwards()
+    monkeypatch.setattr("worklists.dimse.afterwards", running)
+    running.start()
+    yield running
+    running.stop()
+
+
+def test_a_slow_writer_delays_no_modality_and_records_in_order(port: int, recorder: Afterwards) -> None:
+    database_is_free = threading.Event()
+    recorder.do(lambda: database_is_free.wait(30))
+    for modality in ("CT", "MR"):
+        assert query(port, keys({"Modality": modality}))[0] == [0]
+    assert not WorklistQuery.objects.exists()
+    database_is_free.set()
+    recorder.stop()
+    asked = [row.keys for row in WorklistQuery.objects.order_by("pk")]
+    assert asked == [{"Modality": "CT"}, {"Modality": "MR"}]
+
+
+def test_an_unknown_caller_is_not_told_the_worklist_where_only_known_ones_are_trusted(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule()
+    monkeypatch.setattr(settings, "TRUST", "known")
+    modality = AE(ae_title="NOBODY")
+    modality.add_requested_context(WORKLIST)
+    association = modality.associate(LOOPBACK, port, ae_title=settings.AE_TITLE)
+    assert association.is_rejected
+    assert (UnknownCaller.objects.get().name, WorklistQuery.objects.count()) == ("NOBODY", 0)
+
+
+def test_a_refused_identifier_names_its_element_on_the_wire(port: int) -> None:
+    association = associate(port, WORKLIST)
+    ((status, _),) = association.send_c_find(keys(StudyInstanceUID="1.*"), WORKLIST)
+    association.release()
+    assert (status.Status, status.OffendingElement) == (0xA900, Tag(0x0020000D))
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])

@@ -74,8 +74,8 @@ def schedule(
     return step
 
 
-def peer(ae_title: str = "CT_NORTH", application_entity_id: int | None = None) -> Peer:
-    site_id = Site.objects.get(code="MAIN").pk
+def peer(ae_title: str = "CT_NORTH", application_entity_id: int | None = None, site: Site | None = None) -> Peer:
+    site_id = (site or Site.objects.get(code="MAIN")).pk
     return Peer(ae_title, "FIDUCIAL", "127.0.0.1", "1", application_entity_id, site_id)
 
 

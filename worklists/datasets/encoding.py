@@ -22,6 +22,7 @@ from pydicom.valuerep import PersonName
 Wanted = Mapping[int, "Wanted | None"]
 
 SPECIFIC_CHARACTER_SET = 0x00080005
+_AS_IT_IS: Mapping[int, str] = {}
 _LONG_LENGTH = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -83,35 +84,45 @@ def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes, int,
         at = value + length
 
 
-def cut(answer: bytes, wanted: Wanted, *, implicit: bool) -> bytes:
-    """The elements of an encoded answer that are wanted (its character set always), in the asked transfer syntax."""
-    return _cut(answer, 0, len(answer), {**wanted, SPECIFIC_CHARACTER_SET: None}, implicit)
+def cut(answer: bytes, wanted: Wanted, *, implicit: bool, instead: Mapping[int, str] = _AS_IT_IS) -> bytes:
+    """The elements of an encoded answer that are wanted (its character set always), in the asked transfer syntax.
+
+    `instead`: what stands where an element (of a VR with a short length, in ASCII) is empty.
+    """
+    given = {tag: (text + " " * (len(text) % 2)).encode("ascii", "replace") for tag, text in instead.items()}
+    return _cut(answer, 0, len(answer), {**wanted, SPECIFIC_CHARACTER_SET: None}, implicit, given)
 
 
-def _cut(data: bytes, at: int, end: int, wanted: Wanted | None, implicit: bool) -> bytes:
+def _cut(data: bytes, at: int, end: int, wanted: Wanted | None, implicit: bool, given: Mapping[int, bytes]) -> bytes:
     parts: list[bytes] = []
     for tag, vr, header, value, after in _elements(data, at, end):
         if wanted is not None and tag not in wanted:
             continue
         of_items = wanted[tag] if wanted is not None else None
-        if not implicit and of_items is None:
-            parts.append(data[header:after])
-            continue
-        body = _items(data, value, after, of_items, implicit) if vr == b"SQ" else data[value:after]
-        middle = b"" if implicit else b"SQ\0\0" if vr == b"SQ" else None
-        if middle is None:
-            # Item keys below an attribute that is no sequence: the whole element is meant.
-            parts.append(data[header:after])
-        else:
+        body = given.get(tag, b"") if value == after else b""
+        if vr == b"SQ":
+            if not implicit and of_items is None and not given:
+                parts.append(data[header:after])
+                continue
+            body = _items(data, value, after, of_items, implicit, given)
+            middle = b"" if implicit else b"SQ\0\0"
             parts += (data[header : header + 4], middle, struct.pack("<I", len(body)), body)
+        elif implicit:
+            # Item keys below an attribute that is no sequence: the whole element is meant.
+            body = body or data[value:after]
+            parts += (data[header : header + 4], struct.pack("<I", len(body)), body)
+        elif body:
+            parts += (data[header : header + 6], struct.pack("<H", len(body)), body)
+        else:
+            parts.append(data[header:after])
     return b"".join(parts)
 
 
-def _items(data: bytes, at: int, end: int, wanted: Wanted | None, implicit: bool) -> bytes:
+def _items(data: bytes, at: int, end: int, wanted: Wanted | None, implicit: bool, given: Mapping[int, bytes]) -> bytes:
     parts: list[bytes] = []
     while at < end:
         (length,) = struct.unpack_from("<I", data, at + 4)
-        body = _cut(data, at + 8, at + 8 + length, wanted, implicit)
+        body = _cut(data, at + 8, at + 8 + length, wanted, implicit, given)
         parts += (_ITEM, struct.pack("<I", len(body)), body)
         at += 8 + length
     return b"".join(parts)

@@ -7,6 +7,7 @@ their VR's length in characters.
 import datetime as dt
 import re
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -18,6 +19,8 @@ _LENGTHS = {"SH": 16, "LO": 64, "CS": 16, "AE": 16, "UI": 64, "ST": 1024, "LT": 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_CODE_STRING = re.compile(r"[^A-Z0-9_ ]")
 _NOT_UID = re.compile(r"[^0-9.]")
+# Modality is type 1: what nobody named is Other (PS3.3 C.7.3.1.1.1).
+_OTHER = "OT"
 _PREGNANT = "B6"  # HL7 table 0009
 _DEFINITELY_PREGNANT = 3  # (0010,21C0)
 
@@ -64,6 +67,18 @@ def _entity(issuer: Issuer) -> Dataset:
         item.UniversalEntityID = issuer.universal_id
         _put(item, UniversalEntityIDType=issuer.universal_id_type or "ISO")
     return item
+
+
+def due(step: ScheduledProcedureStep) -> tuple[dt.date, dt.time]:
+    """Wall clock, type 1: a step that nobody gave a day is due when it was ordered, one without a time at midnight."""
+    if step.start_date:
+        return step.start_date, step.start_time or dt.time()
+    ordered = step.procedure.order.created_at.astimezone(ZoneInfo(step.site.time_zone))
+    return ordered.date(), dt.time()
+
+
+def modality_of(step: ScheduledProcedureStep) -> str:
+    return fitted("Modality", step.modality) or _OTHER
 
 
 def primary_identifier(patient: Patient) -> PatientIdentifier | None:
@@ -134,6 +149,11 @@ def _visit(ds: Dataset, procedure: RequestedProcedure) -> None:
         ds.IssuerOfAdmissionIDSequence = [_entity(visit.issuer)]
 
 
+def _description_of(procedure: RequestedProcedure) -> str:
+    """Type 1C where there is no code: what the procedure is known by."""
+    return procedure.description or procedure.code_meaning or procedure.code_value or procedure.requested_procedure_id
+
+
 def _request(ds: Dataset, procedure: RequestedProcedure) -> None:
     order = procedure.order
     _put(
@@ -141,7 +161,7 @@ def _request(ds: Dataset, procedure: RequestedProcedure) -> None:
         AccessionNumber=order.accession_number,
         RequestingPhysician=order.requesting_physician,
         RequestedProcedureID=procedure.requested_procedure_id,
-        RequestedProcedureDescription=procedure.description or procedure.code_meaning or procedure.code_value,
+        RequestedProcedureDescription=_description_of(procedure),
         RequestedProcedurePriority=order.priority,
         PatientTransportArrangements=order.patient_transport,
         StudyInstanceUID=procedure.study_instance_uid,
@@ -165,13 +185,13 @@ def _step(step: ScheduledProcedureStep) -> Dataset:
     procedure, item = step.procedure, Dataset()
     titles = [title for each in step.station_ae_titles if (title := fitted("ScheduledStationAETitle", each))]
     item.ScheduledStationAETitle = titles[0] if len(titles) == 1 else titles
-    item.ScheduledProcedureStepStartDate = f"{step.start_date:%Y%m%d}" if step.start_date else ""
-    # Type 1: a step with a day and no time is due from midnight on.
-    item.ScheduledProcedureStepStartTime = _clock(step.start_time or dt.time()) if step.start_date else ""
-    description = step.description or procedure.description or procedure.code_meaning
+    day, time = due(step)
+    item.ScheduledProcedureStepStartDate = f"{day:%Y%m%d}"
+    item.ScheduledProcedureStepStartTime = f"{time:%H%M%S.%f}" if time.microsecond else f"{time:%H%M%S}"
+    description = step.description or _description_of(procedure)
     _put(
         item,
-        Modality=step.modality,
+        Modality=modality_of(step),
         ScheduledPerformingPhysicianName=step.performing_physician,
         ScheduledProcedureStepDescription=description,
         ScheduledStationName=step.station_name,
@@ -183,10 +203,6 @@ def _step(step: ScheduledProcedureStep) -> Dataset:
     codes: list[list[Any]] = step.protocol_codes
     if codes:
         item.ScheduledProtocolCodeSequence = [
-            _code(*(str(part or "") for part in [*code, "", "", ""][:3])) for code in codes
+            _code(*(str(part or "") for part in [*code, "", "", ""][:3])) for code in codes if code and code[0]
         ]
     return item
-
-
-def _clock(time: dt.time) -> str:
-    return f"{time:%H%M%S.%f}" if time.microsecond else f"{time:%H%M%S}"

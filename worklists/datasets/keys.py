@@ -72,6 +72,8 @@ class Question:
     wanted: Wanted
     # False when a key was not matched or an attribute is not ours to answer: pending as FF01.
     all_supported: bool
+    # The one station AE title that is asked for; empty when there are none, several, or wildcards.
+    station: str
     # {keyword: value}, only keys with a value, for the record.
     asked: Mapping[str, str]
 
@@ -93,7 +95,10 @@ def read_question(data: bytes, transfer_syntax_uid: str, *, default_character_se
         and in_step.keys() <= _MATCHED_IN_STEP
         and not _has_keys_in_other_sequences(ds, steps)
     )
-    return Question(_keys(top, in_step), wanted, supported, {**top, **in_step})
+    keys = _keys(top, in_step)
+    stations = [title for title in keys.station_ae_titles if not {"*", "?"} & set(title)]
+    station = stations[0] if len(stations) == len(keys.station_ae_titles) == 1 else ""
+    return Question(keys, wanted, supported, station, {**top, **in_step})
 
 
 def _keys(top: Mapping[str, str], step: Mapping[str, str]) -> Keys:

@@ -28,6 +28,9 @@ REQUIRED_AT_CREATION: Mapping[str, str] = {
     "PerformedProcedureStepStatus": STATUS,
     "Modality": "00080060",
 }
+# Said at creation and not to be set later (PS3.4 Table F.7.2-1): what was scheduled, and the patient.
+NOT_TO_BE_SET = frozenset({SCHEDULED_STEP_ATTRIBUTES, "00100010", "00100020", "00100021", "00100030", "00100040"})
+_PATIENT_NAME, _PATIENT_ID, _ISSUER_OF_PATIENT_ID = "00100010", "00100020", "00100021"
 _ACCESSION_NUMBER, _REQUESTED_PROCEDURE_ID, _SPS_ID = "00080050", "00401001", "00400009"
 _PERFORMED_SERIES, _SERIES_INSTANCE_UID, _PROTOCOL_NAME = "00400340", "0020000E", "00181030"
 _REFERENCED_IMAGES, _REFERENCED_OTHERS = "00081140", "00400220"
@@ -48,6 +51,15 @@ class StepReference:
     def is_scheduled(self) -> bool:
         """A Study Instance UID alone is the modality's own: an unscheduled step (PS3.4 F.7.2.1)."""
         return bool(self.accession_number or self.requested_procedure_id or self.sps_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SaidPatient:
+    """Whom a modality says it examines; empty where it does not say."""
+
+    patient_id: str
+    issuer: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,14 @@ def step_references(performed: Json) -> list[StepReference]:
         )
         for item in items_of(performed, SCHEDULED_STEP_ATTRIBUTES)
     ]
+
+
+def said_patient(performed: Json) -> SaidPatient:
+    names: list[Mapping[str, str]] = performed.get(_PATIENT_NAME, {}).get("Value") or [{}]
+    groups = (names[0] or {}).values()
+    return SaidPatient(
+        text_of(performed, _PATIENT_ID), text_of(performed, _ISSUER_OF_PATIENT_ID), "=".join(filter(None, groups))
+    )
 
 
 def performed_series(performed: Json) -> list[PerformedSeries]:

@@ -1,6 +1,6 @@
 """The tables of the worklists."""
 
-from worklists.models.performed import ModalityPerformedProcedureStep
+from worklists.models.performed import ModalityPerformedProcedureStep, RefusedReport
 from worklists.models.worklist import MatchValue, WorklistEntry, WorklistQuery
 
-__all__ = ["MatchValue", "ModalityPerformedProcedureStep", "WorklistEntry", "WorklistQuery"]
+__all__ = ["MatchValue", "ModalityPerformedProcedureStep", "RefusedReport", "WorklistEntry", "WorklistQuery"]

@@ -46,3 +46,33 @@ class ModalityPerformedProcedureStep(models.Model):
     def event_links(self) -> dict[str, int | None]:
         study = Study.objects.filter(study_instance_uid=self.study_instance_uid).values_list("pk", flat=True).first()
         return {"site_id": self.site_id, "patient_id": self.patient_id, "order_id": self.order_id, "study_id": study}
+
+
+class RefusedReport(models.Model):
+    """A report of a modality that was refused, kept as sent: the modality thinks of it as told, or gives up.
+
+    A report is one command for one instance: sent again, it is counted and the newest bytes stay.
+    """
+
+    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    ae_title = models.CharField(max_length=16)
+    command = models.CharField(max_length=8, help_text="N-CREATE or N-SET.")
+    sop_instance_uid = models.CharField(max_length=64, blank=True)
+    status = models.PositiveIntegerField(help_text="The DIMSE status it was answered with.")
+    reason = models.CharField(max_length=64)
+    transfer_syntax_uid = models.CharField(max_length=64)
+    dataset = models.BinaryField()
+    count = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(auto_now_add=True)
+    last_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["sop_instance_uid", "command", "ae_title"], name="refused_report_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"refused report {self.pk}"
+
+    def event_links(self) -> dict[str, int | None]:
+        return {"site_id": self.site_id}

@@ -19,8 +19,8 @@ class WorklistEntry(models.Model):
     # No index of its own: a planner would take it, and read the whole site, before better ones.
     site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     visible = models.BooleanField(help_text="Whether the step waits to be performed.")
-    # YYYYMMDDHHMMSSFFFFFF and HHMMSSFFFFFF, wall clock; empty without a start date. Fixed width: text order is time
-    # order under any collation.
+    # YYYYMMDDHHMMSSFFFFFF and HHMMSSFFFFFF, wall clock, as answered. Fixed width: text order is time order under any
+    # collation.
     start = models.CharField(max_length=20, blank=True)
     start_time = models.CharField(max_length=12, blank=True)
     modality = models.CharField(max_length=16, blank=True)
@@ -70,7 +70,7 @@ class MatchValue(models.Model):
 class WorklistQuery(models.Model):
     """What a modality asked and what it got. The same answer to the same question again only counts up.
 
-    Append-only but for the count of its latest row per AE; nothing refers to it (to be partitioned by month).
+    Append-only but for the count of the latest row per question; nothing refers to it (to be partitioned by month).
     """
 
     site = models.ForeignKey(Site, on_delete=models.PROTECT)
@@ -80,8 +80,9 @@ class WorklistQuery(models.Model):
     keys = models.JSONField(default=dict)
     status = models.PositiveIntegerField(help_text="The final DIMSE status.")
     number_of_answers = models.PositiveIntegerField(default=0)
-    # The steps that were sent, in order.
+    # The first steps that were sent, in order; sha256 over the status and all of them.
     step_ids = models.JSONField(default=list)
+    answers_digest = models.CharField(max_length=64, default="")
     count = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField(auto_now_add=True)
     last_at = models.DateTimeField()

@@ -5,33 +5,37 @@ All of it happens in one transaction before the answer: the standard wants the s
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import dataclass
 
 from django.db import transaction
 from django.utils import timezone
 
 from orchestrator.models import ScheduledProcedureStep
-from orchestrator.services.exceptions import open_case
 from orchestrator.services.orders import advance_step
 from orchestrator.services.studies import disown, expect_instances
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import MACHINES, MppsStatus, StepStatus
 from worklists.datasets.performed import (
+    NOT_TO_BE_SET,
     REQUIRED_AT_CREATION,
     SCHEDULED_STEP_ATTRIBUTES,
     STATUS,
     STUDY_INSTANCE_UID,
     Json,
+    SaidPatient,
     discontinuation_reason,
     items_of,
     performed_series,
+    said_patient,
     step_references,
     text_of,
 )
 from worklists.models import ModalityPerformedProcedureStep
-from worklists.selectors import step_of
+from worklists.services.linking import is_patient_of, link, locked_steps, raise_doubts
 
 INCORRECT_WORKLIST_ENTRY_SELECTED = "110514"  # DCM, CID 9301
+_UID = re.compile(r"[0-9.]{1,64}")
 _FINAL_EVENTS = {MppsStatus.COMPLETED: "mpps.completed", MppsStatus.DISCONTINUED: "mpps.discontinued"}
 
 
@@ -59,8 +63,16 @@ class NoSuchInstance(Refused):
     pass
 
 
+class InvalidInstance(Refused):
+    pass
+
+
 class NoLongerUpdatable(Refused):
     pass
+
+
+class Repeated(NoLongerUpdatable):
+    """The end again, as it was told before: refused as the standard wants, and nobody need look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +85,12 @@ class Sender:
 def create(*, sop_instance_uid: str, performed: Json, sender: Sender) -> ModalityPerformedProcedureStep:
     """N-CREATE: keep the step, link it and start what it performs. The same message again changes nothing.
 
-    Raises MissingAttribute, MissingValue, InvalidValue, DuplicateInstance.
+    Raises InvalidInstance, MissingAttribute, MissingValue, InvalidValue, DuplicateInstance.
     """
     if not sop_instance_uid:
         raise MissingAttribute("Affected SOP Instance UID is missing")
+    if not _UID.fullmatch(sop_instance_uid):
+        raise InvalidInstance("Affected SOP Instance UID is not a UID")
     _check_creation(performed)
     digest = hashlib.sha256(json.dumps(performed, sort_keys=True).encode()).hexdigest()
     references = step_references(performed)
@@ -87,7 +101,7 @@ def create(*, sop_instance_uid: str, performed: Json, sender: Sender) -> Modalit
             "ae_title": sender.ae_title,
             "created_digest": digest,
             "dataset": performed,
-            "study_instance_uid": references[0].study_instance_uid[:64],
+            "study_instance_uid": references[0].study_instance_uid,
             "modality": text_of(performed, REQUIRED_AT_CREATION["Modality"])[:16],
             "performed_procedure_step_id": text_of(performed, REQUIRED_AT_CREATION["PerformedProcedureStepID"])[:64],
             "performed_series": _series_rows(performed),
@@ -97,53 +111,45 @@ def create(*, sop_instance_uid: str, performed: Json, sender: Sender) -> Modalit
         if mpps.created_digest != digest:
             raise DuplicateInstance("The SOP Instance UID is in use")
         return mpps
-    unknown = 0
-    for reference in references:
-        step = step_of(**asdict(reference), site_id=sender.site_id)
-        if step is not None:
-            mpps.steps.add(step)
-        elif reference.is_scheduled:
-            unknown += 1
-    steps = _linked_steps(mpps)
+    doubts = link(mpps)
+    steps = locked_steps(mpps)
     if steps:
         mpps.order = steps[0].procedure.order
         mpps.patient = mpps.order.patient
         mpps.save(update_fields=["order", "patient"])
     record("mpps.created", mpps, to_state=mpps.status, detail={"steps": [step.pk for step in steps]})
-    if unknown:
-        _conflict(mpps, "unknown_step", "A modality performs a scheduled step that is not known here.")
-    for step in steps:
-        _advance(mpps, step, "step.started", StepStatus.STARTED)
+    doubts |= {_advance(step, "step.started", StepStatus.STARTED) for step in steps}
+    raise_doubts(mpps, doubts, said_patient(performed))
     return mpps
 
 
 @transaction.atomic
-def update(*, sop_instance_uid: str, performed: Json) -> ModalityPerformedProcedureStep:
+def update(*, sop_instance_uid: str, performed: Json, sender: Sender) -> ModalityPerformedProcedureStep:
     """N-SET: replace the attributes that were sent and, at the end, settle the steps.
 
     Raises NoSuchInstance, NoLongerUpdatable, InvalidValue.
     """
     mpps = (
         ModalityPerformedProcedureStep.objects.select_for_update(of=("self",))
-        .filter(sop_instance_uid=sop_instance_uid)
+        .filter(sop_instance_uid=sop_instance_uid, site=sender.site_id)
         .first()
     )
     if mpps is None:
         raise NoSuchInstance("No such performed procedure step")
     if mpps.status != MppsStatus.IN_PROGRESS:
-        raise NoLongerUpdatable("Performed Procedure Step Object may no longer be updated")
+        said_before = all(mpps.dataset.get(tag) == performed[tag] for tag in performed.keys() - NOT_TO_BE_SET)
+        refusal = Repeated if said_before else NoLongerUpdatable
+        raise refusal("Performed Procedure Step Object may no longer be updated")
     status = text_of(performed, STATUS) or mpps.status
     if status not in MppsStatus.values:
         raise InvalidValue("Performed Procedure Step Status is not a defined one")
-    # What was scheduled is said once, at creation (PS3.4 Table F.7.2-1).
-    sent = {tag: element for tag, element in performed.items() if tag != SCHEDULED_STEP_ATTRIBUTES}
-    mpps.dataset = {**mpps.dataset, **sent}
+    mpps.dataset = {**mpps.dataset, **{tag: performed[tag] for tag in performed.keys() - NOT_TO_BE_SET}}
     mpps.performed_series = _series_rows(mpps.dataset)
     if status == MppsStatus.IN_PROGRESS:
         mpps.save(update_fields=["dataset", "performed_series", "updated_at"])
         record("mpps.updated", mpps)
         return mpps
-    _finish(mpps, MppsStatus(status))
+    _finish(mpps, MppsStatus(status), said_patient(performed))
     return mpps
 
 
@@ -158,6 +164,8 @@ def _check_creation(performed: Json) -> None:
             raise MissingAttribute("StudyInstanceUID is missing")
         if not text_of(item, STUDY_INSTANCE_UID):
             raise MissingValue("StudyInstanceUID is empty")
+        if not _UID.fullmatch(text_of(item, STUDY_INSTANCE_UID)):
+            raise InvalidValue("StudyInstanceUID is not a UID")
     if text_of(performed, STATUS) != MppsStatus.IN_PROGRESS:
         raise InvalidValue("PerformedProcedureStepStatus is not IN PROGRESS")
 
@@ -173,11 +181,7 @@ def _series_rows(performed: Json) -> list[dict[str, str | int]]:
     ]
 
 
-def _linked_steps(mpps: ModalityPerformedProcedureStep) -> list[ScheduledProcedureStep]:
-    return list(mpps.steps.select_related("procedure__order__patient").order_by("pk"))
-
-
-def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus) -> None:
+def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus, said: SaidPatient) -> None:
     reason = discontinuation_reason(mpps.dataset)
     transition(
         mpps,
@@ -195,59 +199,49 @@ def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus) -> None:
     if reason == INCORRECT_WORKLIST_ENTRY_SELECTED:
         _undo_wrong_entry(mpps)
     else:
-        for step in _linked_steps(mpps):
-            _settle(mpps, step)
+        steps = locked_steps(mpps)
+        doubts = {_settle(step) if is_patient_of(step, said) else "patient_differs" for step in steps}
+        raise_doubts(mpps, doubts, said)
     items = [
         (mpps.study_instance_uid, each.series_instance_uid, sop_class_uid, sop_instance_uid)
         for each in series
         for sop_class_uid, sop_instance_uid in each.instances
+        # What is no UID can never arrive.
+        if all(map(_UID.fullmatch, (each.series_instance_uid, sop_class_uid, sop_instance_uid)))
     ]
     if items:
         expect_instances(mpps_uid=mpps.sop_instance_uid, items=items)
 
 
-def _settle(mpps: ModalityPerformedProcedureStep, step: ScheduledProcedureStep) -> None:
+def _settle(step: ScheduledProcedureStep) -> str:
     """One step may have several performed steps (append): it is done when none goes on and one was completed."""
     statuses = set(step.performed_steps.values_list("status", flat=True))
     if MppsStatus.IN_PROGRESS in statuses:
-        return
+        return ""
     if MppsStatus.COMPLETED in statuses:
-        _advance(mpps, step, "step.completed", StepStatus.COMPLETED)
-    else:
-        _advance(mpps, step, "step.discontinued", StepStatus.DISCONTINUED)
+        return _advance(step, "step.completed", StepStatus.COMPLETED)
+    return _advance(step, "step.discontinued", StepStatus.DISCONTINUED)
 
 
-def _advance(mpps: ModalityPerformedProcedureStep, step: ScheduledProcedureStep, event: str, target: str) -> None:
-    """Move the step, unless it is there already; a person is asked when it cannot go there (e.g. canceled)."""
+def _advance(step: ScheduledProcedureStep, event: str, target: str) -> str:
+    """Move the step, unless it is there already; answers a doubt when it cannot go there (e.g. canceled)."""
     if step.status == target:
-        return
+        return ""
     if (step.status, event) not in MACHINES["step"].transitions:
-        _conflict(mpps, "step_not_open", f"A modality reports work on a step that is {step.get_status_display()}.")
-        return
+        return "step_not_open"
     advance_step(step=step, event=event, reason="MPPS")
-
-
-def _conflict(mpps: ModalityPerformedProcedureStep, reason_code: str, summary: str) -> None:
-    open_case(
-        "mpps_conflict",
-        about=mpps,
-        reason_code=reason_code,
-        summary=summary,
-        site=mpps.site,
-        detail={"references": [asdict(each) for each in step_references(mpps.dataset)]},
-        patient=mpps.patient,
-        order=mpps.order,
-        modality=mpps.modality,
-        source=mpps.ae_title,
-    )
+    return ""
 
 
 def _undo_wrong_entry(mpps: ModalityPerformedProcedureStep) -> None:
     """The technologist picked another patient's entry: its step waits again, and no machine believes the images."""
-    steps = _linked_steps(mpps)
+    steps = locked_steps(mpps)
     mpps.steps.clear()
     for step in steps:
-        if not step.performed_steps.exists() and (step.status, "step.returned") in MACHINES["step"].transitions:
+        if step.performed_steps.exists():
+            # Others perform it too: as they left it.
+            _settle(step)
+        elif (step.status, "step.returned") in MACHINES["step"].transitions:
             advance_step(step=step, event="step.returned", reason="Wrong worklist entry selected")
     record("mpps.wrong_worklist_entry", mpps, detail={"steps": [step.pk for step in steps]})
     if mpps.study_instance_uid:

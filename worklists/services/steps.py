@@ -7,7 +7,7 @@ from django.db import transaction
 from orchestrator.models import ScheduledProcedureStep
 from orchestrator.states import STEP_ON_WORKLIST
 from worklists.datasets.encoding import encode
-from worklists.datasets.entry import fitted, identifier_of, primary_identifier
+from worklists.datasets.entry import due, fitted, identifier_of, modality_of, primary_identifier
 from worklists.matching import name_groups
 from worklists.models import MatchValue, WorklistEntry
 
@@ -28,6 +28,7 @@ def _project(ids: Sequence[int]) -> None:
     steps = (
         ScheduledProcedureStep.objects.filter(pk__in=ids)
         .select_related(
+            "site",
             "procedure__order__patient",
             "procedure__order__accession_issuer",
             "procedure__order__visit__issuer",
@@ -49,14 +50,14 @@ def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
     order = procedure.order
     primary = primary_identifier(order.patient)
     identifier = identifier_of(step)
-    time = f"{step.start_time:%H%M%S%f}" if step.start_time else "000000000000"
+    day, time = due(step)
     return WorklistEntry(
         step=step,
         site_id=step.site_id,
         visible=step.status in STEP_ON_WORKLIST,
-        start=f"{step.start_date:%Y%m%d}{time}" if step.start_date else "",
-        start_time=time if step.start_date else "",
-        modality=fitted("Modality", step.modality),
+        start=f"{day:%Y%m%d}{time:%H%M%S%f}",
+        start_time=f"{time:%H%M%S%f}",
+        modality=modality_of(step),
         any_station=not any(map(_station, step.station_ae_titles)),
         patient_id=fitted("PatientID", primary.value) if primary else "",
         accession_number=fitted("AccessionNumber", order.accession_number),

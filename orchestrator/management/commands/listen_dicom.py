@@ -17,6 +17,7 @@ from django.db import connections
 
 from orchestrator import storage
 from orchestrator.dimse import server
+from orchestrator.dimse.afterwards import afterwards
 from orchestrator.dimse.registrar import register_inbox
 from orchestrator.dimse.store_scp import registrar
 from orchestrator.supervisor.notify import notify_ready
@@ -100,6 +101,7 @@ def _fork(listening: socket.socket) -> int:
 def _serve(listening: socket.socket, parent: int) -> None:
     scp = server.serve(listening)
     registrar.start()
+    afterwards.start()
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: done.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -112,3 +114,4 @@ def _serve(listening: socket.socket, parent: int) -> None:
     for association in scp.active_associations:
         association.join(max(0.0, deadline - time.monotonic()))
     registrar.stop()
+    afterwards.stop()

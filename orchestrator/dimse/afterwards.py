@@ -1,0 +1,78 @@
+"""What handlers write down although their peers need not wait for it: one thread per listener process.
+
+Nothing that is acknowledged may go this way: what waits here is lost with its process.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from django.db import close_old_connections, connection, transaction
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[], object]
+MOST_WAITING = 1000
+_MOST_AT_ONCE = 100
+
+
+class Afterwards:
+    """Does in order, behind the answers, what it is given. Where no listener has started it, at once."""
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        self._queue: queue.Queue[Work | None] = queue.Queue(most_waiting)
+        self._thread: threading.Thread | None = None
+        self._dropped = 0
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="afterwards", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Do what waits, then end; not for ever."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None, timeout=8)
+            thread.join(8)
+
+    def do(self, work: Work) -> None:
+        """Soon. When the database is so slow that too much waits already, never: memory is for associations."""
+        if self._thread is None:
+            work()
+            return
+        try:
+            self._queue.put_nowait(work)
+        except queue.Full:
+            self._dropped += 1
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch = [self._queue.get()]
+            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+                batch.append(self._queue.get())
+            running = None not in batch
+            close_old_connections()
+            self._do([work for work in batch if work is not None])
+        connection.close()
+
+    def _do(self, batch: list[Work]) -> None:
+        """One transaction for all; one by one when that fails, so that a bad one does not take the others with it."""
+        try:
+            with transaction.atomic():
+                for work in batch:
+                    work()
+        except Exception:
+            logger.exception("%d records are written one by one", len(batch))
+            for work in batch:
+                try:
+                    work()
+                except Exception:
+                    logger.exception("A record could not be written")
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            logger.warning("The database is slow: %d records of what peers asked were not kept", dropped)
+
+
+afterwards = Afterwards()
