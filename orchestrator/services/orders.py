@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -191,9 +192,11 @@ def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
 
 
 @transaction.atomic
-def advance_step(*, step: ScheduledProcedureStep, event: str, reason: str = "") -> None:
+def advance_step(
+    *, step: ScheduledProcedureStep, event: str, reason: str = "", detail: dict[str, Any] | None = None
+) -> None:
     """Move one step, keep its worklist answer, and let the order follow."""
-    transition(step, event, reason=reason)
+    transition(step, event, reason=reason, detail=detail)
     project_steps([step.pk])
     advance_order(step.procedure.order)
 
