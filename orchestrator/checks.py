@@ -11,7 +11,7 @@ from django.utils.module_loading import import_string
 def _registered_names() -> Iterator[tuple[str, str]]:
     for board in ("HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS"):
         yield from ((board, name) for name in getattr(settings, board).values())
-    for board in ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CASE_KINDS", "DOCTOR_CHECKS"):
+    for board in ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CASE_KINDS", "CONSEQUENCES", "DOCTOR_CHECKS"):
         yield from ((board, name) for name in getattr(settings, board))
     for names in settings.EVENT_SUBSCRIBERS.values():
         yield from (("EVENT_SUBSCRIBERS", name) for name in names)

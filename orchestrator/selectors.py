@@ -33,8 +33,10 @@ CASE_VIEWS: Mapping[str, str] = {
 
 
 def cases(viewer: Viewer, view: str = "open") -> QuerySet[ExceptionCase]:
-    """The exceptions that the viewer may see, of one of CASE_VIEWS."""
+    """The exceptions that the viewer may see, of one of CASE_VIEWS, or "all"."""
     queryset = visible_to(ExceptionCase.objects.all(), viewer, "exceptions.view")
+    if view == "all":
+        return queryset
     if view == "closed":
         since = timezone.now() - dt.timedelta(days=CLOSED_DAYS)
         return queryset.exclude(status__in=CASE_OPEN).filter(resolved_at__gte=since)

@@ -387,6 +387,9 @@ SWEEPS: list[str] = [
 FACT_SOURCES: dict[str, str] = {"deliveries": "routing.views.facts.study_facts"}
 # function(viewer, text) -> hits, for the search box and the command palette.
 SEARCH_PROVIDERS: list[str] = ["orchestrator.views.hits.find", "reconciliation.views.hits.find"]
+# function(viewer, claim, procedure or None) -> what follows elsewhere when the claim is matched to the procedure's
+# order, or (None) when its match is taken back, as `{icon, text}` each; nothing is written.
+CONSEQUENCES: list[str] = ["routing.views.facts.consequences"]
 # modules' tables {kind: CaseKind} merged into one.
 CASE_KINDS: list[str] = ["orchestrator.states.CASE_KINDS"]
 # section name -> Section for `manage.py config`; in this order, since later ones name what is in earlier ones.

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -192,13 +193,15 @@ def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
 
 
 @transaction.atomic
-def advance_step(*, step: ScheduledProcedureStep, event: str, reason: str = "") -> None:
+def advance_step(
+    *, step: ScheduledProcedureStep, event: str, reason: str = "", detail: dict[str, Any] | None = None
+) -> None:
     """Move one step, keep its worklist answer, and let the order follow.
 
     The order is locked first: of two of its steps that end at once, the later sees what the other came to.
     """
     ImagingServiceRequest.objects.select_for_update().get(pk=step.procedure.order_id)
-    transition(step, event, reason=reason)
+    transition(step, event, reason=reason, detail=detail)
     project_steps([step.pk])
     advance_order(step.procedure.order)
 

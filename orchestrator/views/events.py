@@ -21,6 +21,7 @@ _WORDS: Mapping[str, Words] = {
     "patient.registered": Words("Patient registered", "users"),
     "case.opened": Words("Case opened", "inbox"),
     "case.updated": Words("Case brought up to date", "inbox"),
+    "case.candidates_changed": Words("New comparison, left to the person who has the case", "link"),
     "case.handed_back": Words("Handed back", "undo"),
     "case.reopened": Words("Case opened again", "undo"),
     "study.reconciled": Words("Compared with the orders", "link"),

@@ -9,18 +9,21 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
+from .replies import is_fragment
 from .shell import preferred_site
 
 M = TypeVar("M", bound=Model)
 
 PAGE_ROWS = 50
 EVERY_SITE = "all"
+_SHOWN = "shown"
 
 
 def address(request: HttpRequest, **changes: object) -> str:
     """This page's address with other parameters; an empty value takes one away, and the first page comes again."""
     query = request.GET.copy()
-    query.pop("after", None)
+    for passing in ("after", _SHOWN):
+        query.pop(passing, None)
     for name, value in changes.items():
         query.pop(name, None)
         if value not in (None, ""):
@@ -34,6 +37,38 @@ def site_filter(request: HttpRequest) -> str:
     if chosen == EVERY_SITE:
         return ""
     return chosen if chosen.isdecimal() else str(preferred_site(request) or "")
+
+
+def here(request: HttpRequest) -> str:
+    """This page's own address, also when a poll asks."""
+    return address(request, after=request.GET.get("after", ""))
+
+
+def address_of_rows(request: HttpRequest, rows: Sequence[Model]) -> str:
+    """Where the page asks for the same rows again, each in its place."""
+    shown = ",".join(str(row.pk) for row in rows)
+    return address(request, after=request.GET.get("after", ""), **{_SHOWN: shown})
+
+
+def shown_of(request: HttpRequest) -> list[int]:
+    """The ids of the rows that a poll has on its screen; none when a page is asked for."""
+    if not is_fragment(request):
+        return []
+    return [int(key) for key in request.GET.get(_SHOWN, "").split(",") if key.isdecimal() and len(key) < 19][:PAGE_ROWS]
+
+
+def in_place(queryset: QuerySet[M], shown: Sequence[int]) -> Sequence[M]:
+    """These rows as they are now, in the order in which they are on the screen."""
+    rows = queryset.in_bulk(shown)
+    return [rows[key] for key in shown if key in rows]
+
+
+def fresh(rows: Sequence[Model], shown: Sequence[int]) -> int:
+    """How many rows of the page are new to the screen; what a full screen had no room for is not."""
+    keys = [row.pk for row in rows]
+    if len(shown) == PAGE_ROWS:
+        keys = keys[: max((place for place, key in enumerate(keys, 1) if key in shown), default=0)]
+    return sum(key not in shown for key in keys) if shown else 0
 
 
 class Rows(NamedTuple, Generic[M]):

@@ -102,12 +102,15 @@ def confirm(
     changes: Sequence[dict[str, str]] = (),
     follows: Sequence[dict[str, str]] = (),
     preview_template: str = "",
+    conflict: str = "",
+    final: bool = False,
     context: dict[str, Any] | None = None,
 ) -> HttpResponse:
     """What a write will do, with the form that does it: in the dialog for htmx, as a page of its own otherwise.
 
     `changes` are rows `{label, tag, before, after}`, `follows` are `{icon, text}` for what happens next and what
-    cannot be taken back. A bound form with errors answers 422 and comes back with what was typed.
+    cannot be taken back. A bound form with errors answers 422 and comes back with what was typed; so does one whose
+    answer met a `conflict` (409), which is `final` when sending it again cannot help.
     """
     dialog = is_fragment(request)
     return page(
@@ -117,8 +120,9 @@ def confirm(
         {
             "form": form, "heading": heading, "submit": submit, "back": back, "sentence": sentence,
             "icon_name": icon, "danger": danger, "changes": changes, "follows": follows,
-            "preview_template": preview_template, "action": request.get_full_path(), "dialog": dialog,
+            "preview_template": preview_template, "conflict": conflict,
+            "final": final, "action": request.get_full_path(), "dialog": dialog,
             "target": "#dialog" if dialog else "#confirm", **(context or {}),
         },
-        status=422 if form.is_bound and not form.is_valid() else 200,
+        status=409 if conflict else 422 if form.is_bound and not form.is_valid() else 200,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
+from reconciliation.models import MatchRun
 from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claim, unmatch
 
 REJECT_CODES: Mapping[str, str] = {
@@ -71,9 +72,7 @@ def match(
         raise CannotDecide("This order has no scheduled step.")
     step, evidence = found[0], evidence_of(found[1])
     # Kept with the decision: later images of the study that say the same leave the same way.
-    parameters = {
-        "order": order.pk, "keep": sorted(keyword for keyword, side in (sides or {}).items() if side == "study"),
-    }  # fmt: skip
+    parameters = {"order": order.pk, "keep": sorted(_kept(sides or {}, claim, order))}
     decision = _decide(case, claim, Decision.Kind.MATCH, user, reason, parameters, evidence, remember)
     apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence, reason=reason, decision=decision)
     _settle(case, claim, "matched", reason)
@@ -115,6 +114,22 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     return case
 
 
+def _kept(sides: Mapping[str, str], claim: IdentityClaim, order: ImagingServiceRequest) -> set[str]:
+    """The keywords whose received value stands.
+
+    An issuer leaves with its ID: an ID under the issuer of another one would name somebody else.
+    """
+    unknown = sides.keys() - corrections.RECEIVED.keys()
+    if unknown:
+        raise CannotDecide(f"A match corrects no {', '.join(sorted(unknown))}.")
+    kept = {keyword for keyword, side in sides.items() if side == "study"}
+    if "PatientID" in corrections.differences(claim, order.patient, order.accession_number):
+        kept.discard("IssuerOfPatientID")
+        if "PatientID" in kept:
+            kept.add("IssuerOfPatientID")
+    return kept
+
+
 def _followers(decision: Decision) -> list[IdentityClaim]:
     """Claims of the study that were matched because this decision was remembered."""
     claim = decision.claim
@@ -147,11 +162,13 @@ def _decide(
     if claim.identity != Identity.HELD:
         raise AlreadyDecided("This claim is no longer held.")
     before = {name: getattr(claim, name) for name in _BEFORE}
+    # The whole comparison that lay before the person: every candidate with its evidence.
+    run = MatchRun.objects.filter(claim=claim).order_by("-at", "-pk").values_list("pk", flat=True).first()
     try:
         with transaction.atomic():
             return Decision.objects.create(
-                claim=claim, case=case, kind=kind, parameters=parameters, evidence=evidence, before=before,
-                remember=remember, reason=reason, by=user,
+                claim=claim, case=case, kind=kind, parameters={**parameters, "match_run": run}, evidence=evidence,
+                before=before, remember=remember, reason=reason, by=user,
             )  # fmt: skip
     except IntegrityError as error:
         raise AlreadyDecided("Somebody else decided this claim meanwhile.") from error

@@ -14,6 +14,7 @@ from orchestrator.models import (
     ImagingServiceRequest,
     ScheduledProcedureStep,
     Study,
+    WorkflowEvent,
     WrongEntry,
     acting,
 )
@@ -22,7 +23,7 @@ from orchestrator.services.exceptions import open_case, resolve
 from orchestrator.services.orders import advance_step
 from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
-from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, Purpose
+from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, Purpose, StepStatus
 from reconciliation import selectors
 from reconciliation.matching import SENTENCES, Outcome, Scored, match
 from reconciliation.models import MatchRun
@@ -37,6 +38,8 @@ _KINDS = {
     "TWO_PATIENTS": "study_uid_conflict",
     "WRONG_WORKLIST_ENTRY": "wrong_worklist_entry",
 }
+# In the detail of the event by which a match, and no modality, completed a step.
+_BY_MATCH = "matched_claim"
 HELD_KINDS = frozenset({"unmatched_study", *_KINDS.values()})
 
 
@@ -175,7 +178,9 @@ def apply_match(
     corrections.recompute(claim, decision=decision, keep=keep)
     if step.status in STEP_ON_WORKLIST:
         # The modality told nothing (no MPPS): its images say that the step was performed.
-        advance_step(step=step, event="step.completed", reason="images received and matched")
+        advance_step(
+            step=step, event="step.completed", reason="images received and matched", detail={_BY_MATCH: claim.pk}
+        )
 
 
 def hold(claim: IdentityClaim, outcome: Outcome, reason_code: str) -> None:
@@ -222,9 +227,22 @@ def hold_disowned(study_id: int) -> None:
 def unmatch(claim: IdentityClaim, *, reason: str, **columns: Any) -> None:
     """Held again, as if it had never been matched; what was not sent yet will not be sent."""
     before = {"matched_by": "", "matched_patient_id": None, "order_id": None, "procedure_id": None, "step_id": None}
+    step = claim.step
     transition(claim, "claim.held", reason=reason, **{**before, "evidence": [], **columns})
     claim.corrections.all().delete()
+    if step is not None:
+        _give_back(step, reason)
     record("claim.unmatched", claim, reason=reason)
+
+
+def _give_back(step: ScheduledProcedureStep, reason: str) -> None:
+    """Onto the worklist again, where nothing but the match had taken it off: its exam is still to be done."""
+    if step.claims.filter(identity=Identity.MATCHED).exists():
+        return
+    moves = WorkflowEvent.objects.filter(subject_type=step._meta.model_name, subject_id=step.pk).exclude(to_state="")
+    last = moves.order_by("-at", "-pk").first()
+    if step.status == StepStatus.COMPLETED and last is not None and _BY_MATCH in last.detail:
+        advance_step(step=step, event="step.returned", reason=reason)
 
 
 def rematch_for_order(order_id: int) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import transaction
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
@@ -11,12 +13,13 @@ from orchestrator.forms import ReasonForm
 from orchestrator.models import ExceptionCase, User
 from orchestrator.permissions import require
 from orchestrator.services import exceptions
-from orchestrator.states import IllegalTransition
+from orchestrator.states import CASE_OPEN, IllegalTransition
 from orchestrator.views import replies, viewer_of
 from reconciliation.forms import SnoozeForm
 from reconciliation.services import decisions
 from reconciliation.services.reconcile import HELD_KINDS
 
+from . import seen
 from .case import find_case
 
 Refusal = (
@@ -37,26 +40,76 @@ def settle(request: HttpRequest, pk: int) -> tuple[ExceptionCase, User]:
     return case, User.objects.get(pk=viewer.user_id)
 
 
+class Stale(Exception):
+    """What the person saw has changed since; the text says how."""
+
+
 def refused(request: HttpRequest, case: ExceptionCase, refusal: Exception) -> HttpResponse:
     """Somebody was faster: say who and what, and show the case as it is now."""
     return replies.done(request, f"Nothing was changed: {refusal}", to=address(case), colour="wait")
 
 
 def attempt(
-    request: HttpRequest,
-    case: ExceptionCase,
-    write: Callable[[], object],
-    message: str,
-    *,
-    to: str = "",
-    undo_url: str = "",
+    request: HttpRequest, case: ExceptionCase, write: Callable[[], object], message: str, *, undo_url: str = ""
 ) -> HttpResponse:
-    """Write, and say so; a refusal is said just as clearly."""
+    """Write at once what needs no words, and say so; a refusal is said just as clearly."""
     try:
         write()
     except Refusal as refusal:
         return refused(request, case, refusal)
-    return replies.done(request, message, to=to or address(case), undo_url=undo_url)
+    return replies.done(request, message, to=address(case), undo_url=undo_url)
+
+
+def ask(
+    request: HttpRequest,
+    case: ExceptionCase,
+    form: Form,
+    write: Callable[[], object],
+    message: str | Callable[[], str],
+    *,
+    valid: bool = True,
+    shown: Sequence[object] = (),
+    to: Callable[[], str] | None = None,
+    undo_url: str = "",
+    done_before: Callable[[], bool] = lambda: False,
+    **asked: Any,
+) -> HttpResponse:
+    """Ask, and write once what was answered, if all that was seen is still so (optimistic lock).
+
+    Otherwise the form comes back with what was typed, what happened meanwhile, and what the answer would do now.
+    `shown`: what the form shows beside the case's state. `done_before`: whether this person wrote just this already,
+    by the first click of two.
+    """
+    conflict, final = "", False
+    if form.is_valid() and valid:
+        try:
+            _write(case, request.POST.get("seen", ""), shown, write)
+        except Stale as stale:
+            conflict = f"Nothing was written yet: this case changed since you opened it. {stale}. Look again."
+        except Refusal as refusal:
+            conflict, final = f"Nothing was changed: {refusal}", True
+        if not conflict or done_before():
+            words = message if isinstance(message, str) else message()
+            return replies.done(request, words, to=to() if to else address(case), undo_url=undo_url)
+        case.refresh_from_db()
+    return replies.confirm(
+        request, form, back=address(case), conflict=conflict, final=final,
+        context={"seen": seen.stamp(case, *shown), **asked.pop("context", {})}, **asked,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def _write(case: ExceptionCase, stamp: str, shown: Sequence[object], write: Callable[[], object]) -> None:
+    """One transaction: nobody comes between the look and the write."""
+    now = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case.pk)
+    if now.status in CASE_OPEN and (since := seen.news(now, stamp, *shown)):
+        raise Stale(since)
+    write()
+
+
+def at_once(request: HttpRequest) -> bool:
+    """Whether a POST is the Undo beside a word: it brings no reason."""
+    return request.method == "POST" and "reason" not in request.POST
 
 
 @require_POST
@@ -76,15 +129,14 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
 def hand_back(request: HttpRequest, pk: int) -> HttpResponse:
     """Back into the queue, for anybody. Sent without a reason it is the undo of a claim or a snooze."""
     case, user = settle(request, pk)
-    undoing = request.method == "POST" and "reason" not in request.POST
-    form = ReasonForm({"reason": "taken back at once"} if undoing else request.POST or None)
-    if form.is_valid():
-        reason = form.cleaned_data["reason"]
-        return attempt(
-            request, case, lambda: exceptions.hand_back(pk, user=user, reason=reason), f"{case} is back in the queue."
-        )
-    return replies.confirm(
-        request, form, heading=f"Hand {case} back?", submit="Hand back", icon="undo", back=address(case),
+    message = f"{case} is back in the queue."
+    if at_once(request):
+        reason = "taken back at once"
+        return attempt(request, case, lambda: exceptions.hand_back(pk, user=user, reason=reason), message)
+    form = ReasonForm(request.POST or None)
+    return ask(
+        request, case, form, lambda: exceptions.hand_back(pk, user=user, **form.cleaned_data), message,
+        heading=f"Hand {case} back?", submit="Hand back", icon="undo",
         sentence="It waits for anybody again; its due time stands.",
     )  # fmt: skip
 
@@ -94,18 +146,12 @@ def snooze(request: HttpRequest, pk: int) -> HttpResponse:
     """Out of sight for some hours."""
     case, user = settle(request, pk)
     form = SnoozeForm(request.POST or None)
-    if form.is_valid():
-        until, reason = form.until(), form.cleaned_data["reason"]
-        return attempt(
-            request,
-            case,
-            lambda: exceptions.snooze(pk, user=user, until=until, reason=reason),
-            f"{case} sleeps until {timezone.localtime(until):%d %b %H:%M}.",
-            to="/exceptions/",
-            undo_url=address(case, "hand-back"),
-        )
-    return replies.confirm(
-        request, form, heading=f"Snooze {case}?", submit="Snooze", icon="clock", back=address(case),
+    return ask(
+        request, case, form,
+        lambda: exceptions.snooze(pk, user=user, until=form.until(), reason=form.cleaned_data["reason"]),
+        lambda: f"{case} sleeps until {timezone.localtime(form.until()):%d %b %H:%M}.",
+        to=lambda: "/exceptions/", undo_url=address(case, "hand-back"),
+        heading=f"Snooze {case}?", submit="Snooze", icon="clock",
         sentence="It stays yours and comes back by itself. Its due time stands.",
     )  # fmt: skip
 
@@ -115,17 +161,10 @@ def escalate(request: HttpRequest, pk: int) -> HttpResponse:
     """Mark it as needing more than one person can decide."""
     case, user = settle(request, pk)
     form = ReasonForm(request.POST or None)
-    if form.is_valid():
-        reason = form.cleaned_data["reason"]
-        return attempt(
-            request,
-            case,
-            lambda: exceptions.escalate(pk, user=user, to=None, reason=reason),
-            f"{case} is escalated.",
-            undo_url=address(case, "hand-back"),
-        )
-    return replies.confirm(
-        request, form, heading=f"Escalate {case}?", submit="Escalate", icon="warn", back=address(case),
+    return ask(
+        request, case, form, lambda: exceptions.escalate(pk, user=user, to=None, **form.cleaned_data),
+        f"{case} is escalated.", undo_url=address(case, "hand-back"),
+        heading=f"Escalate {case}?", submit="Escalate", icon="warn",
         sentence="It goes back to the queue without an owner, marked, for somebody who may decide more.",
     )  # fmt: skip
 
@@ -137,17 +176,9 @@ def dismiss(request: HttpRequest, pk: int) -> HttpResponse:
     if case.kind in HELD_KINDS:
         return refused(request, case, exceptions.CaseClosed("held images are matched or rejected, not dismissed."))
     form = ReasonForm(request.POST or None)
-    if form.is_valid():
-        reason = form.cleaned_data["reason"]
-        return attempt(
-            request,
-            case,
-            lambda: exceptions.dismiss(pk, user=user, reason=reason),
-            f"{case} is dismissed.",
-            to="/exceptions/",
-        )
-    return replies.confirm(
-        request, form, heading=f"Dismiss {case}?", submit="Dismiss", icon="ban", danger=True, back=address(case),
+    return ask(
+        request, case, form, lambda: exceptions.dismiss(pk, user=user, **form.cleaned_data), f"{case} is dismissed.",
+        to=lambda: "/exceptions/", heading=f"Dismiss {case}?", submit="Dismiss", icon="ban", danger=True,
         sentence=case.summary, follows=_DISMISSED,
     )  # fmt: skip
 

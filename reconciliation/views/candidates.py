@@ -1,9 +1,19 @@
 """The ranked candidates of a case, as its page draws them, and what a match to one of them would do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.models import Correction, ExceptionCase, IdentityClaim, ImagingServiceRequest, ScheduledProcedureStep
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from orchestrator.models import (
+    Correction,
+    ExceptionCase,
+    IdentityClaim,
+    ImagingServiceRequest,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+)
 from orchestrator.permissions import Viewer
 from orchestrator.states import STEP_ON_WORKLIST, OrderStatus, StepStatus
 from orchestrator.templatetags.components import FIELDS
@@ -149,34 +159,42 @@ def _change(attribute: str, before: str, after: str) -> dict[str, str]:
     return {"attribute": attribute, "label": label, "tag": tag, "before": before, "after": after}
 
 
-def follows(case: ExceptionCase, order: ImagingServiceRequest, *, changed: bool) -> list[dict[str, str]]:
-    """What happens next, in sentences."""
+def follows(viewer: Viewer, case: ExceptionCase, order: ImagingServiceRequest) -> list[dict[str, str]]:
+    """What happens next, in sentences: to the identity, to the worklist, and where the images go."""
     claim = case.claim
-    if claim is None:
+    found = selectors.best_step(claim, order) if claim else None
+    if claim is None or found is None:
         return []
-    number = claim.number_of_instances
+    number, step = claim.number_of_instances, found[0]
     images = f"{number} object{'' if number == 1 else 's'}"
-    found = selectors.best_step(claim, order)
-    waits = found is not None and found[0].status in STEP_ON_WORKLIST
-    said = (
-        ("link", f"Identity becomes matched: {images} to {person(order.patient.name)}, {_named(order)}."),
-        ("send", f"They leave by the published rules, {'with these values' if changed else 'as received'}; "
-                 "the files here stay as received."),
-        ("done", "The scheduled step is done and leaves the worklist." if waits else ""),
-        ("undo", "It can be taken back: what was not sent yet will then not be sent."),
-    )  # fmt: skip
-    return [{"icon": icon, "text": text} for icon, text in said if text]
+    identity = f"Identity becomes matched: {images} to {person(order.patient.name)}, {_named(order)}."
+    return [
+        {"icon": "link", "text": identity},
+        *consequences(viewer, claim, step.procedure),
+        *([{"icon": "done", "text": _DONE}] if step.status in STEP_ON_WORKLIST else []),
+        {"icon": "undo", "text": "It can be taken back: what was not sent yet will then not be sent."},
+    ]
+
+
+_DONE = "The scheduled step is done and leaves the worklist."
+
+
+def consequences(
+    viewer: Viewer, claim: IdentityClaim, procedure: RequestedProcedure | None
+) -> Iterator[dict[str, str]]:
+    """What follows in the other apps (settings.CONSEQUENCES)."""
+    for name in settings.CONSEQUENCES:
+        yield from import_string(name)(viewer, claim, procedure)
 
 
 def _named(order: ImagingServiceRequest) -> str:
     return f"order {order.accession_number}" if order.accession_number else "an order without accession number"
 
 
-def preview(case: ExceptionCase, candidate: Mapping[str, Any]) -> dict[str, Any]:
+def preview(viewer: Viewer, case: ExceptionCase, candidate: Mapping[str, Any]) -> dict[str, Any]:
     """What a match to the candidate would change, and what follows."""
     order: ImagingServiceRequest = candidate["order"]
-    found = changes(case, order)
-    return {"changes": found, "follows": follows(case, order, changed=bool(found))}
+    return {"changes": changes(case, order), "follows": follows(viewer, case, order)}
 
 
 def settled(viewer: Viewer, case: ExceptionCase) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from orchestrator.views import events, replies, viewer_of
 from reconciliation.services.decisions import REJECT_CODES
 from reconciliation.services.reconcile import HELD_KINDS
 
-from . import candidates, queue
+from . import candidates, queue, seen
 
 _HISTORY = 100
 _PLACES = 1000
@@ -116,7 +116,9 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "received": _received(case),
         "candidates": ranked,
         "chosen": chosen,
-        "preview": candidates.preview(case, chosen) if chosen else None,
+        "preview": candidates.preview(viewer, case, chosen) if chosen else None,
+        "seen": seen.stamp(case),
+        **_present(case, viewer),
         "settled": None if is_open else candidates.settled(viewer, case),
         "decision": decision,
         "code": REJECT_CODES.get(decision.parameters.get("code", ""), "") if decision else "",
@@ -145,15 +147,20 @@ def _received(case: ExceptionCase) -> dict[str, Any]:
     )
 
 
+def _present(case: ExceptionCase, viewer: Viewer, news: str = "") -> dict[str, Any]:
+    """Who else has the case open, and the news since it was opened here; looking says that one looks."""
+    user = User.objects.get(pk=viewer.user_id)
+    others = [other.get_full_name() or other.username for other in exceptions.present(case, user=user)]
+    return {"others": others, "news": news, "presence_etag": replies.etag_of((others, news))}
+
+
 @require_GET
 def presence(request: HttpRequest, pk: int) -> HttpResponse:
-    """Who else has the case open now, polled; asking says that one looks oneself."""
+    """Polled by an open case: who else reads it now, and what changed since the `?seen=` that it shows."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.view")
     case = find_case(viewer, pk)
-    user = User.objects.get(pk=viewer.user_id)
-    others = [other.get_full_name() or other.username for other in exceptions.present(case, user=user)]
+    stamp = request.GET.get("seen", "")
+    context = {"case": case, "seen": stamp, **_present(case, viewer, seen.news(case, stamp))}
     part = "reconciliation/_presence.html"
-    owner = (case.owner.get_full_name() or case.owner.username) if case.owner else ""
-    context = {"case": case, "others": others, "owner": owner}
-    return replies.page(request, part, part, context, version=(pk, others, case.status, owner))
+    return replies.page(request, part, part, context, version=(context["others"], context["news"]))

@@ -1,25 +1,23 @@
 """Match, reject, undo: what a person decides about held images. Each is previewed, reasoned, and written once."""
 
-from typing import Any
-
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_http_methods
 
 from orchestrator.forms import ReasonForm
-from orchestrator.models import ExceptionCase, ImagingServiceRequest
+from orchestrator.models import Decision, ExceptionCase, ImagingServiceRequest, User
 from orchestrator.permissions import visible_to
 from orchestrator.selectors import cases
 from orchestrator.services.exceptions import CaseClosed
 from orchestrator.states import CASE_OPEN
-from orchestrator.views import replies, viewer_of
+from orchestrator.views import viewer_of
 from reconciliation.forms import MatchForm, RejectForm, SidesForm
 from reconciliation.services import decisions
 from reconciliation.services.reconcile import HELD_KINDS
 
 from . import candidates
-from .actions import address, attempt, refused, settle
+from .actions import address, ask, at_once, attempt, refused, settle
 
 
 def _onward(request: HttpRequest, case: ExceptionCase) -> str:
@@ -43,30 +41,32 @@ def _undecidable(request: HttpRequest, case: ExceptionCase) -> HttpResponse | No
 def match(request: HttpRequest, pk: int, order_id: int) -> HttpResponse:
     """These images belong to this order."""
     case, user = settle(request, pk)
-    orders = visible_to(ImagingServiceRequest.objects.select_related("patient"), viewer_of(request), "exceptions.view")
+    viewer = viewer_of(request)
+    orders = visible_to(ImagingServiceRequest.objects.select_related("patient"), viewer, "exceptions.view")
     order = get_object_or_404(orders, pk=order_id)
     if (refusal := _undecidable(request, case)) is not None:
         return refusal
     changes = candidates.changes(case, order)
     form, sides = MatchForm(request.POST or None), SidesForm(request.POST or None, changes=changes)
-    if form.is_valid() and sides.is_valid():
-        return attempt(
-            request,
-            case,
-            lambda: decisions.match(
-                case_id=pk, order_id=order_id, user=user, sides=sides.sides(), **form.cleaned_data
-            ),
-            f"{case} is matched to {order.accession_number or 'the order'}.",
-            to=_onward(request, case),
-            undo_url=address(case, "undo"),
-        )  # fmt: skip
-    if sides.errors:
+    if form.is_bound and not sides.is_valid():
         form.add_error(None, "Choose for each attribute whose value leaves.")
-    return replies.confirm(
-        request, form, heading=f"Match {case} to {order.accession_number or 'this order'}?", submit="Match",
-        icon="link", back=address(case), follows=candidates.follows(case, order, changed=bool(changes)),
+    named = order.accession_number or "the order"
+    return ask(
+        request, case, form,
+        lambda: decisions.match(case_id=pk, order_id=order_id, user=user, sides=sides.sides(), **form.cleaned_data),
+        f"{case} is matched to {named}.", shown=[changes], to=lambda: _onward(request, case),
+        undo_url=address(case, "undo"),
+        done_before=lambda: _own(case, user, Decision.Kind.MATCH, order=order_id),
+        heading=f"Match {case} to {named}?", submit="Match", icon="link",
+        follows=candidates.follows(viewer, case, order),
         preview_template="reconciliation/_sides.html" if changes else "", context={"sides": sides},
     )  # fmt: skip
+
+
+def _own(case: ExceptionCase, user: User, kind: Decision.Kind, **parameters: object) -> bool:
+    """Whether this person decided just this already."""
+    decision = case.decisions.filter(undone_at=None, by=user, kind=kind).first()
+    return decision is not None and parameters.items() <= decision.parameters.items()
 
 
 @require_http_methods(["GET", "POST"])
@@ -76,18 +76,12 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
     if (refusal := _undecidable(request, case)) is not None:
         return refusal
     form = RejectForm(request.POST or None)
-    if form.is_valid():
-        return attempt(
-            request,
-            case,
-            lambda: decisions.reject(case_id=pk, user=user, **form.cleaned_data),
-            f"{case} is rejected.",
-            to=_onward(request, case),
-            undo_url=address(case, "undo"),
-        )
-    return replies.confirm(
-        request, form, heading=f"Reject the images of {case}?", submit="Reject", icon="ban", danger=True,
-        back=address(case), sentence=_how_many(case), follows=[{"icon": "undo", "text": "It can be taken back."}],
+    return ask(
+        request, case, form, lambda: decisions.reject(case_id=pk, user=user, **form.cleaned_data),
+        f"{case} is rejected.", to=lambda: _onward(request, case), undo_url=address(case, "undo"),
+        done_before=lambda: _own(case, user, Decision.Kind.REJECT, code=form.cleaned_data["code"]),
+        heading=f"Reject the images of {case}?", submit="Reject", icon="ban", danger=True,
+        sentence=_how_many(case), follows=[{"icon": "undo", "text": "It can be taken back."}],
     )  # fmt: skip
 
 
@@ -102,22 +96,17 @@ def _how_many(case: ExceptionCase) -> str:
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
     """Take the decision back. Sent without a reason it is the Undo beside the word that it was decided."""
     case, user = settle(request, pk)
-    at_once = request.method == "POST" and "reason" not in request.POST
-    posted: dict[str, Any] = {"reason": "taken back at once"} if at_once else request.POST
-    form = ReasonForm(posted or None)
-    if form.is_valid():
-        reason = form.cleaned_data["reason"]
-        return attempt(
-            request,
-            case,
-            lambda: decisions.undo(case_id=pk, user=user, reason=reason),
-            f"The decision of {case} is taken back; its images are held again.",
-        )
-    return replies.confirm(
-        request, form, heading=f"Take the decision of {case} back?", submit="Take it back", icon="undo",
-        back=address(case), sentence="The images are held again.",
-        follows=[
-            {"icon": "stop", "text": "What was not sent yet will not be sent."},
-            {"icon": "inbox", "text": "For each place that has the images already, a case opens."},
-        ],
+    message = f"The decision of {case} is taken back; its images are held again."
+    if at_once(request):
+        reason = "taken back at once"
+        return attempt(request, case, lambda: decisions.undo(case_id=pk, user=user, reason=reason), message)
+    form = ReasonForm(request.POST or None)
+    follows = list(candidates.consequences(viewer_of(request), case.claim, None)) if case.claim else []
+    return ask(
+        request, case, form, lambda: decisions.undo(case_id=pk, user=user, **form.cleaned_data), message,
+        heading=f"Take the decision of {case} back?", submit="Take it back", icon="undo",
+        sentence="The images are held again.", follows=follows or _NOTHING_LEFT,
     )  # fmt: skip
+
+
+_NOTHING_LEFT = ({"icon": "done", "text": "Nothing of it has left yet, and nothing will."},)

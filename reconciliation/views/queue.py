@@ -11,6 +11,7 @@ from orchestrator.models import ExceptionCase, Site, User
 from orchestrator.permissions import Viewer, can, require
 from orchestrator.selectors import CASE_VIEWS, NOBODY, cases, count_cases, filter_cases, queue_rows
 from orchestrator.services import exceptions
+from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 from orchestrator.views import lists, replies, viewer_of
 
 _DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later": "Later"}
@@ -77,6 +78,13 @@ def _row(case: ExceptionCase, viewer: Viewer) -> dict[str, Any]:
     }
 
 
+def _left(case: ExceptionCase, view: str) -> bool:
+    """Whether a row that is still on the screen no longer belongs to the view."""
+    return {"closed": case.status in CASE_OPEN, "snoozed": case.status != CaseStatus.SNOOZED}.get(
+        view, case.status not in CASE_WAITING
+    )
+
+
 @require_GET
 def queue(request: HttpRequest) -> HttpResponse:
     """The cases of one view and its filters, those due first."""
@@ -89,9 +97,12 @@ def queue(request: HttpRequest) -> HttpResponse:
     facets = _facets(viewer, counts)
     chosen = lists.chosen_of(request, facets)
     total = sum(number for _, number in lists.counted(counts, chosen))
+    shown = lists.shown_of(request)
     newest_first = view == "closed" or request.GET.get("sort") == "-due"
     column = "resolved_at" if view == "closed" else "due_at"
     found = lists.page_of(request, queue_rows(filter_cases(base, chosen)), column, ascending=not newest_first)
+    # A poll answers with the rows that are on the screen, in their places: none jumps under the pointer.
+    rows = lists.in_place(queue_rows(cases(viewer, "all")), shown) if shown else found.rows
     record_access(
         viewer, "exceptions.view", "case", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
@@ -105,17 +116,20 @@ def queue(request: HttpRequest) -> HttpResponse:
         "chosen": ", ".join(labels[name](value) for name, value in chosen.items()),
         "clear": f"{_ADDRESS}?view={view}&site=all" if chosen else "",
         "total": total,
-        "rows": [_row(case, viewer) for case in found.rows],
+        "rows": [_row(case, viewer) for case in rows],
+        "gone": {case.pk for case in rows if _left(case, view)},
         "found": found,
+        "fresh": lists.fresh(found.rows, shown),
         "sort_url": lists.address(request, sort="" if newest_first else "-due"),
         "direction": "descending" if newest_first else "ascending",
         "may_resolve": can(viewer, "exceptions.resolve"),
         "actions": [{"label": "Assign to me", "icon": "user", "url": f"{_ADDRESS}claim/", "key": "a"}],
-        "here": request.get_full_path(),
+        "here": lists.here(request),
+        "poll": lists.address_of_rows(request, rows),
     }
     # What the minutes say changes by itself: a poll must not answer "the same" for ever.
-    version = (context["here"], timezone.now().replace(second=0, microsecond=0), total, *(
-        (case.pk, case.status, case.owner_id, case.summary, case.best_score) for case in found.rows
+    version = (context["here"], timezone.now().replace(second=0, microsecond=0), total, context["fresh"], *(
+        (case.pk, case.status, case.owner_id, case.summary, case.best_score) for case in rows
     ))  # fmt: skip
     return replies.page(
         request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version

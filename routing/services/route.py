@@ -35,7 +35,7 @@ from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
 
 ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
-_PERHAPS_THERE = (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)
+PERHAPS_THERE = (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)
 
 
 def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
@@ -205,7 +205,7 @@ def withdraw_claim(claim_id: int) -> None:
     if claim.identity == Identity.MATCHED:
         wrong = wrong.exclude(rendition=rendition_of(corrections_of(claim)))
     for delivery in wrong.select_for_update(of=("self",)).select_related("destination"):
-        reached = mine.filter(delivery=delivery, status__in=_PERHAPS_THERE).exists()
+        reached = mine.filter(delivery=delivery, status__in=PERHAPS_THERE).exists()
         _take_out(delivery, claim)
         if reached:
             open_case(

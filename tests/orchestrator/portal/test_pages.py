@@ -140,6 +140,15 @@ def test_names_and_texts_of_peers_are_shown_as_text(sign_in: SignIn, north: Site
         assert "&lt;script&gt;" in text.lower(), url
 
 
+def test_an_order_shows_the_messages_that_made_it(sign_in: SignIn, north: Site) -> None:
+    order, message = order_of(north), message_of(north)
+    InboundMessage.objects.filter(pk=message.pk).update(order=order)
+    page = sign_in(Role.ADMINISTRATOR).get(f"/orders/{order.pk}/")
+    assert page.status_code == 200
+    assert f"/messages/{message.pk}/" in page.text
+    assert f"/messages/{message.pk}/" not in sign_in(Role.READER).get(f"/orders/{order.pk}/").text
+
+
 def test_bytes_that_are_not_utf_8_are_shown_and_not_dropped(sign_in: SignIn, north: Site) -> None:
     assert "\\xe9" in sign_in(Role.ADMINISTRATOR).get(f"/messages/{message_of(north).pk}/").text
 

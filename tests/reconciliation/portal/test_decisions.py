@@ -13,9 +13,11 @@ from pytest_django import DjangoAssertNumQueries
 from orchestrator.models import Decision, ExceptionCase, ImagingServiceRequest, Role, Site, Study
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.workflow import transition
-from orchestrator.states import CaseStatus, Identity, MatchedBy
+from orchestrator.states import CaseStatus, DeliveryStatus, Identity, MatchedBy, OrderStatus, StepStatus
 from reconciliation.models import MatchRun
 from reconciliation.services.reconcile import reconcile_study
+from routing.models import DeliveredInstance, Delivery
+from routing.services.route import route_study, withdraw_claim
 from tests.factories import (
     DAY,
     make_claim,
@@ -27,6 +29,8 @@ from tests.factories import (
     make_user,
     step_of,
 )
+from tests.routing.ward import destination, publish, send_rule
+from worklists.models import WorklistEntry
 
 pytestmark = pytest.mark.django_db
 
@@ -98,8 +102,10 @@ def test_a_double_click_matches_once(sign_in: SignIn, held: Study) -> None:
     client, url = sign_in(), match_url(held)
     client.post(url, {"reason": "Sure"})
     again = client.post(url, {"reason": "Sure"}, follow=True)
-    assert "Nothing was changed" in again.text
+    assert "is matched to A1" in again.text
     assert Decision.objects.count() == 1
+    client.post(f"/exceptions/{case_of(held).pk}/undo/")
+    assert Decision.objects.exclude(undone_at=None).count() == 1
 
 
 def test_two_people_decide_differently_and_the_first_counts(sign_in: SignIn, held: Study) -> None:
@@ -240,6 +246,7 @@ def test_ten_candidates_cost_as_many_queries_as_one(
     sign_in: SignIn, held: Study, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client, url = sign_in(), f"/exceptions/{case_of(held).pk}/"
+    client.get(url)  # the first look also says that one looks
     for compared in (True, False):
         if not compared:
             MatchRun.objects.all().delete()
@@ -263,6 +270,48 @@ def test_a_decision_is_taken_back_from_the_case(sign_in: SignIn, held: Study) ->
     held.refresh_from_db()
     assert (case.status, held.identity) == (CaseStatus.OPEN, Identity.HELD)
     assert not held.claims.get().corrections.exists()
+
+
+def test_the_undo_puts_the_step_back_that_only_the_match_had_done(sign_in: SignIn, held: Study) -> None:
+    client, order = sign_in(), ImagingServiceRequest.objects.get(accession_number="A1")
+    client.post(match_url(held), {"reason": "Sure"})
+    order.refresh_from_db()
+    assert (step_of(order).status, order.status) == (StepStatus.COMPLETED, OrderStatus.COMPLETED)
+    assert not WorklistEntry.objects.get(step=step_of(order)).visible
+    client.post(f"/exceptions/{case_of(held).pk}/undo/", {"reason": "It was the sister"})
+    order.refresh_from_db()
+    assert (step_of(order).status, order.status) == (StepStatus.SCHEDULED, OrderStatus.SCHEDULED)
+    assert WorklistEntry.objects.get(step=step_of(order)).visible
+
+
+def test_the_undo_leaves_a_step_done_that_the_modality_said_is_done(sign_in: SignIn, held: Study) -> None:
+    client, order = sign_in(), ImagingServiceRequest.objects.get(accession_number="A1")
+    transition(step_of(order), "step.completed")
+    client.post(match_url(held), {"reason": "Sure"})
+    client.post(f"/exceptions/{case_of(held).pk}/undo/", {"reason": "It was the sister"})
+    assert step_of(order).status == StepStatus.COMPLETED
+
+
+def test_where_the_images_go_is_said_before_and_what_is_there_already_before_the_undo(
+    sign_in: SignIn, held: Study
+) -> None:
+    client, undo = sign_in(), f"/exceptions/{case_of(held).pk}/undo/"
+    assert "No rules are published" in client.get(match_url(held)).text
+    near, far = (destination(name=name, ae_title=name.upper()) for name in ("Near", "Far"))
+    publish(send_rule(near, far, name="CT"))
+    for page in (match_url(held), f"/exceptions/{case_of(held).pk}/"):
+        assert "To Near, by the rule “CT”" in client.get(page).text
+    client.post(match_url(held), {"reason": "Sure"})
+    assert "Nothing of it has left yet" in client.get(undo).text
+    route_study(held.pk)
+    DeliveredInstance.objects.filter(delivery__destination=near).update(status=DeliveryStatus.SENT)
+    told = client.get(undo).text
+    assert "Near has images already: a case opens for it" in told
+    assert "What waits for Far will not be sent" in told
+    client.post(undo, {"reason": "It was the sister"})
+    withdraw_claim(held.claims.get().pk)
+    assert Delivery.objects.get(destination=far).status == DeliveryStatus.CANCELED
+    assert ExceptionCase.objects.get(kind="already_delivered").source == "Near"
 
 
 def test_a_case_of_somebody_else_is_not_decided(sign_in: SignIn, held: Study) -> None:

@@ -109,6 +109,31 @@ def test_a_poll_of_an_unchanged_queue_is_empty(person: Person, north: Site) -> N
     assert client.get("/exceptions/", headers={**PART, "If-None-Match": shown}).status_code == 200
 
 
+def test_a_poll_moves_no_row_and_says_how_many_are_new(person: Person, north: Site) -> None:
+    first, second = held(north, 1), held(north, 2)
+    client, mara = person("mara")
+    page = client.get("/exceptions/")
+    early = held(north, 3)
+    ExceptionCase.objects.filter(pk=early.pk).update(due_at=timezone.now() - timedelta(minutes=5))
+    exceptions.snooze(first.pk, user=mara, until=timezone.now() + timedelta(hours=1), reason="x")
+    polled = client.get(page.context["poll"], headers=PART)
+    assert [row["case"].pk for row in polled.context["rows"]] == [first.pk, second.pk]
+    assert "1 new, show" in polled.text
+    assert "Snoozed" in polled.text
+    assert f'value="{first.pk}"' not in polled.text
+    assert polled.context["here"] == "/exceptions/"
+    drawn = client.get(polled.context["here"], headers=PART)
+    assert [row["case"].pk for row in drawn.context["rows"]] == [early.pk, second.pk]
+    assert "new, show" not in drawn.text
+
+
+def test_a_poll_shows_no_case_that_the_viewer_may_not_see(person: Person, north: Site, south: Site) -> None:
+    ours, theirs = held(north, 1), held(south, 2)
+    client, _ = person("ines", site=north)
+    polled = client.get(f"/exceptions/?shown={theirs.pk},{ours.pk}", headers=PART)
+    assert [row["case"].pk for row in polled.context["rows"]] == [ours.pk]
+
+
 def test_those_due_first_stand_first_and_a_snoozed_one_is_out_of_sight(person: Person, north: Site) -> None:
     late, early, asleep = held(north, 1), held(north, 2), held(north, 3)
     client, mara = person("mara")
