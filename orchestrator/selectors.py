@@ -200,9 +200,10 @@ def order_rows(queryset: QuerySet[ImagingServiceRequest]) -> QuerySet[ImagingSer
 
 
 def steps_of_day(viewer: Viewer, day: dt.date) -> QuerySet[ScheduledProcedureStep]:
-    """The steps that are to start on that day (as the sites write it), by time."""
+    """The steps that are to start on that day (as the sites write it), by time; without a day, those ordered on it."""
+    ordered = Q(start_date=None, procedure__order__created_at__date=day)
     return (
-        visible_to(ScheduledProcedureStep.objects.filter(start_date=day), viewer, "worklist.view")
+        visible_to(ScheduledProcedureStep.objects.filter(Q(start_date=day) | ordered), viewer, "worklist.view")
         .select_related("site", "procedure__order__patient")
         .order_by("start_time", "pk")
     )

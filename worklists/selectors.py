@@ -1,13 +1,15 @@
 """Reading the worklist: the entries that match a query."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import CharField, Exists, Lookup, OuterRef, Q, QuerySet
+from django.db.models import CharField, Exists, Lookup, Max, OuterRef, Q, QuerySet
 
 from orchestrator.models import ScheduledProcedureStep
+from orchestrator.permissions import Viewer, visible_to
 from worklists.matching import Keys, Range
-from worklists.models import MatchValue, ModalityPerformedProcedureStep, WorklistEntry
+from worklists.models import MatchValue, ModalityPerformedProcedureStep, WorklistEntry, WorklistQuery
 
 _CHUNK = 100
 _STEP_OF_ENTRY = "step__procedure__order__patient"
@@ -123,6 +125,14 @@ def steps_named(
             found.sort(key=lambda entry: (entry.sps_id != sps_id, not entry.visible, entry.pk))
             return [entry.step for entry in found]
     return []
+
+
+def last_questions(viewer: Viewer, since: datetime) -> dict[str, WorklistQuery]:
+    """What each modality asked last, by its AE title, if it has asked since then."""
+    recent = visible_to(WorklistQuery.objects.filter(last_at__gte=since), viewer, "worklist.view")
+    latest = dict(recent.values_list("ae_title").annotate(Max("last_at")).order_by())
+    rows = recent.filter(ae_title__in=latest, last_at__in=set(latest.values())).order_by("pk")
+    return {row.ae_title: row for row in rows if row.last_at == latest[row.ae_title]}
 
 
 def performed_step(sop_instance_uid: str, *, site_id: int) -> ModalityPerformedProcedureStep | None:

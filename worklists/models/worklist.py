@@ -90,7 +90,7 @@ class WorklistQuery(models.Model):
     class Meta:
         verbose_name_plural = "worklist queries"
         indexes: ClassVar = [
-            models.Index(fields=["ae_title", "-id"], name="worklist_query_latest"),
+            models.Index(fields=["ae_title", "-last_at"], name="worklist_query_latest"),
             models.Index(fields=["-last_at"], name="worklist_query_last_at"),
         ]
 

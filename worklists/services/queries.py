@@ -39,7 +39,7 @@ def record_query(asked: Asked) -> None:
     now = timezone.now()
     keys = {name[:64]: text.replace("\0", " ")[:_LONGEST_KEY] for name, text in list(asked.keys.items())[:_MOST_KEYS]}
     digest = _digest([asked.status, *asked.step_ids])
-    earlier = WorklistQuery.objects.filter(ae_title=asked.ae_title).order_by("-pk")[:_QUESTIONS_IN_TURN]
+    earlier = WorklistQuery.objects.filter(ae_title=asked.ae_title).order_by("-last_at", "-pk")[:_QUESTIONS_IN_TURN]
     latest = next((row for row in earlier if row.keys == keys and row.address == (asked.address or None)), None)
     if latest is not None and latest.answers_digest == digest:
         WorklistQuery.objects.filter(pk=latest.pk).update(count=F("count") + 1, last_at=now)

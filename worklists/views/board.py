@@ -1,7 +1,9 @@
-"""The worklist as a board: each station's steps of a day, by time."""
+"""The worklist as a board: each station's steps of a day, by how far they are, and what the station last asked."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -9,60 +11,134 @@ from django.views.decorators.http import require_GET
 
 from orchestrator import selectors
 from orchestrator.audit import record_access
-from orchestrator.models import ScheduledProcedureStep
-from orchestrator.permissions import require
-from orchestrator.states import STEP_ON_WORKLIST
+from orchestrator.models import ScheduledProcedureStep, Site
+from orchestrator.permissions import Viewer, require, visible_to
+from orchestrator.states import STEP_ON_WORKLIST, StepStatus
 from orchestrator.views import lists, replies, viewer_of
+from worklists.models import WorklistQuery
+from worklists.selectors import last_questions
+from worklists.views import questions
 
 _STEPS = 1000  # of one day; more than any board is read for
+_IN_A_LANE = 3  # of many stations; of one station all
+_NO_STATION = "*"  # in the address; no AE title looks so
+_ASKED_WITHIN = dt.timedelta(days=1)
+# Heading → the states that stand below it. The first one goes without saying.
+LANES: Mapping[str, tuple[str, ...]] = {
+    "Scheduled": (StepStatus.SCHEDULED, StepStatus.ON_HOLD),
+    "Arrived": (StepStatus.ARRIVED, StepStatus.READY),
+    "In progress": (StepStatus.STARTED,),
+    "Completed": (StepStatus.COMPLETED,),
+    "Not done": ("", StepStatus.EXPIRED, StepStatus.CANCELED, StepStatus.DISCONTINUED),
+}
 
 
-def _day(request: HttpRequest) -> dt.date:
+def _today(viewer: Viewer, site: str) -> dt.date:
+    """Where the steps are: of the chosen site, else of the first that the viewer sees."""
+    sites = visible_to(Site.objects.order_by("pk"), viewer, "worklist.view")
+    zone = (sites.filter(pk=int(site)) if site else sites).values_list("time_zone", flat=True).first()
+    return timezone.localdate(timezone=ZoneInfo(zone) if zone else None)
+
+
+def _day(request: HttpRequest, today: dt.date) -> dt.date:
     try:
         return dt.date.fromisoformat(request.GET.get("day", ""))
     except ValueError:
-        return timezone.localdate()
+        return today
 
 
-def _stations(steps: list[ScheduledProcedureStep]) -> list[dict[str, Any]]:
-    """Steps under each of their stations; those without one under `Any station`, last."""
-    by_station: dict[str, list[ScheduledProcedureStep]] = {}
+def _lane(heading: str, steps: Sequence[ScheduledProcedureStep], limit: int | None) -> dict[str, Any]:
+    states = LANES[heading]
+    here = [step for step in steps if step.status in states]
+    # What is done is counted, and the last one told; what waits is listed from the first on.
+    told = here[-1:] if heading == "Completed" and limit else here[:limit]
+    return {
+        "heading": heading,
+        "count": len(here),
+        "steps": [{"step": step, "says_state": step.status != states[0]} for step in told],
+        "more": len(here) - len(told),
+    }
+
+
+def _station(
+    title: str, steps: Sequence[ScheduledProcedureStep], question: WorklistQuery | None, today: dt.date, *, alone: bool
+) -> dict[str, Any]:
+    waiting = sum(step.status in STEP_ON_WORKLIST for step in steps)
+    return {
+        "title": title,
+        "sites": sorted({step.site.name for step in steps}),
+        "modalities": sorted({step.modality for step in steps if step.modality}),
+        "lanes": [_lane(heading, steps, None if alone else _IN_A_LANE) for heading in LANES],
+        "question": questions.said(question, waiting=waiting, today=today) if question else None,
+    }
+
+
+def _stations(
+    steps: Sequence[ScheduledProcedureStep], asked: Mapping[str, WorklistQuery], today: dt.date, only: str
+) -> list[dict[str, Any]]:
+    """A row for each station that has steps or has asked; steps without a station come last, as `Any station`."""
+    by_station: dict[str, list[ScheduledProcedureStep]] = {title: [] for title in asked}
     for step in steps:
         for title in step.station_ae_titles or [""]:
             by_station.setdefault(title, []).append(step)
+    titles = sorted(by_station, key=lambda title: (not title, title))
     return [
-        {
-            "title": title,
-            "steps": by_station[title],
-            "open": sum(step.status in STEP_ON_WORKLIST for step in by_station[title]),
-        }
-        for title in sorted(by_station, key=lambda title: (not title, title))
+        _station(title, by_station[title], asked.get(title), today, alone=bool(only))
+        for title in titles
+        if only in ("", title or _NO_STATION)
     ]
+
+
+def _days(request: HttpRequest, day: dt.date, today: dt.date) -> list[dict[str, Any]]:
+    shown = [
+        (f"{day - dt.timedelta(1):%a %d %b}", -1),
+        (f"{day:%a %d %b}", 0),
+        (f"{day + dt.timedelta(1):%a %d %b}", 1),
+    ]
+    tabs = [
+        {
+            "label": "Today" if day + dt.timedelta(shift) == today else label,
+            "url": lists.address(request, day=day + dt.timedelta(shift)),
+            "active": shift == 0,
+        }
+        for label, shift in shown
+    ]
+    is_near = abs((day - today).days) <= 1
+    return tabs if is_near else [*tabs, {"label": "Today", "url": lists.address(request, day=""), "active": False}]
 
 
 @require_GET
 def board(request: HttpRequest) -> HttpResponse:
-    """The steps of a day (`?day=2026-11-16`, else today) by station."""
+    """The steps of a day (`?day=2026-11-16`, else today) by station (`?station=CT_1`: that one, with all of them)."""
     viewer = viewer_of(request)
     require(viewer, "worklist.view")
-    day, site = _day(request), lists.site_filter(request)
+    site, only = lists.site_filter(request), request.GET.get("station", "")
+    today = _today(viewer, site)
+    day = _day(request, today)
     queryset = selectors.steps_of_day(viewer, day)
+    asked = last_questions(viewer, timezone.now() - _ASKED_WITHIN) if day == today else {}
     if site:
         queryset = queryset.filter(site_id=int(site))
+        asked = {title: question for title, question in asked.items() if question.site_id == int(site)}
     steps = list(queryset[:_STEPS])
     record_access(
         viewer, "worklist.view", "step", number_of_records=len(steps), address=request.META.get("REMOTE_ADDR")
     )
+    stations = _stations(steps, asked, today, only)
     context = {
         "section": "worklist",
         "heading": "Worklist",
-        "subtitle": f"{day:%A %d %B %Y}, {len(steps)} steps",
-        "stations": _stations(steps),
-        "days": [
-            {"label": label, "url": lists.address(request, day=day + dt.timedelta(days=shift)), "active": shift == 0}
-            for label, shift in (("Day before", -1), (day.isoformat(), 0), ("Day after", 1))
+        "subtitle": f"{day:%A %d %B %Y}",
+        "lanes": [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()],
+        "stations": [
+            {**station, "url": lists.address(request, station=station["title"] or _NO_STATION)} for station in stations
         ],
+        "only": only,
+        "every_station": lists.address(request, station=""),
+        "days": _days(request, day, today),
         "here": request.get_full_path(),
     }
-    version = (request.get_full_path(), [(step.pk, step.status, step.start_time) for step in steps])
+    shown = [(step.pk, step.status, step.start_time, step.description, step.station_ae_titles) for step in steps]
+    patients = [(step.procedure.order.patient.name, step.procedure.order.accession_number) for step in steps]
+    version = (request.get_full_path(), shown, patients, [(each.pk, each.count) for each in asked.values()])
     return replies.page(request, "worklists/board.html", "worklists/_board.html", context, version=version)
