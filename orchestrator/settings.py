@@ -341,6 +341,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "study.disowned": ["reconciliation.services.reconcile.hold_disowned"],
     "study.reconciled": ["routing.services.route.route_study"],
     "claim.unmatched": ["routing.services.route.withdraw_claim"],
+    "claim.corrected": ["routing.services.route.route_corrected"],
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it

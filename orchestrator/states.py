@@ -380,6 +380,8 @@ MACHINES: Mapping[str, Machine] = {
                 "study.incomplete": (_any_custody - {Custody.INCOMPLETE}, Custody.INCOMPLETE),
                 "study.delivered": (_any_custody - {Custody.DELIVERED}, Custody.DELIVERED),
                 "study.committed": (_any_custody - {Custody.COMMITTED}, Custody.COMMITTED),
+                # A required destination no longer has what leaves now: it was corrected, or goes there anew.
+                "study.outstanding": ({Custody.DELIVERED, Custody.COMMITTED}, Custody.RECEIVED),
             },
         ),
         _machine(
@@ -487,6 +489,7 @@ CASE_KINDS: Mapping[str, CaseKind] = {
     "no_route": CaseKind("No route", 60),
     "rule_error": CaseKind("Rule cannot be evaluated", 30),
     "delivery_failed": CaseKind("Delivery failed", 60),
+    "destination_silent": CaseKind("Destination does not answer", 60),
     "already_delivered": CaseKind("Already delivered", 60),
     "automation_failed": CaseKind("Automation failed", 60),
 }

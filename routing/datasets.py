@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +14,19 @@ from django.conf import settings
 from pydicom import dcmread
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_partial
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import PN_DELIMS
 
 from orchestrator.datasets import assume_character_set
 
 ORIGINAL = "original"
+# Attributes are read into memory: none may be larger, and no deflated object may become larger (a bomb).
+_LARGEST_VALUE = 1 << 28
 # From Extended Offset Table (7FE0,0001) on: bulk data, copied and never read.
 _BULK = 0x7FE00001
+_UNDEFINED = 0xFFFFFFFF
 
 
 class NoRendition(Exception):
@@ -54,9 +59,9 @@ def write_rendition(
         with warnings.catch_warnings(), source.open("rb") as file:
             # Hostile content: what cannot be decoded is replaced, and said nowhere.
             warnings.simplefilter("ignore")
-            ds = read_partial(file, stop_when=lambda tag, vr, length: tag >= _BULK)
+            deflated = _is_deflated(source)
+            ds = read_partial(file, stop_when=_is_bulk)
             _lay_over(ds, corrections, sender=sender, default_character_set=default_character_set)
-            deflated = ds.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
             if deflated:
                 # Its bulk data stands inside the deflated stream.
                 ds.update({tag: each for tag, each in dcmread(source).items() if tag >= _BULK})
@@ -64,10 +69,35 @@ def write_rendition(
             if not deflated:
                 with target.open("ab") as written:
                     shutil.copyfileobj(file, written, 1 << 20)
-    except OSError:
+    except (OSError, NoRendition):
         raise
     except Exception as error:
         raise NoRendition(f"The corrections cannot be laid over this object ({type(error).__name__}).") from error
+
+
+def _is_bulk(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Where reading stops. Raises NoRendition at an attribute before that which is too large."""
+    if tag >= _BULK:
+        return True
+    if _LARGEST_VALUE < length < _UNDEFINED:
+        raise NoRendition(f"The corrections cannot be laid over this object: its attribute {tag} is too large.")
+    return False
+
+
+def _is_deflated(source: Path) -> bool:
+    """Whether its data set is deflated. Raises NoRendition where it would become too large."""
+    meta = read_file_meta_info(source)
+    if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+        return False
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with source.open("rb") as file:
+        # Preamble, prefix and the group length itself stand before what it counts (PS3.10 7.1).
+        file.seek(144 + meta.FileMetaInformationGroupLength)
+        while block := inflater.unconsumed_tail or file.read(1 << 16):
+            size += len(inflater.decompress(block, 1 << 20))
+            if size > _LARGEST_VALUE:
+                raise NoRendition("The corrections cannot be laid over this object: inflated it is too large.")
+    return True
 
 
 def _lay_over(

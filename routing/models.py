@@ -33,6 +33,20 @@ class Destination(models.Model):
         return {}
 
 
+class Line(Work):
+    """The way to one destination, for all its deliveries: whose turn it is, and when a silent peer is tried again.
+
+    `attempts`: how often in a row the peer could not be talked to, `last_error` how; then `next_attempt_at` is when it
+    may be tried again, and the lease says that a worker does so now. Not part of the destination's history.
+    """
+
+    destination = models.OneToOneField(Destination, on_delete=models.CASCADE, related_name="line")
+    served_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"line to destination {self.destination_id}"
+
+
 class RuleSet(models.Model):
     """Rules that are edited as a draft and published as immutable versions."""
 

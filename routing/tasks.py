@@ -6,5 +6,5 @@ from routing.services import deliver as delivering
 
 
 @shared_task
-def deliver(delivery_id: int) -> None:
-    delivering.deliver(delivery_id)
+def deliver() -> None:
+    delivering.serve_next()

@@ -26,6 +26,8 @@ _WORDS: Mapping[str, Words] = {
     "case.reopened": Words("Case opened again", "undo"),
     "study.reconciled": Words("Compared with the orders", "link"),
     "study.received": Words("Received", "inbox"),
+    "study.outstanding": Words("No longer delivered: other values leave now", "inbox"),
+    "study.not_returned": Words("Not sent back to where it came from", "undo"),
     "study.disowned": Words("Wrong worklist entry used", "warn"),
     "claim.unmatched": Words("No longer matched", "undo"),
     "decision.undone": Words("Decision taken back", "undo"),

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,35 +10,37 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
 from orchestrator import storage
-from orchestrator.models import ApplicationEntity, IdentityClaim, Instance, Study, acting, current_actor
+from orchestrator.models import ApplicationEntity, IdentityClaim, Instance, acting, current_actor
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.workflow import LeaseLost, ring, transition
-from orchestrator.states import Custody, DeliveryStatus, Identity, IllegalTransition
+from orchestrator.states import DeliveryStatus, Identity, IllegalTransition
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
-from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
+from routing.models import Delivery, DeliveryAttempt, Destination
+from routing.services import turns
+from routing.services.custody import corrections_of, other_copies, refresh_custody
 from routing.services.notes import Notes
-from routing.services.route import ROUTED, corrections_of, deliver_to, withdraw_claim
-from routing.transports.base import Item, Transport, TransportError, Unsendable
+from routing.services.route import deliver_to, withdraw_claim
+from routing.transports.base import Item, Result, Transport, TransportError, Unsendable
 from routing.transports.cstore import SLOWEST_LINE, CStore
 
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 120.0
 MOST_ATTEMPTS = 8
-# Then a worker turns to other destinations.
+# After that many deliveries, or that long while something else waits, a worker turns to other destinations.
 MOST_ON_ONE_ASSOCIATION = 50
+TURN_SECONDS = 20.0
 # Bytes that may take so long on a slow line that the lease must be prolonged for this object alone.
 _LARGE = SLOWEST_LINE * LEASE_SECONDS / 2
-_DUE = (
-    DeliveryStatus.QUEUED, DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN, DeliveryStatus.PARTIAL,
-    DeliveryStatus.SENDING,
-)  # fmt: skip
+# PS3.4 B.2.3.
+_OUT_OF_RESOURCES = 0xA700
 _UNSENT = (DeliveryStatus.QUEUED, DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN)
 
 
@@ -45,52 +48,61 @@ def transport_of(destination: Destination) -> Transport:
     return CStore(ae_title=destination.ae_title, host=destination.host, port=destination.port)
 
 
-def due() -> QuerySet[Delivery]:
-    """Deliveries that may be tried now."""
-    return leases.due(_may_be_tried())
-
-
 def ring_due() -> None:
     """Sweep: deliveries whose bell was lost, whose worker died, or whose time has come again."""
-    for delivery_id in due().order_by("next_attempt_at").values_list("pk", flat=True)[:200]:
-        ring("routing.tasks.deliver", delivery_id)
+    turns.ring_due(settings.WORKERS)
 
 
-def deliver(delivery_id: int) -> None:
-    """Try one delivery, and whatever else waits for the same peer, over the same association.
+def serve_next() -> None:
+    """Go where it is time to go."""
+    destination = turns.next_turn()
+    if destination is not None:
+        serve(destination)
 
-    Does nothing when it is not due or another worker has it.
-    """
-    delivery = leases.take(_may_be_tried(), delivery_id, seconds=LEASE_SECONDS)
-    if delivery is None:
-        return
-    destination = delivery.destination
+
+def serve(destination: Destination) -> None:
+    """Deliver what waits for one peer over one association, the most urgent first, until it is others' turn."""
+    turn = _Turn()
     with transport_of(destination) as transport:
         for _ in range(MOST_ON_ONE_ASSOCIATION):
-            _try_safely(delivery, transport)
-            following = _next(destination) if transport.is_open else None
-            if following is None:
+            delivery = _next(destination)
+            if delivery is None:
                 return
-            delivery = following
+            _try_safely(delivery, transport, turn)
+            if turn.lost:
+                return
+            if turn.over:
+                break
+    ring("routing.tasks.deliver")
 
 
-def _may_be_tried() -> QuerySet[Delivery]:
-    return Delivery.objects.filter(status__in=_DUE, destination__paused=False)
+class _Turn:
+    """A worker's stay at one peer. `over`: others should have theirs; `lost`: the peer takes nothing more now."""
+
+    def __init__(self) -> None:
+        self.over = self.lost = False
+        self._until = time.monotonic() + TURN_SECONDS
+
+    def heard(self, delivery: Delivery, result: Result) -> None:
+        out_of_resources = (result.dimse_status or 0) & 0xFF00 == _OUT_OF_RESOURCES
+        self.lost = self.lost or out_of_resources or result.status == DeliveryStatus.UNKNOWN
+        if time.monotonic() > self._until:
+            self._until = time.monotonic() + TURN_SECONDS / 4
+            self.over = turns.should_give_way(delivery)
 
 
 def _next(destination: Destination) -> Delivery | None:
-    """Another delivery to the peer that we talk to: its address may have been changed meanwhile."""
+    """A delivery to the peer that we talk to: its address may have been changed meanwhile."""
     same_peer = {
         f"destination__{name}": getattr(destination, name) for name in ("id", "ae_title", "host", "port")
     }  # fmt: skip
-    waiting = leases.due(_may_be_tried().filter(**same_peer)).order_by("next_attempt_at", "pk")
-    pk = waiting.values_list("pk", flat=True).first()
-    return leases.take(_may_be_tried(), pk, seconds=LEASE_SECONDS) if pk else None
+    pk = turns.due().filter(**same_peer).values_list("pk", flat=True).first()
+    return leases.take(turns.may_be_tried(), pk, seconds=LEASE_SECONDS) if pk else None
 
 
-def _try_safely(delivery: Delivery, transport: Transport) -> None:
+def _try_safely(delivery: Delivery, transport: Transport, turn: _Turn) -> None:
     try:
-        _try(delivery, transport)
+        _try(delivery, transport, turn)
     except LeaseLost:
         logger.warning("Delivery %d was taken from this worker", delivery.pk)
         # An undone decision may have taken it, while an object was on its way that is there now.
@@ -103,7 +115,7 @@ def _instances(delivery: Delivery, *statuses: DeliveryStatus) -> QuerySet[Instan
     return Instance.objects.filter(pk__in=delivery.instances.filter(status__in=statuses).values("instance"))
 
 
-def _try(delivery: Delivery, transport: Transport) -> None:
+def _try(delivery: Delivery, transport: Transport, turn: _Turn) -> None:
     started_at = timezone.now()
     transition(delivery, "delivery.sending")
     if not _keep_what_is_right(delivery):
@@ -117,8 +129,11 @@ def _try(delivery: Delivery, transport: Transport) -> None:
     try:
         for result in transport.send(_items(delivery)):
             notes.add(result)
+            turn.heard(delivery, result)
+            if turn.over:
+                break
     except TransportError as problem:
-        error, permanent = str(problem), problem.permanent
+        error, permanent, turn.lost = str(problem), problem.permanent, True
     except LeaseLost:
         raise
     except Exception as problem:
@@ -126,6 +141,10 @@ def _try(delivery: Delivery, transport: Transport) -> None:
         logger.exception("Delivery %d failed", delivery.pk)
         error = f"Internal error ({type(problem).__name__})"
     notes.write()
+    if turn.lost:
+        turns.silent(delivery.destination, error or _first_error(delivery))
+    else:
+        turns.answered(delivery.destination)
     _conclude(delivery, error, permanent=permanent, started_at=started_at, newly_sent=notes.sent)
 
 
@@ -146,7 +165,7 @@ def _keep_what_is_right(delivery: Delivery) -> bool:
         if unsent.update(status=DeliveryStatus.CANCELED) and matched:
             deliver_to(
                 claim.study, claim, delivery.destination, priority=delivery.priority, rule=delivery.rule,
-                version_id=delivery.version_id,
+                version_id=delivery.version_id, instead=True,
             )  # fmt: skip
     return bool(right)
 
@@ -210,7 +229,9 @@ def _conclude(delivery: Delivery, error: str, *, permanent: bool, started_at: da
         outcome = DeliveryStatus.FAILED
         _failed(delivery, error, sent, total)
     else:
-        outcome = DeliveryStatus.UNKNOWN if statuses[DeliveryStatus.UNKNOWN] else DeliveryStatus.RETRYING
+        # Without an error it only gave way to others, or grew while it was being sent.
+        outcome = DeliveryStatus.RETRYING if error else DeliveryStatus.PARTIAL
+        outcome = DeliveryStatus.UNKNOWN if statuses[DeliveryStatus.UNKNOWN] else outcome
         _postpone(delivery, outcome, error, attempts)
     DeliveryAttempt.objects.create(
         delivery=delivery, started_at=started_at, sent=newly_sent, outcome=outcome,
@@ -218,15 +239,22 @@ def _conclude(delivery: Delivery, error: str, *, permanent: bool, started_at: da
     )  # fmt: skip
 
 
+_EVENTS = {
+    DeliveryStatus.UNKNOWN: "delivery.unknown",
+    DeliveryStatus.RETRYING: "delivery.retrying",
+    DeliveryStatus.PARTIAL: "delivery.partial",
+}
+
+
 def _postpone(delivery: Delivery, outcome: DeliveryStatus, error: str, attempts: int) -> None:
-    """To be tried again: at once where instances only came while it was being sent, later where something failed."""
+    """To be tried again: later where something failed, else at once."""
     wait = leases.backoff(attempts, base=5.0, cap=900.0) if error else timedelta()
-    event = "delivery.unknown" if outcome == DeliveryStatus.UNKNOWN else "delivery.retrying"
+    event = _EVENTS[outcome]
     transition(
         delivery, event, attempts=attempts, last_error=error, lease_until=None, next_attempt_at=timezone.now() + wait
     )
     if not wait:
-        ring("routing.tasks.deliver", delivery.pk)
+        ring("routing.tasks.deliver")
 
 
 def _first_error(delivery: Delivery) -> str:
@@ -240,7 +268,31 @@ def _sent(delivery: Delivery) -> None:
         delivery, "delivery.sent", last_error="", lease_until=None, next_attempt_at=None, finished_at=timezone.now()
     )
     resolve_about("delivery_failed", about=delivery, resolution="delivered")
-    _advance_custody(delivery.study_id)
+    _ask_to_look(delivery)
+    refresh_custody(delivery.study_id)
+
+
+def _ask_to_look(delivery: Delivery) -> None:
+    """A peer that had the same objects with other values may have kept those, and answered Success all the same.
+
+    Until what it holds is read back, a person is asked, once per delivery: earlier questions about it are answered.
+    """
+    if not delivery.instances.filter(Exists(other_copies()), status=DeliveryStatus.SENT).exists():
+        return
+    for other in Delivery.objects.filter(study=delivery.study, destination=delivery.destination).exclude(
+        pk=delivery.pk
+    ):
+        resolve_about("already_delivered", about=other, resolution="other values were sent")
+    place = delivery.destination.name
+    open_case(
+        "already_delivered",
+        about=delivery,
+        reason_code="CORRECTED_AFTER_DELIVERY",
+        summary=f"{place} had these images with other values and may have kept them: look there, then dismiss this.",
+        site=delivery.study.site,
+        study=delivery.study,
+        source=place,
+    )
 
 
 def _failed(delivery: Delivery, error: str, sent: int, total: int) -> None:
@@ -257,24 +309,6 @@ def _failed(delivery: Delivery, error: str, sent: int, total: int) -> None:
         study=delivery.study,
         source=delivery.destination.name,
     )
-
-
-def _advance_custody(study_id: int) -> None:
-    """DELIVERED once every required destination of the study has got all of it, corrected as it may be."""
-    study = Study.objects.select_for_update(of=("self",)).get(pk=study_id)
-    if study.custody != Custody.RECEIVED:
-        return
-    wanted = study.instances.filter(differs_from=None, purpose__in=ROUTED).exclude(claim__identity=Identity.REJECTED)
-    deliveries = Delivery.objects.filter(study=study, destination__required_for_custody=True)
-    required = set(deliveries.exclude(status=DeliveryStatus.CANCELED).values_list("destination", flat=True))
-    for destination_id in required:
-        there = DeliveredInstance.objects.filter(
-            delivery__study=study, delivery__destination=destination_id, status=DeliveryStatus.SENT
-        )
-        if wanted.exclude(pk__in=there.values("instance")).exists():
-            return
-    if required:
-        transition(study, "study.delivered")
 
 
 def _locked(delivery: Delivery) -> Delivery:
@@ -296,7 +330,7 @@ def retry(delivery: Delivery, *, reason: str = "") -> None:
         finished_at=None,
     )  # fmt: skip
     delivery.refresh_from_db()
-    ring("routing.tasks.deliver", delivery.pk)
+    turns.try_now(delivery.destination)
 
 
 @transaction.atomic
@@ -311,6 +345,7 @@ def cancel(delivery: Delivery, *, reason: str) -> None:
         finished_at=timezone.now(),
     )  # fmt: skip
     resolve_about("delivery_failed", about=locked, resolution="canceled")
+    refresh_custody(locked.study_id)
     delivery.refresh_from_db()
 
 
@@ -324,6 +359,5 @@ def set_paused(destination: Destination, *, paused: bool, reason: str) -> bool:
     with acting(current_actor(), reason):
         locked.save(update_fields=["paused"])
     if not paused:
-        for delivery_id in due().filter(destination=locked).values_list("pk", flat=True)[:200]:
-            ring("routing.tasks.deliver", delivery_id)
+        turns.try_now(locked)
     return True

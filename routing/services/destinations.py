@@ -5,9 +5,10 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from orchestrator.models import Device, Site, acting, current_actor
+from orchestrator.models import ApplicationEntity, Device, Site, acting, current_actor
 from orchestrator.services.workflow import record
-from routing.models import Destination
+from routing.models import Destination, Line
+from routing.services import turns
 from routing.transports.echo import Heard
 from routing.transports.echo import echo as ask
 
@@ -38,8 +39,15 @@ def create(
     site: Site | None = None,
     device: Device | None = None,
 ) -> Destination:
-    """A DICOM destination, on `device`, else on the one of its name (made at `site`). Raises Invalid."""
+    """A DICOM destination. Raises Invalid.
+
+    It is on `device`, else on the one that calls us by this AE title from there, else on that of its name (made at
+    `site` when there is none): the loop guard compares devices.
+    """
     _check(None, name=name, ae_title=ae_title, host=host, port=port)
+    known = ApplicationEntity.objects.select_related("device").filter(ae_title=ae_title).first()
+    if device is None and known is not None and known.host in ("", host) and known.port in (None, port):
+        device = known.device
     if device is None:
         device, _ = Device.objects.get_or_create(
             name=name, defaults={"kind": Device.Kind.ARCHIVE, "site": site or Site.objects.earliest("pk")}
@@ -47,7 +55,25 @@ def create(
     made = Destination(
         name=name, device=device, ae_title=ae_title, host=host, port=port, required_for_custody=required_for_custody
     )
-    return _save(made)
+    _save(made)
+    Line.objects.create(destination=made)
+    _introduce(made)
+    return made
+
+
+def _introduce(destination: Destination) -> None:
+    """A destination is a peer that is configured: what it sends us is known to come from where we send to.
+
+    An application entity that somebody else has made stays as it is.
+    """
+    known = ApplicationEntity.objects.filter(ae_title=destination.ae_title).first()
+    if known is None:
+        ApplicationEntity.objects.create(
+            ae_title=destination.ae_title, device=destination.device, host=destination.host, port=destination.port
+        )
+    elif known.device_id == destination.device_id and known.host and known.port:
+        known.host, known.port = destination.host, destination.port
+        known.save(update_fields=["host", "port"])
 
 
 @transaction.atomic
@@ -64,6 +90,9 @@ def change(*, destination: Destination, reason: str = "", **columns: Any) -> Des
     if changed:
         with acting(current_actor(), reason):
             _save(current, *changed)
+            if changed.keys() & {"ae_title", "host", "port"}:
+                _introduce(current)
+                turns.try_now(current)
     return current
 
 
@@ -80,6 +109,8 @@ def _save(destination: Destination, *columns: str) -> Destination:
 def echo(*, destination: Destination) -> Heard:
     """C-ECHO it now, and keep what came of it in its history. Takes seconds where nobody answers."""
     heard = ask(ae_title=destination.ae_title, host=destination.host, port=destination.port)
+    if heard.ok:
+        turns.try_now(destination)
     record(
         "destination.echoed",
         destination,

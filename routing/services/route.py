@@ -5,7 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from orchestrator.models import (
@@ -17,6 +17,7 @@ from orchestrator.models import (
     Instance,
     Study,
     User,
+    WorkflowEvent,
     acting,
 )
 from orchestrator.services.exceptions import open_case, resolve_about
@@ -28,19 +29,11 @@ from orchestrator.states import (
     CaseStatus,
     DeliveryStatus,
     Identity,
-    Purpose,
 )
 from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
-
-ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
-PERHAPS_THERE = (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)
-
-
-def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
-    """A claim's corrections as {keyword: (received, current)}."""
-    return {each.attribute: (each.old, each.new) for each in claim.corrections.all()}
+from routing.services.custody import PERHAPS_THERE, ROUTED, corrections_of, other_copies, refresh_custody
 
 
 def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
@@ -75,9 +68,47 @@ def route_study(study_id: int) -> None:
         "order__visit", "procedure"
     )
     problems = [problem for claim in claims if (problem := _route_claim(study, claim))]
+    for claim in claims:
+        _send_instead(study, claim)
     for kind in ("no_route", "rule_error"):
         if claims and kind not in problems:
             resolve_about(kind, about=study, resolution="routed")
+    # Also where nothing is to be sent: what came last may need no sending.
+    refresh_custody(study.pk)
+
+
+@transaction.atomic
+def route_corrected(claim_id: int) -> None:
+    """Other values leave now (a person's decision, a changed patient or order). Subscriber of claim.corrected; may run
+    twice.
+    """
+    claim = IdentityClaim.objects.select_related("study").get(pk=claim_id)
+    study = Study.objects.select_for_update(of=("self",)).get(pk=claim.study_id)
+    # What is not matched any more is for `withdraw_claim`.
+    if claim.identity == Identity.MATCHED and claim.purpose in ROUTED:
+        _send_instead(study, claim)
+        refresh_custody(study.pk)
+
+
+def _send_instead(study: Study, claim: IdentityClaim) -> None:
+    """Who has the claim's objects, or waits for them, in another rendition gets the present one.
+
+    Also where the rules of today would not send it, and where it came from: the loop guard is for what goes round.
+    """
+    for old in _others(claim, rendition_of(corrections_of(claim))).select_related("destination__device").order_by("pk"):
+        reached = old.instances.filter(instance__claim=claim, status__in=PERHAPS_THERE).exists()
+        if reached or old.status != DeliveryStatus.CANCELED:
+            deliver_to(
+                study, claim, old.destination, priority=old.priority, rule=old.rule, version_id=old.version_id,
+                instead=True,
+            )  # fmt: skip
+            _take_out(old, claim, "other values leave now")
+
+
+def _others(claim: IdentityClaim, rendition: str) -> QuerySet[Delivery]:
+    """The claim's deliveries in other renditions than this one."""
+    mine = DeliveredInstance.objects.filter(instance__claim=claim)
+    return Delivery.objects.filter(pk__in=mine.values("delivery")).exclude(rendition=rendition)
 
 
 def route_waiting(rule_set_id: int) -> None:
@@ -131,15 +162,17 @@ def deliver_to(
     priority: str,
     rule: str = "",
     version_id: int | None = None,
+    instead: bool = False,
 ) -> Delivery | None:
     """The delivery of the claim's current rendition, with the instances that it lacks.
 
     `rule`: the name of the rule that asks for it; empty when a person does, who also revives what failed or was
-    canceled. None where a loop would begin (an uncorrected study back to the device that it came from, unless a
-    person wants that) and where there is nothing to send.
+    canceled. `instead`: the destination has another rendition. None where a loop would begin (an uncorrected study
+    back to the device that it came from, unless a person wants that) and where there is nothing to send.
     """
     rendition = rendition_of(corrections_of(claim))
-    if rule and rendition == ORIGINAL and destination.device == _came_from(claim):
+    if rule and not instead and rendition == ORIGINAL and destination.device == _came_from(claim):
+        _note_loop(study, destination, rule)
         return None
     instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ROUTED)
     if not instances.exists():
@@ -153,16 +186,26 @@ def deliver_to(
     )
     if created:
         record("delivery.queued", delivery, to_state=delivery.status, detail={"rule": rule})
-    if _fill(delivery, claim, instances, by_person=not rule):
+    if _fill(delivery, claim, instances, by_person=not rule and not instead):
         if delivery.status in DELIVERY_FINAL:
             event = "delivery.extended" if delivery.status in DELIVERY_REACHED else "delivery.retrying"
             transition(
                 delivery, event, attempts=0, next_attempt_at=timezone.now(), lease_until=None, finished_at=None
             )  # fmt: skip
-        ring("routing.tasks.deliver", delivery.pk)
-    if not delivery.instances.exclude(instance__claim=claim).exists():
+        ring("routing.tasks.deliver")
+    doubtful = delivery.instances.filter(Exists(other_copies())) | delivery.instances.exclude(instance__claim=claim)
+    if not doubtful.exists():
         resolve_about("already_delivered", about=delivery, resolution="matched again")
     return delivery
+
+
+def _note_loop(study: Study, destination: Destination, rule: str) -> None:
+    """Said once on the study's timeline: a rule named the device that the study came from."""
+    known = WorkflowEvent.objects.filter(
+        subject_type="study", subject_id=study.pk, name="study.not_returned", detail__destination=destination.name
+    )
+    if not known.exists():
+        record("study.not_returned", study, detail={"destination": destination.name, "rule": rule})
 
 
 def _fill(delivery: Delivery, claim: IdentityClaim, instances: QuerySet[Instance], *, by_person: bool) -> bool:
@@ -174,7 +217,11 @@ def _fill(delivery: Delivery, claim: IdentityClaim, instances: QuerySet[Instance
         again = delivery.instances.filter(instance__claim=claim).exclude(status=DeliveryStatus.SENT)
     else:
         again = delivery.instances.filter(instance__claim=claim, status=DeliveryStatus.CANCELED)
-    revived = again.update(status=DeliveryStatus.QUEUED, error="")
+    # What left in another rendition since stands in the way of what left in this one: it goes again.
+    overtaken = delivery.instances.filter(
+        Exists(other_copies().filter(at__gt=OuterRef("at"))), instance__claim=claim, status__in=DELIVERY_REACHED
+    )
+    revived = sum(rows.update(status=DeliveryStatus.QUEUED, error="") for rows in (again, overtaken))
     missing = instances.exclude(pk__in=delivery.instances.values("instance"))
     added = DeliveredInstance.objects.bulk_create(
         [DeliveredInstance(delivery=delivery, instance=instance) for instance in missing], ignore_conflicts=True
@@ -203,10 +250,10 @@ def withdraw_claim(claim_id: int) -> None:
     mine = DeliveredInstance.objects.filter(instance__claim=claim)
     wrong = Delivery.objects.filter(pk__in=mine.values("delivery"))
     if claim.identity == Identity.MATCHED:
-        wrong = wrong.exclude(rendition=rendition_of(corrections_of(claim)))
+        wrong = _others(claim, rendition_of(corrections_of(claim)))
     for delivery in wrong.select_for_update(of=("self",)).select_related("destination"):
         reached = mine.filter(delivery=delivery, status__in=PERHAPS_THERE).exists()
-        _take_out(delivery, claim)
+        _take_out(delivery, claim, "the decision was undone")
         if reached:
             open_case(
                 "already_delivered",
@@ -218,18 +265,19 @@ def withdraw_claim(claim_id: int) -> None:
                 claim=claim,
                 source=delivery.destination.name,
             )
+    refresh_custody(claim.study_id)
 
 
-def _take_out(delivery: Delivery, claim: IdentityClaim) -> None:
+def _take_out(delivery: Delivery, claim: IdentityClaim, reason: str) -> None:
     """Nothing more of this claim leaves by this delivery, even when a worker is at it (the fence stops that one)."""
-    unsent = delivery.instances.exclude(status=DeliveryStatus.SENT)
+    unsent = delivery.instances.exclude(status__in=DELIVERY_REACHED)
     unsent.filter(instance__claim=claim).update(status=DeliveryStatus.CANCELED)
     now = timezone.now()
     if delivery.status in DELIVERY_REACHED or delivery.status == DeliveryStatus.CANCELED:
         return
     if not delivery.instances.exclude(instance__claim=claim).exists():
         transition(
-            delivery, "delivery.canceled", reason="the decision was undone", fence=delivery.fence + 1,
+            delivery, "delivery.canceled", reason=reason, fence=delivery.fence + 1,
             lease_until=None, next_attempt_at=None, finished_at=now,
         )  # fmt: skip
         resolve_about("delivery_failed", about=delivery, resolution="canceled")
@@ -238,4 +286,4 @@ def _take_out(delivery: Delivery, claim: IdentityClaim) -> None:
         Delivery.objects.filter(pk=delivery.pk).update(
             fence=delivery.fence + 1, lease_until=None, next_attempt_at=now
         )  # fmt: skip
-        ring("routing.tasks.deliver", delivery.pk)
+        ring("routing.tasks.deliver")

@@ -1,12 +1,15 @@
 """C-STORE SCU: from the file, without decoding it, in the transfer syntax it has wherever the peer takes it."""
 
+import queue
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from django.conf import settings
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.pdu_primitives import MaximumLengthNotification
 
 from orchestrator.states import DeliveryStatus
 from routing.transports.base import Item, Result, TransportError, Unsendable
@@ -15,8 +18,15 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 # A lost response shows as an empty status after this time (and the time that the object needs on a slow line,
 # bytes per second); it means unknown, never sent or failed.
 RESPONSE_SECONDS = 30.0
+ASSOCIATION_SECONDS = 15.0
 SLOWEST_LINE = 250_000
 _MOST_CONTEXTS = 128
+# PS3.8 9.2: Sta6, association established.
+_READY = "Sta6"
+_MOST_PDUS = 32
+_LARGEST_PDU = 131_072
+# A conversion is made in memory.
+_LARGEST_CONVERSION = 1 << 29
 # Explicit and Implicit VR Little Endian: one is made of the other without touching a pixel.
 _CONVERTIBLE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _REJECTED_PERMANENT = 0x01
@@ -28,10 +38,44 @@ _WARNINGS = (0x0001, 0x0107, 0x0116)
 Pair = tuple[str, str]
 
 
+class _Outbox(queue.Queue[Any]):
+    """What waits to be written to the peer: a few PDUs, and not the whole object, however large it is.
+
+    pynetdicom's own queue is without bound. Raises queue.Full when the peer takes nothing for a while, or is gone.
+    """
+
+    def __init__(self, dul: Any) -> None:
+        super().__init__(maxsize=_MOST_PDUS)
+        self._dul = dul
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        until = time.monotonic() + RESPONSE_SECONDS
+        while True:
+            try:
+                return super().put(item, timeout=0.1)
+            except queue.Full:
+                if time.monotonic() > until or self._dul.state_machine.current_state != _READY:
+                    self._drop()
+                    raise
+
+    def _drop(self) -> None:
+        """What was not written never will be: only the A-ABORT that follows."""
+        with self.mutex:
+            self.queue.clear()
+
+
 def _no_delay(event: evt.Event) -> None:
     """One write per PDU: without this every object waits for the peer's delayed acknowledgement."""
     connection: Any = event.assoc.dul.socket
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _bound(assoc: Any) -> None:
+    """Objects are read from their files as the peer takes them, in PDUs that are not as large as they are."""
+    assoc.dul.to_provider_queue = _Outbox(assoc.dul)
+    for each in assoc.acceptor.user_information:
+        if isinstance(each, MaximumLengthNotification) and not 0 < each.maximum_length_received <= _LARGEST_PDU:
+            each.maximum_length_received = _LARGEST_PDU
 
 
 class CStore:
@@ -70,7 +114,12 @@ class CStore:
 
     def _request(self, pairs: frozenset[Pair]) -> Any:
         ae = AE(ae_title=settings.AE_TITLE)
-        ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = 10, 15, RESPONSE_SECONDS, 60
+        ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout, ae.network_timeout = (
+            5,
+            ASSOCIATION_SECONDS,
+            RESPONSE_SECONDS,
+            60,
+        )
         ae.maximum_pdu_size = 0
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(pairs)]
         try:
@@ -84,6 +133,8 @@ class CStore:
         if not assoc.is_established and not assoc.rejected_contexts:
             permanent = assoc.is_rejected and assoc.acceptor.primitive.result == _REJECTED_PERMANENT
             raise TransportError(_why_not(assoc), permanent=permanent)
+        if assoc.is_established:
+            _bound(assoc)
         return assoc
 
     def _send_one(self, item: Item, accepted: frozenset[Pair]) -> Result:
@@ -98,11 +149,15 @@ class CStore:
                 self._assoc.dimse_timeout = RESPONSE_SECONDS + path.stat().st_size / SLOWEST_LINE
                 # Given a data set and not its file, pynetdicom encodes it in the syntax that was agreed on.
                 converted = syntax != item.transfer_syntax_uid
+                if converted and path.stat().st_size > _LARGEST_CONVERSION:
+                    return Result(item.key, DeliveryStatus.FAILED, None, _not_taken(item, accepted))
                 status = self._assoc.send_c_store(dcmread(path) if converted else path)
         except Unsendable as error:
             return Result(item.key, DeliveryStatus.FAILED, None, str(error)[:200])
         except (RuntimeError, ValueError, AttributeError, OSError) as error:
             return Result(item.key, DeliveryStatus.RETRYING, None, f"{type(error).__name__}: {error}"[:200])
+        except queue.Full:
+            status = Dataset()
         if "Status" not in status:
             # Whatever the peer still says of this object could be taken for the answer to the next one.
             self._assoc.abort()

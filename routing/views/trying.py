@@ -6,7 +6,8 @@ from typing import Any
 from orchestrator.models import IdentityClaim, Study
 from orchestrator.states import Identity
 from routing.rules import Plan, Reason, RuleError, evaluate
-from routing.services.route import ROUTED, facts_of
+from routing.services.custody import ROUTED
+from routing.services.route import facts_of
 
 GROUP_WORDS = {"all": "all of:", "any": "any of:", "none": "none of:"}
 

@@ -17,12 +17,13 @@ from orchestrator.models import ExceptionCase, Hop, Instance
 from orchestrator.states import CaseStatus
 from routing.models import Delivery, DeliveryAttempt, Destination
 from routing.services import deliver as delivering
-from routing.services.deliver import deliver, retry
+from routing.services.deliver import retry
 from routing.transports import cstore
 from tests.factories import make_order
 from tests.peers import LOOPBACK, orthanc, storescp
 from tests.routing.ward import (
     case,
+    deliver,
     destination,
     image,
     is_due_again,

@@ -19,8 +19,9 @@ from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequ
 from orchestrator.services import registration, studies
 from orchestrator.services.corrections import recompute
 from orchestrator.states import Identity, MatchedBy
-from routing.models import Delivery, Destination, RuleSet
+from routing.models import Delivery, Destination, Line, RuleSet
 from routing.services import destinations, rulesets
+from routing.services.deliver import serve
 from routing.services.route import route_study
 from tests.factories import claimed, make_order, make_site, make_user, step_of
 from tests.peers import LOOPBACK, free_port
@@ -183,11 +184,17 @@ def state(delivery: Delivery) -> tuple[str, list[str]]:
     return delivery.status, sorted(delivery.instances.values_list("status", flat=True))
 
 
+def deliver(delivery_id: int) -> None:
+    """A worker goes to where this delivery goes."""
+    serve(Delivery.objects.select_related("destination__device").get(pk=delivery_id).destination)
+
+
 def is_due_again(delivery: Delivery) -> None:
     """Its time has come: the wait of the back-off, or of a dead worker's lease, is over."""
     past = timezone.now() - timedelta(seconds=1)
     Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=past)
     Delivery.objects.filter(pk=delivery.pk, lease_until__isnull=False).update(lease_until=past)
+    Line.objects.filter(destination=delivery.destination_id).update(next_attempt_at=past, lease_until=None)
 
 
 def case(kind: str) -> ExceptionCase:
