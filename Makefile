@@ -30,7 +30,6 @@ check: install-dev  ## linters, types, layers, migrations, deployment, known vul
 	@$(BIN)/python requirements/audit.py
 
 bench: install-dev  ## compare with peers; table here, JSON in benchmarks/results/latest.json
-	@test -f benchmarks/run.py || { echo "There is no benchmark yet: benchmarks/run.py does not exist."; exit 1; }
 	@$(BIN)/python -m benchmarks.run
 
 peers:  ## install the programs that tests and benchmarks talk to (Debian/Ubuntu, as root)

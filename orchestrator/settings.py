@@ -4,6 +4,7 @@ The bell boards and registries below are the only places where the ground reache
 stand on it: dotted names, resolved late, and checked by `manage.py check` (orchestrator/checks.py).
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -73,15 +74,15 @@ def _private_dir(path: Path) -> Path:
 
 def _secret_key() -> str:
     """The key from the environment, or one generated once into the data directory (mode 0600)."""
-    if env.secret_key:
-        return env.secret_key
     path = DATA_DIR / "secret_key"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    if not env.secret_key and not path.exists():
+        # Whole or not there: of several processes that start at once one wins, and a full disk leaves no empty key.
+        with tempfile.NamedTemporaryFile("w", dir=DATA_DIR, prefix=".secret_key-") as file:
             file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    return path.read_text()
+            file.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(file.name, path)
+    return env.secret_key or path.read_text()
 
 
 def _broker_socket() -> Path:
@@ -97,9 +98,12 @@ def _broker_socket() -> Path:
 
 
 # --- where things are ---------------------------------------------------------------------------------
-DATA_DIR = _private_dir(env.data_dir.resolve())
-RUN_DIR = _private_dir(DATA_DIR / "run")
-SPOOL_DIR = _private_dir(DATA_DIR / "spool")
+try:
+    DATA_DIR = _private_dir(env.data_dir.resolve())
+    RUN_DIR, SPOOL_DIR = _private_dir(DATA_DIR / "run"), _private_dir(DATA_DIR / "spool")
+    BROKER_SOCKET, SECRET_KEY = _broker_socket(), _secret_key()
+except OSError as unusable:
+    sys.exit(f"Bad setting: FIDUCIAL_DATA_DIR: {env.data_dir} cannot be used: {unusable}")
 HTTP_HOST, HTTP_PORT = env.http_host, env.http_port
 DICOM_HOST, DICOM_PORT, AE_TITLE = env.dicom_host, env.dicom_port, env.ae_title
 HL7_HOST, HL7_PORT = env.hl7_host, env.hl7_port
@@ -110,10 +114,8 @@ TLS_CERT, TLS_KEY, TLS_CA = env.tls_cert, env.tls_key, env.tls_ca
 STUDY_QUIET_SECONDS = env.study_quiet_seconds
 SPOOL_RESERVE_BYTES = env.spool_reserve_mb * 1024 * 1024
 EMBEDDED_BROKER = not env.redis_url
-BROKER_SOCKET = _broker_socket()
 
 # --- Django -------------------------------------------------------------------------------------------
-SECRET_KEY = _secret_key()
 DEBUG = env.debug
 ALLOWED_HOSTS = [*filter(None, env.allowed_hosts.split(",")), "127.0.0.1", "localhost", "[::1]"]
 ROOT_URLCONF = "orchestrator.urls"

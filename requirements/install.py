@@ -69,7 +69,9 @@ def _install_with_uv(wanted: str) -> bool:
     if uv is None:
         return False
     lock = str(LOCKS / f"{wanted}.txt")
-    sync = [uv, "pip", "sync", "--quiet", "--python", str(PYTHON), "--require-hashes", lock]
+    # Compiled here, once: else each of a dozen processes does it at the first start, and at every start where
+    # PYTHONDONTWRITEBYTECODE is set.
+    sync = [uv, "pip", "sync", "--quiet", "--compile-bytecode", "--python", str(PYTHON), "--require-hashes", lock]
     return subprocess.run(sync, check=False, env={**os.environ, **_sources_of_pip()}).returncode == 0
 
 

@@ -166,11 +166,13 @@ class StoreScp:
 
 
 @contextlib.contextmanager
-def storescp(folder: Path, *, ae_title: str = "STORESCP", options: Sequence[str] = ()) -> Iterator[StoreScp]:
+def storescp(
+    folder: Path, *, ae_title: str = "STORESCP", options: Sequence[str] = (), verbose: bool = True
+) -> Iterator[StoreScp]:
     """Start storescp writing into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), folder.parent / f"{folder.name}.log"
-    argv = ["storescp", "-v", "--aetitle", ae_title, "--output-directory", str(folder), "--promiscuous"]
+    argv = ["storescp", *["-v"] * verbose, "--aetitle", ae_title, "--output-directory", str(folder), "--promiscuous"]
     with _running([*argv, "--accept-all", "-B", *options, str(port)], port=port, log=log) as process:
         yield StoreScp(port, ae_title, folder, log, process)
 

@@ -42,6 +42,19 @@ def broker_command(*, data_dir: Path, socket_path: Path) -> list[str]:
     return [server_program(), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
+def set_aside(data_dir: Path) -> str:
+    """Take a damaged append-only file out of the server's way; what was done, or nothing when there is no such file.
+
+    A file that only ends too early the server loads by itself; one that is damaged inside it refuses for ever.
+    """
+    file, damaged = data_dir / "appendonlydir", data_dir / "damaged"
+    if not file.exists():
+        return ""
+    shutil.rmtree(damaged, ignore_errors=True)
+    file.rename(damaged)
+    return f"its file is set aside in {damaged} (no work is lost: the rows are the truth)"
+
+
 def answers(socket_path: Path) -> bool:
     """Whether a server behind the socket has loaded its data and takes commands."""
     with socket.socket(socket.AF_UNIX) as client:

@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 
-from orchestrator.supervisor.broker import broker_command
+from orchestrator.supervisor.broker import broker_command, set_aside
 from orchestrator.supervisor.ports import Port, spare_port
 from orchestrator.supervisor.process import Program
-from orchestrator.supervisor.readiness import AnswersHttp, AtOnce, BrokerAnswers, Listens, Notifies, Probe
+from orchestrator.supervisor.readiness import AnswersHttp, AtOnce, BrokerAnswers, Notifies, Probe
 
 POOLS = ("hl7", "deliver", "rest")
 """Queues, each with a worker pool of its own: dead destinations never starve the rest (promise 4)."""
@@ -44,7 +45,8 @@ def _broker() -> list[Program]:
     folder = settings.DATA_DIR / "broker"
     folder.mkdir(mode=0o700, exist_ok=True)
     argv = broker_command(data_dir=folder, socket_path=settings.BROKER_SOCKET)
-    return [Program("broker", tuple(argv), BROKER, BrokerAnswers(settings.BROKER_SOCKET))]
+    probe = BrokerAnswers(settings.BROKER_SOCKET)
+    return [Program("broker", tuple(argv), BROKER, probe, mend=partial(set_aside, folder))]
 
 
 def _workers() -> list[Program]:
@@ -60,8 +62,8 @@ def _doors() -> list[Program]:
     answers = AnswersHttp(settings.HTTP_HOST, settings.HTTP_PORT, "/readyz", tls=settings.TLS_CERT is not None)
     return [
         _django("web", "web", "--skip-checks", wave=DOORS, probe=answers),
-        _django("dicom", "listen_dicom", wave=DOORS, probe=Listens(settings.DICOM_HOST, settings.DICOM_PORT)),
-        _django("hl7", "listen_hl7", wave=DOORS, probe=Listens(settings.HL7_HOST, settings.HL7_PORT)),
+        _django("dicom", "listen_dicom", wave=DOORS, probe=Notifies()),
+        _django("hl7", "listen_hl7", wave=DOORS, probe=Notifies()),
     ]
 
 

@@ -55,12 +55,17 @@ class Keeper:
 
     async def _keep(self) -> None:
         """Raises CannotStart when the very first run does not become ready."""
-        loop, failures = asyncio.get_running_loop(), 0
+        loop, failures, mended = asyncio.get_running_loop(), 0, False
         while True:
             started = loop.time()
-            reason = await self._one_run()
+            ready, reason = await self._one_run()
             if self._stopping:
                 return
+            if not ready and not mended and (deed := self.program.mend() if self.program.mend else ""):
+                mended = True
+                self._console.say(f"{self.program.name} ended ({reason}){self._last_line()}; {deed}")
+                continue
+            mended = mended and not ready
             if not self.was_ready.is_set():
                 raise CannotStart(f"{self.program.name} could not start ({reason}){self._last_line()}")
             failures = 1 if loop.time() - started > self._patience.healthy_after else failures + 1
@@ -68,21 +73,21 @@ class Keeper:
             self._console.say(f"{self.program.name} ended ({reason}); starting it again in {pause:g} s")
             await asyncio.sleep(pause)
 
-    async def _one_run(self) -> str:
-        """Until the process has ended; why it did."""
+    async def _one_run(self) -> tuple[bool, str]:
+        """Until the process has ended: whether it was ready before, and why it ended."""
         try:
             process = self._process = Process.start(self.program, self._reaper, self._line_writer())
         except OSError as error:
-            return f"no process could be made: {error.strerror}"
+            return False, f"no process could be made: {error.strerror}"
         ready = await self._became_ready(process)
         if not ready and not process.ended.done():
             await process.kill()
-            return f"not ready within {self._patience.ready_within:g} s"
+            return False, f"not ready within {self._patience.ready_within:g} s"
         if ready and self.was_ready.is_set() and not process.ended.done():
             self._console.say(f"{self.program.name} is ready again (pid {process.pid})")
         if ready and (self.program.probe.only_ours or not process.ended.done()):
             self.was_ready.set()
-        return describe(await asyncio.shield(process.ended))
+        return ready, describe(await asyncio.shield(process.ended))
 
     async def _became_ready(self, process: Process) -> bool:
         """Ask its probe until it is ready (True), has ended, or has used up our patience."""

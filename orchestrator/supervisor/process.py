@@ -31,6 +31,10 @@ class Program:
     """Beside, and over, the supervisor's own."""
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
+    mend: Callable[[], str] | None = None
+    """Called when a run ended without ever being ready: what it put right (then the next run follows at once), or
+    nothing. Once; after a run that was ready, once more.
+    """
 
 
 class Process:

@@ -45,24 +45,6 @@ class AtOnce(_Stateless):
         return True
 
 
-class Listens(_Stateless):
-    """Accepts TCP connections."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = reachable(host), port
-
-    async def ready(self) -> bool:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                _, writer = await asyncio.open_connection(self._host, self._port)
-        except (OSError, TimeoutError):
-            return False
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        return True
-
-
 class AnswersHttp(_Stateless):
     """Answers 200 to GET `path`."""
 

@@ -45,6 +45,9 @@ class Command(BaseCommand):
             self._supervise(lock, password, hospital_token=create_hospital_token() if simulate else "")
         except (AlreadyRunning, PortUnusable, NoBroker, CannotStart) as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            # The data directory is read-only or full, or the machine has no room for another process.
+            raise CommandError(f"Fiducial cannot run on {settings.DATA_DIR}: {error}") from error
         except KeyboardInterrupt:
             raise CommandError("interrupted before anything was started", returncode=130) from None
 

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
+from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
@@ -45,6 +46,8 @@ class Portal(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        # The URLs, and with them every view, are imported before the fork: once, and not by the first request of each.
+        _ = get_resolver().url_patterns
         return get_wsgi_application()
 
 

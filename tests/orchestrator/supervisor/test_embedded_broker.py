@@ -1,13 +1,22 @@
 """The embedded broker: on its socket only, for its user only, and kill -9 loses nothing."""
 
+import asyncio
+import io
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import pytest
 import redis
 
-from orchestrator.supervisor.broker import answers, broker_command
+from orchestrator.supervisor.broker import answers, broker_command, set_aside
+from orchestrator.supervisor.console import Console
+from orchestrator.supervisor.keeper import Keeper, Patience
+from orchestrator.supervisor.process import Program
+from orchestrator.supervisor.readiness import BrokerAnswers
+from orchestrator.supervisor.reaping import Reaper
 from tests.peers import wait_for
 
 
@@ -45,3 +54,45 @@ def test_kill_9_loses_no_queued_task(tmp_path: Path) -> None:
     assert (tmp_path / "s").exists()
     with _broker(tmp_path), redis.Redis(unix_socket_path=str(tmp_path / "s")) as client:
         assert [int(each) for each in client.lrange("hl7", 0, -1)] == list(reversed(range(200)))
+
+
+def _damage(folder: Path, how: str) -> None:
+    """As a disk or a crash leaves an append-only file."""
+    [file] = (folder / "appendonlydir").glob("*.incr.aof")
+    if how == "cut short":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif how == "overwritten":
+        file.write_bytes(b"\0" * 100 + file.read_bytes()[100:])
+    else:
+        file.unlink()
+
+
+async def _kept(folder: Path) -> str:
+    """Let a keeper start the broker on this folder until it answers; what the keeper said."""
+    said = io.StringIO()
+    reaper = Reaper()
+    program = Program(
+        "broker", tuple(broker_command(data_dir=folder, socket_path=folder / "s")), 0, BrokerAnswers(folder / "s"),
+        mend=partial(set_aside, folder),
+    )  # fmt: skip
+    keeper = Keeper(program, reaper=reaper, console=Console(said, ["broker"]), patience=Patience(look_every=0.01))
+    ready = asyncio.create_task(keeper.was_ready.wait())
+    try:
+        await asyncio.wait({ready, keeper.task}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
+        assert keeper.was_ready.is_set(), said.getvalue()
+    finally:
+        ready.cancel()
+        await keeper.stop(asyncio.Event())
+        reaper.close()
+    return said.getvalue()
+
+
+@pytest.mark.parametrize("how", ["cut short", "overwritten", "deleted"])
+def test_a_damaged_file_does_not_keep_it_from_starting(tmp_path: Path, how: str) -> None:
+    with _broker(tmp_path), redis.Redis(unix_socket_path=str(tmp_path / "s")) as client:
+        client.lpush("hl7", *range(50))
+    _damage(tmp_path, how)
+    said = asyncio.run(_kept(tmp_path))
+    # What is cut short the server loads by itself; else the damaged file is kept beside, and it is said.
+    assert (tmp_path / "damaged").exists() == (how != "cut short")
+    assert ("broker ended (exit status 1)" in said and "no work is lost" in said) == (how != "cut short")

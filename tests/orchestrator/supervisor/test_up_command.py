@@ -47,6 +47,23 @@ def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
     assert _refused(isolated(tmp_path, FIDUCIAL_HTTP_PORT="eighty")).startswith("Bad setting: FIDUCIAL_HTTP_PORT:")
 
 
+def test_a_data_directory_that_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    line = _refused(isolated(tmp_path / "data"))
+    assert line.startswith(f"Bad setting: FIDUCIAL_DATA_DIR: {tmp_path / 'data'} cannot be used: ")
+
+
+def test_a_data_directory_below_one_that_cannot_be_made_is_one_line() -> None:
+    # Also root cannot make a folder there.
+    assert _refused(isolated(Path("/proc/none"))).startswith("Bad setting: FIDUCIAL_DATA_DIR: /proc/none cannot be ")
+
+
+def test_a_lock_that_cannot_be_taken_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "up.lock").mkdir()
+    line = _refused(isolated(tmp_path))
+    assert line.startswith(f"CommandError: Fiducial cannot run on {tmp_path}: ")
+
+
 def test_an_unreachable_database_is_one_line(tmp_path: Path) -> None:
     line = _refused(isolated(tmp_path, DATABASE_URL="postgres://nobody@127.0.0.1:1/none"))
     assert "The database cannot be used" in line

@@ -1,0 +1,87 @@
+"""HL7 messages acknowledged a second, at 1 and 32 connections, beside a bare insert and commit."""
+
+import contextlib
+import hashlib
+import selectors
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+
+from benchmarks.objects import TODAY
+from benchmarks.ours import DURABLE, Installation
+from benchmarks.rounds import OURS, Contender, Plan, Row, compare
+
+_numbers = count(1)
+
+
+class NotAccepted(Exception):
+    """A message was not answered by AA."""
+
+
+def order(number: str) -> bytes:
+    """An ORM^O01 of a CT with all its numbers made of one, framed for MLLP."""
+    code = "CTHEAD^CT head^L"
+    return (
+        "\x0b"
+        rf"MSH|^~\&|BENCH|NORTH|FIDUCIAL|FIDUCIAL|{TODAY}080000||ORM^O01^ORM_O01|{number}|P|2.5.1" "\r"
+        f"PID|1||{number}^^^BENCH^MR||Bench^Mark^^^^^L||19700101|O\r"
+        f"ORC|NW|P{number}|F{number}||||^^^{TODAY}103000^^R|||||||||||CT_BENCH^^L\r"
+        f"OBR|1|P{number}|F{number}|{code}^{code}||||||||||||||A{number}|R{number}|S{number}||||CT\r"
+        "\x1c\r"
+    ).encode()  # fmt: skip
+
+
+def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
+    with ours.running("listen_hl7", ours.hl7_port):
+        for connections in (1, 32):
+            plural = "s" * (connections > 1)
+            contenders = [
+                Contender(OURS, f"committed before AA ({DURABLE})", partial(_send, ours.hl7_port, plan, connections)),
+                Contender("bare insert", f"one commit each, no listener ({DURABLE})", partial(_insert, plan, folder)),
+            ]
+            yield from compare(
+                f"HL7 acknowledged, {connections} connection{plural}",
+                metric="throughput", unit="messages/s", contenders=contenders, rounds=plan.rounds,
+            )  # fmt: skip
+
+
+def _send(port: int, plan: Plan, connections: int) -> float:
+    """Each connection has one message on its way; one thread serves them all."""
+    waiting = iter([order(f"B{number}") for number in islice(_numbers, plan.messages)])
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)]
+        started = time.perf_counter()
+        for each in sockets:
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(each, selectors.EVENT_READ)
+            each.sendall(next(waiting))
+        answered = 0
+        while answered < plan.messages:
+            for key, _ in selector.select(timeout=60):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)  # noqa: S101  as registered; for the type checker
+                if b"MSA|AA|" not in connection.recv(65536):
+                    raise NotAccepted("a message was refused, or its answer came in pieces")
+                answered += 1
+                if following := next(waiting, None):
+                    connection.sendall(following)
+        return plan.messages / (time.perf_counter() - started)
+
+
+def _insert(plan: Plan, folder: Path) -> float:
+    """What durability alone costs here: the same bytes, one transaction each, in our database's settings."""
+    messages = [order(f"B{number}") for number in islice(_numbers, plan.messages)]
+    with contextlib.closing(sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, raw BLOB, digest TEXT, at REAL)")
+        started = time.perf_counter()
+        for raw in messages:
+            row = (raw, hashlib.sha256(raw).hexdigest(), time.time())
+            database.execute("INSERT INTO message (raw, digest, at) VALUES (?, ?, ?)", row)
+        return plan.messages / (time.perf_counter() - started)

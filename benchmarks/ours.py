@@ -1,0 +1,65 @@
+"""Fiducial as it is measured: its own processes on the embedded default, in a folder of their own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.peers import free_port, listens, wait_for
+
+ROOT = Path(__file__).resolve().parent.parent
+AE_TITLE = "FIDUCIAL"
+DURABLE = "SQLite WAL synchronous=FULL"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A data directory and the ports of its doors."""
+
+    data_dir: Path
+    http_port: int
+    dicom_port: int
+    hl7_port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": "",
+            "REDIS_URL": "",
+            "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
+            "FIDUCIAL_TRUST": "loopback",
+            "FIDUCIAL_DATA_DIR": str(self.data_dir),
+            "FIDUCIAL_HTTP_PORT": str(self.http_port),
+            "FIDUCIAL_DICOM_PORT": str(self.dicom_port),
+            "FIDUCIAL_HL7_PORT": str(self.hl7_port),
+        }
+
+    @contextlib.contextmanager
+    def running(self, command: str, port: int) -> Iterator[None]:
+        """`manage.py command`, from when `port` answers until the block ends."""
+        log = self.data_dir / f"{command}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / "manage.py"), command],
+                env={**os.environ, **self.environment}, cwd=ROOT, stdout=output, stderr=output,
+            )  # fmt: skip
+        try:
+            wait_for(lambda: listens(port) or process.poll() is not None, what=f"{command} on port {port}", seconds=600)
+            if process.poll() is not None:
+                raise RuntimeError(f"manage.py {command} ended: {log.read_text(errors='replace')[-2000:]}")
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def installation(folder: Path) -> Installation:
+    folder.mkdir(mode=0o700)
+    return Installation(folder, free_port(), free_port(), free_port())

@@ -1,0 +1,88 @@
+"""Interleaved rounds (A B C, A B C, …), their medians, and our ratio to each peer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+OURS = "fiducial"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One system under one load: `play` runs a round and answers what was measured."""
+
+    system: str
+    settings: str
+    """What it ran with, and what is durable when it answers."""
+    play: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What `benchmarks/results/latest.json` promises. `ratio` is ours to that system; null without a peer."""
+
+    name: str
+    system: str
+    settings: str
+    metric: str
+    unit: str
+    median: float
+    min: float
+    max: float
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int = 3
+    ct_objects: int = 200
+    small_objects: int = 300
+    steps: Sequence[int] = (1_000, 10_000)
+    query_seconds: float = 2.0
+    messages: int = 1_500
+    forwards: int = 400
+    orders: int = 20
+
+
+TINY = Plan(
+    rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2
+)  # fmt: skip
+
+
+def compare(name: str, *, metric: str, unit: str, contenders: Sequence[Contender], rounds: int) -> list[Row]:
+    """Play all rounds; one row per system. The ratio compares medians."""
+    values: dict[str, list[float]] = {each.system: [] for each in contenders}
+    for _ in range(rounds):
+        for each in contenders:
+            values[each.system].append(each.play())
+    ours = median(values[OURS])
+    return [
+        summary(name, each.system, each.settings, metric, unit, values[each.system], ours / median(values[each.system]))
+        for each in contenders
+    ]
+
+
+def summary(
+    name: str, system: str, settings: str, metric: str, unit: str, values: Sequence[float], ratio: float | None
+) -> Row:
+    return Row(name, system, settings, metric, unit, median(values), min(values), max(values), ratio)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for a terminal, in columns; settings last, since they are long."""
+    lines = [["benchmark", "system", "median", "min", "max", "unit", "ours/this", "settings"]]
+    lines += [
+        [row.name, row.system, *map(_number, (row.median, row.min, row.max)), row.unit,
+         "" if row.ratio is None else f"{row.ratio:.2f}", row.settings]
+        for row in rows
+    ]  # fmt: skip
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    return "\n".join(
+        "  ".join([*(text.ljust(width) for text, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

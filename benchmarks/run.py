@@ -1,0 +1,66 @@
+"""`python -m benchmarks.run [--tiny] [--only NAME …] [--output FILE]`: the table here, and JSON in the file."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+from django.db import connections
+
+from benchmarks import forward, hl7, ingest, latency, worklist
+from benchmarks.ours import Installation, installation
+from benchmarks.rounds import TINY, Plan, Row, table
+from tests.peers import missing
+
+RESULTS = Path(__file__).parent / "results"
+BENCHMARKS: Mapping[str, Callable[[Plan, Installation, Path], Iterable[Row]]] = {
+    # First: what the others leave behind is work for the workers that this one starts.
+    "latency": latency.run,
+    "ingest": ingest.run,
+    "worklist": worklist.run,
+    "hl7": hl7.run,
+    "forward": forward.run,
+}
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    words.add_argument("--tiny", action="store_true", help="a few objects each: shows that it works, not how fast")
+    words.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
+    words.add_argument("--output", type=Path, default=RESULTS / "latest.json")
+    chosen = words.parse_args()
+    for peer in ("dcmtk", "orthanc"):
+        if reason := missing(peer):
+            print(f"left out: {reason}")
+    RESULTS.mkdir(exist_ok=True)
+    # Beside the results and not in /tmp, which may be memory: there fsync costs nothing.
+    with tempfile.TemporaryDirectory(prefix="work-", dir=RESULTS) as folder:
+        rows = _run(TINY if chosen.tiny else Plan(), chosen.only, Path(folder))
+    chosen.output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print(f"{table(rows)}\nwritten: {chosen.output}")
+
+
+def _run(plan: Plan, names: Sequence[str], folder: Path) -> list[Row]:
+    ours = installation(folder / "data")
+    # Before the settings are read: steps are scheduled, and objects sent, from this process.
+    os.environ.update(ours.environment)
+    django.setup()
+    call_command("migrate", interactive=False, verbosity=0)
+    connections.close_all()
+    rows: list[Row] = []
+    for name in (each for each in BENCHMARKS if each in names):
+        started = time.monotonic()
+        rows += BENCHMARKS[name](plan, ours, folder)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
