@@ -11,7 +11,8 @@ from orchestrator.states import DELIVERY_REACHED, DeliveryStatus
 from routing import selectors
 from routing.models import DeliveredInstance, Destination, RuleSet
 from routing.rules import RuleError, Send, evaluate
-from routing.services.route import PERHAPS_THERE, facts_of
+from routing.services.custody import PERHAPS_THERE
+from routing.services.route import facts_of
 
 
 def study_facts(viewer: Viewer, study: Study) -> list[dict[str, Any]]:
