@@ -7,14 +7,23 @@ from django.conf import settings
 from django.core import checks
 from django.utils.module_loading import import_string
 
+# What is registered here are tables, not functions.
+_TABLES = ("CONFIG_SECTIONS", "CASE_KINDS")
+
 
 def _registered_names() -> Iterator[tuple[str, str]]:
     for board in ("HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS"):
         yield from ((board, name) for name in getattr(settings, board).values())
-    for board in ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CASE_KINDS", "CONSEQUENCES", "DOCTOR_CHECKS"):
+    boards = ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CONSEQUENCES", "DOCTOR_CHECKS", "METRIC_SOURCES")
+    for board in (*boards, "CASE_KINDS"):
         yield from ((board, name) for name in getattr(settings, board))
     for names in settings.EVENT_SUBSCRIBERS.values():
         yield from (("EVENT_SUBSCRIBERS", name) for name in names)
+    for entry in settings.CELERY_BEAT_SCHEDULE.values():
+        yield "CELERY_BEAT_SCHEDULE", str(entry["task"])
+    for name in settings.CELERY_TASK_ROUTES:
+        if "*" not in name:
+            yield "CELERY_TASK_ROUTES", name
 
 
 @checks.register
@@ -23,9 +32,12 @@ def registries_resolve(**_: Any) -> Sequence[checks.CheckMessage]:
     errors: list[checks.CheckMessage] = []
     for board, name in _registered_names():
         try:
-            import_string(name)
+            found = import_string(name)
         except ImportError as error:
             errors.append(checks.Error(f"{board}: '{name}' does not resolve.", hint=str(error), id="fiducial.E001"))
+        else:
+            if board not in _TABLES and not callable(found):
+                errors.append(checks.Error(f"{board}: '{name}' is nothing that can be called.", id="fiducial.E003"))
     return errors
 
 

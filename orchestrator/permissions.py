@@ -111,6 +111,15 @@ def require(viewer: Viewer, action: str, site_id: int | None = None) -> None:
         raise PermissionDenied(action)
 
 
+def may_manage(viewer: Viewer, user: User) -> bool:
+    """Whether the viewer may let this person in and out: all roles of whom are at sites whose users they look after."""
+    sites = viewer.sites_for("users.edit")
+    if sites is None:
+        return True
+    theirs = {assignment.site_id for assignment in user.role_assignments.all()}
+    return bool(theirs) and theirs <= sites
+
+
 def visible_to(queryset: QuerySet[M], viewer: Viewer, action: str) -> QuerySet[M]:
     """The rows of sites where the viewer may do `action`. The only way from a table to a page."""
     sites = viewer.sites_for(action)

@@ -15,13 +15,14 @@ from orchestrator.models import (
     Issuer,
     Patient,
     PatientIdentifier,
+    RoleAssignment,
     ScheduledProcedureStep,
     Site,
     Study,
     User,
     WorkflowEvent,
 )
-from orchestrator.permissions import Viewer, visible_to
+from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
 CLOSED_DAYS = 30
@@ -226,6 +227,12 @@ def users(viewer: Viewer) -> QuerySet[User]:
     if sites is None:
         return rows
     return rows.filter(Q(role_assignments__site__in=sites) | Q(pk=viewer.user_id)).distinct()
+
+
+def who_may(action: str, site: Site) -> QuerySet[User]:
+    """Active people who may do this at that site."""
+    allowed = RoleAssignment.objects.filter(Q(site=site) | Q(site=None), role__in=ACTIONS[action])
+    return User.objects.filter(is_active=True, pk__in=allowed.values("user"))
 
 
 def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:

@@ -2,6 +2,11 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
+# Pages get a page, programs get problem details.
+handler400 = "orchestrator.api.errors.bad_request"
+handler404 = "orchestrator.api.errors.not_found"
+handler500 = "orchestrator.api.errors.server_error"
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("orchestrator.views.routes")),
     path("exceptions/", include("reconciliation.urls")),

@@ -46,6 +46,9 @@ class ActionPermission(BasePermission):
     """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
+        if not hasattr(view, str(request.method).lower()):
+            # What nobody may do here is not forbidden but not offered: 405 says what is.
+            return bool(viewer_of(request).user_id)
         table: dict[str, str] = getattr(view, "required_actions", {})
         name = getattr(view, "action", None) or str(request.method).lower()
         needed = table.get(name, table.get("*"))

@@ -1,15 +1,19 @@
 """Errors are RFC 9457 problem details."""
 
+from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from orchestrator.services.exceptions import CaseClosed, CaseTaken
 from orchestrator.states import IllegalTransition
+
+PROBLEM = "application/problem+json"
 
 
 class Conflict(exceptions.APIException):
@@ -43,5 +47,35 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     elif known is not None:
         body["detail"] = str(known.detail)
     response.data = body
-    response.content_type = "application/problem+json"
+    response.content_type = PROBLEM
     return response
+
+
+def _is_for_programs(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def _problem(status: HTTPStatus, detail: str) -> JsonResponse:
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return JsonResponse(body, status=status, content_type=PROBLEM)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What is refused before any view sees it (a host that is not ours, a body that is too large)."""
+    if _is_for_programs(request):
+        return _problem(HTTPStatus.BAD_REQUEST, "This request could not be understood.")
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """An address that does not exist."""
+    if _is_for_programs(request):
+        return _problem(HTTPStatus.NOT_FOUND, "There is nothing at this address: /api/schema/ describes what there is.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A fault of ours. What it was stands in the log only: it may name a patient."""
+    if _is_for_programs(request):
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "A fault of ours: nothing was changed. Try again.")
+    return defaults.server_error(request)

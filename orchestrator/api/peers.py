@@ -79,7 +79,7 @@ class ApplicationEntityResource(Resource[ApplicationEntity]):
 
 
 class InterfaceSerializer(serializers.ModelSerializer[HL7Application]):
-    site = serializers.CharField(source="site.code", read_only=True)
+    site = serializers.SlugRelatedField(slug_field="code", queryset=Site.objects.all())
     default_issuer = serializers.SlugRelatedField(
         slug_field="namespace", queryset=Issuer.objects.all(), allow_null=True, required=False
     )
@@ -90,7 +90,12 @@ class InterfaceSerializer(serializers.ModelSerializer[HL7Application]):
             "id", "name", "sending_application", "sending_facility", "site", "default_issuer", "default_charset",
             "ack_policy", "enabled", "last_message_at",
         )  # fmt: skip
-        read_only_fields = ("sending_application", "sending_facility", "last_message_at")
+        read_only_fields = ("last_message_at",)
+
+    def update(self, instance: HL7Application, validated_data: dict[str, Any]) -> HL7Application:
+        if fixed := {"site", "sending_application", "sending_facility"} & set(validated_data):
+            raise serializers.ValidationError(dict.fromkeys(fixed, "An interface keeps it: its messages stand on it."))
+        return super().update(instance, validated_data)
 
 
 class InterfaceResource(Resource[HL7Application]):
@@ -98,11 +103,21 @@ class InterfaceResource(Resource[HL7Application]):
 
     queryset = HL7Application.objects.all()
     serializer_class = InterfaceSerializer
-    required_actions = {**looking("interfaces.view"), "partial_update": "interfaces.edit"}
+    required_actions = {
+        **looking("interfaces.view"), "create": "interfaces.edit", "partial_update": "interfaces.edit",
+    }  # fmt: skip
 
     def get_queryset(self) -> QuerySet[HL7Application]:
         rows = HL7Application.objects.select_related("site", "default_issuer")
         return visible_to(rows, self.viewer, "interfaces.view")
+
+    def create(self, request: Request, **_kwargs: Any) -> Response:
+        """A sender that may talk to us, before it does so for the first time."""
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        self.require("interfaces.edit", asked.validated_data["site"].pk)
+        asked.save()
+        return Response(asked.data, status=201)
 
     @extend_schema(responses=InterfaceSerializer)
     def partial_update(self, request: Request, **_kwargs: Any) -> Response:

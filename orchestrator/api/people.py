@@ -1,20 +1,23 @@
 """users/, tokens/, sites/ and audit/"""
 
 from typing import Any
+from zoneinfo import available_timezones
 
 from django.contrib.auth.password_validation import validate_password
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orchestrator import selectors
+from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import Resource, looking
 from orchestrator.filters import AccessFilter
-from orchestrator.models import AccessEvent, ApiToken, Role, RoleAssignment, Site, User
-from orchestrator.permissions import visible_to
+from orchestrator.models import AccessEvent, ApiToken, Issuer, Role, RoleAssignment, Site, User
+from orchestrator.permissions import may_manage, visible_to
 from orchestrator.services import access_log, tokens, users
 
 
@@ -50,12 +53,23 @@ class NewUserSerializer(serializers.Serializer[User]):
         return value
 
 
+class ChangedUserSerializer(serializers.ModelSerializer[User]):
+    password = serializers.CharField(write_only=True, validators=[validate_password], required=False)
+
+    class Meta:
+        model = User
+        fields = ("first_name", "last_name", "is_active", "password")
+
+
 class UserResource(Resource[User]):
     """Who may come in, and with which roles where."""
 
     queryset = User.objects.all()
     serializer_class = UserSerializer
-    required_actions = {**looking("users.view"), "create": "users.edit"}
+    required_actions = {
+        **looking("users.view"),
+        **dict.fromkeys(("create", "partial_update", "roles", "remove_role"), "users.edit"),
+    }
 
     def get_queryset(self) -> QuerySet[User]:
         return selectors.users(self.viewer)
@@ -70,6 +84,50 @@ class UserResource(Resource[User]):
             self.require("users.edit", site.pk if site else 0)
         user = users.create_user(**asked.validated_data)
         return Response(UserSerializer(user).data, status=201)
+
+    @extend_schema(request=ChangedUserSerializer, responses=UserSerializer)
+    def partial_update(self, request: Request, **_kwargs: Any) -> Response:
+        """Change names, whether they may come in (`is_active`), or the password."""
+        user = self.get_object()
+        if not may_manage(self.viewer, user):
+            raise PermissionDenied("This person has roles at sites that you do not look after.")
+        asked = ChangedUserSerializer(user, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        try:
+            users.change_user(user=user, **asked.validated_data)
+        except users.LastAdministrator as refusal:
+            raise Conflict(str(refusal)) from refusal
+        return Response(UserSerializer(self.get_object()).data)
+
+    @extend_schema(request=RoleSerializer, responses=UserSerializer)
+    @action(detail=True, methods=["post"])
+    def roles(self, request: Request, **_kwargs: Any) -> Response:
+        """Give one more role, at one site or (null) at all."""
+        user = self.get_object()
+        role, site = self._role()
+        users.assign_role(user=user, role=role, site=site)
+        return Response(UserSerializer(self.get_object()).data)
+
+    @extend_schema(request=RoleSerializer, responses=UserSerializer)
+    @action(detail=True, methods=["post"], url_path="roles/remove")
+    def remove_role(self, request: Request, **_kwargs: Any) -> Response:
+        """Take a role away; the last administrator of all sites stays one."""
+        user = self.get_object()
+        role, site = self._role()
+        for assignment in user.role_assignments.filter(role=role, site=site):
+            try:
+                users.remove_role(assignment)
+            except users.LastAdministrator as refusal:
+                raise Conflict(str(refusal)) from refusal
+        return Response(UserSerializer(self.get_object()).data)
+
+    def _role(self) -> tuple[str, Site | None]:
+        asked = RoleSerializer(data=self.request.data)
+        asked.is_valid(raise_exception=True)
+        site = asked.validated_data["site"]
+        # A role at all sites (no site) is given and taken by those who look after all.
+        self.require("users.edit", site.pk if site else 0)
+        return asked.validated_data["role"], site
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
@@ -116,9 +174,14 @@ class TokenResource(Resource[ApiToken]):
 
 
 class SiteSerializer(serializers.ModelSerializer[Site]):
+    time_zone = serializers.ChoiceField(choices=sorted(available_timezones()), default="UTC")
+    default_issuer = serializers.SlugRelatedField(
+        slug_field="namespace", queryset=Issuer.objects.all(), allow_null=True, required=False
+    )
+
     class Meta:
         model = Site
-        fields = ("id", "code", "name", "time_zone")
+        fields = ("id", "code", "name", "time_zone", "default_issuer")
 
 
 class SiteResource(Resource[Site]):
@@ -126,10 +189,27 @@ class SiteResource(Resource[Site]):
 
     queryset = Site.objects.all()
     serializer_class = SiteSerializer
-    required_actions = looking("sites.view")
+    required_actions = {**looking("sites.view"), "create": "sites.edit", "partial_update": "sites.edit"}
 
     def get_queryset(self) -> QuerySet[Site]:
-        return visible_to(Site.objects.all(), self.viewer, "sites.view")
+        return visible_to(Site.objects.select_related("default_issuer"), self.viewer, "sites.view")
+
+    def create(self, request: Request, **_kwargs: Any) -> Response:
+        """One more site: for those who look after all."""
+        self.require("sites.edit", 0)
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data, status=201)
+
+    def partial_update(self, request: Request, **_kwargs: Any) -> Response:
+        """Change its name, time zone or default issuer. A new zone holds for steps that are scheduled from now on."""
+        site = self.get_object()
+        self.require("sites.edit", site.pk)
+        asked = self.get_serializer(site, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data)
 
 
 class AccessSerializer(serializers.ModelSerializer[AccessEvent]):

@@ -80,6 +80,8 @@ class Resource(GenericViewSet[M]):
         """The list, with the filters in the body: no proxy logs them."""
         if not isinstance(request.data, dict):
             raise ValidationError({"": "An object with the list's filters is needed."})
+        if paging := _PAGING & set(request.data):
+            raise ValidationError(dict.fromkeys(paging, "Stands in the address, as in `next`."))
         return self._page({**request.query_params.dict(), **request.data})
 
     def retrieve(self, request: Request, **_kwargs: Any) -> Response:

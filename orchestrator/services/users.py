@@ -2,9 +2,11 @@
 
 import secrets
 import string
+from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
+from django.db.models import QuerySet
 
 from orchestrator.models import Role, RoleAssignment, Site, User
 from orchestrator.services.tokens import create_token, revoke_token
@@ -65,9 +67,28 @@ def assign_role(*, user: User, role: str, site: Site | None) -> RoleAssignment:
 @transaction.atomic
 def remove_role(assignment: RoleAssignment) -> None:
     """Take a role away. Raises LastAdministrator for the last active administrator of all sites."""
-    everywhere = RoleAssignment.objects.select_for_update().filter(
-        role=Role.ADMINISTRATOR, site=None, user__is_active=True
-    )
-    if list(everywhere) == [assignment]:
+    if list(_administrators()) == [assignment]:
         raise LastAdministrator(f"{assignment.user.username} is the last administrator of all sites and stays one.")
     assignment.delete()
+
+
+def _administrators() -> QuerySet[RoleAssignment]:
+    """Those of all sites who may sign in, locked: two of them cannot send each other away."""
+    return RoleAssignment.objects.select_for_update(of=("self",)).filter(
+        role=Role.ADMINISTRATOR, site=None, user__is_active=True
+    )
+
+
+@transaction.atomic
+def change_user(*, user: User, password: str = "", **columns: Any) -> None:
+    """Change names, `is_active`, and (with a new one) the password; what the person has open then asks to sign in.
+
+    Who is not active comes in neither by password nor by token. Raises LastAdministrator.
+    """
+    if not columns.get("is_active", True) and {each.user_id for each in _administrators()} == {user.pk}:
+        raise LastAdministrator(f"{user.username} is the last administrator of all sites and stays one.")
+    for name, value in columns.items():
+        setattr(user, name, value)
+    if password:
+        user.set_password(password)
+    user.save()

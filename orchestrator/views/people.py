@@ -1,6 +1,9 @@
 """Users with their roles, a person's own tokens, and who looked at what."""
 
 from django import forms
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.forms import PasswordChangeForm
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
@@ -9,7 +12,7 @@ from orchestrator import selectors
 from orchestrator.audit import record_access
 from orchestrator.forms import RoleForm, TokenForm, UserForm
 from orchestrator.models import AccessEvent, ApiToken, RoleAssignment, User
-from orchestrator.permissions import ACTIONS, can, require
+from orchestrator.permissions import ACTIONS, can, may_manage, require
 from orchestrator.services import access_log, tokens, users
 
 from . import lists, replies, viewer_of
@@ -64,7 +67,8 @@ def remove_role(request: HttpRequest, pk: int) -> HttpResponse:
     """Take a role away; the last administrator's stays."""
     viewer = viewer_of(request)
     require(viewer, "users.edit")
-    assignment = get_object_or_404(RoleAssignment.objects.select_related("user", "site"), pk=pk)
+    seen = RoleAssignment.objects.filter(user__in=selectors.users(viewer).order_by().values("pk"))
+    assignment = get_object_or_404(seen.select_related("user", "site"), pk=pk)
     # A role at all sites (no site) is taken by those who look after all.
     require(viewer, "users.edit", assignment.site_id or 0)
     if request.method == "POST":
@@ -76,6 +80,49 @@ def remove_role(request: HttpRequest, pk: int) -> HttpResponse:
     return replies.confirm(
         request, forms.Form(), heading=f"Take this role from {assignment.user.username}?", submit="Take away",
         icon="x", danger=True, back="/users/", sentence=str(assignment),
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
+def switch_user(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let a person in no longer, or again."""
+    viewer = viewer_of(request)
+    require(viewer, "users.edit")
+    user = get_object_or_404(selectors.users(viewer), pk=pk)
+    if not may_manage(viewer, user):
+        raise PermissionDenied
+    active = not user.is_active
+    if request.method == "POST":
+        try:
+            users.change_user(user=user, is_active=active)
+        except users.LastAdministrator as refusal:
+            return replies.done(request, str(refusal), to="/users/", colour="wait")
+        said = "may come in again" if active else "can no longer come in"
+        return replies.done(request, f"{user.username} {said}.", to="/users/")
+    if active:
+        return replies.confirm(
+            request, forms.Form(), heading=f"Let {user.username} in again?", submit="Let in", icon="check",
+            back="/users/", sentence="With the password, roles and tokens they had.",
+        )  # fmt: skip
+    return replies.confirm(
+        request, forms.Form(), heading=f"Let {user.username} in no longer?", submit="Switch off", icon="ban",
+        danger=True, back="/users/",
+        sentence="What they have open asks them to sign in, and their tokens no longer work. Roles and history stay.",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
+def change_password(request: HttpRequest) -> HttpResponse:
+    """One's own password. Other sessions of the person end; this one goes on."""
+    user = User.objects.get(pk=viewer_of(request).user_id)
+    form = PasswordChangeForm(user, request.POST or None)
+    if form.is_valid():
+        users.change_user(user=user, password=form.cleaned_data["new_password1"])
+        update_session_auth_hash(request, user)
+        return replies.done(request, "Your password is changed.", to="/")
+    return replies.confirm(
+        request, form, heading="Change my password", submit="Change", icon="lock", back="/",
+        sentence="Where you are signed in elsewhere, you are asked to sign in again.",
     )  # fmt: skip
 
 

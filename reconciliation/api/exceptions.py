@@ -16,7 +16,7 @@ from orchestrator.api.resources import ReasonSerializer, Resource, looking
 from orchestrator.filters import ExceptionFilter
 from orchestrator.models import ExceptionCase, ImagingServiceRequest, User
 from orchestrator.permissions import visible_to
-from orchestrator.selectors import orders
+from orchestrator.selectors import orders, who_may
 from orchestrator.services import exceptions
 from reconciliation.api.candidates import CandidateSerializer, shown
 from reconciliation.models import MatchRun
@@ -57,7 +57,7 @@ class SnoozeSerializer(ReasonSerializer):
 
 class EscalateSerializer(ReasonSerializer):
     to = serializers.SlugRelatedField(
-        slug_field="username", queryset=User.objects.filter(is_active=True), allow_null=True, default=None
+        slug_field="username", queryset=User.objects.none(), allow_null=True, default=None
     )
 
 
@@ -187,6 +187,9 @@ class ExceptionResource(Resource[ExceptionCase]):
         if "order" in asked.fields:
             # Only orders that the viewer may see: of no other does this tell that it exists.
             asked.fields["order"].queryset = orders(self.viewer)  # type: ignore[attr-defined]  # a related field
+        if "to" in asked.fields:
+            # Who could not open the case is no owner of it; nor does this tell who exists elsewhere.
+            asked.fields["to"].queryset = who_may("exceptions.resolve", case.site)  # type: ignore[attr-defined]
         asked.is_valid(raise_exception=True)
         try:
             write(case.pk, dict(asked.validated_data))

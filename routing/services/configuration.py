@@ -80,11 +80,11 @@ def _read_rule_set(entry: Entry) -> None:
     if not isinstance(entry.get("name"), str):
         raise Unfit("name", "is needed, as text")
     ids = dict(Destination.objects.values_list("name", "pk"))
-    rule_set = RuleSet.objects.filter(name=entry["name"]).first() or RuleSet(name=entry["name"])
+    known = RuleSet.objects.filter(name=entry["name"]).first()
     try:
         rules = _named(entry.get("draft") or [], ids)
-        if rule_set.pk is None or rules != rule_set.draft:
-            rulesets.save_draft(rule_set=rule_set, rules=rules)
+        if known is None or rules != known.draft:
+            rulesets.save_draft(rule_set=known or RuleSet.objects.create(name=entry["name"]), rules=rules)
     except rulesets.Invalid as error:
         where, what = error.problems[0]
         raise Unfit(where, what) from error

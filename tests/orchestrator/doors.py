@@ -38,6 +38,8 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "users/": {"GET": "users.view"},
     "users/add/": {"GET": "users.edit", "POST": "users.edit"},
     "users/<int:pk>/roles/add/": {"GET": "users.edit", "POST": "users.edit"},
+    "users/<int:pk>/switch/": {"GET": "users.edit", "POST": "users.edit"},
+    "password/": {"GET": SIGNED_IN, "POST": SIGNED_IN},
     "users/roles/<int:pk>/remove/": {"GET": "users.edit", "POST": "users.edit"},
     "tokens/": {"GET": "tokens.edit", "POST": "tokens.edit"},
     "tokens/<int:pk>/revoke/": {"POST": "tokens.edit"},
@@ -104,10 +106,13 @@ REST: Mapping[str, Mapping[str, str]] = {
     **_resource(
         "application-entities", "interfaces.view", list={"POST": "interfaces.edit"}, member={"PATCH": "interfaces.edit"}
     ),
-    **_resource("interfaces", "interfaces.view", member={"PATCH": "interfaces.edit"}),
-    **_resource("users", "users.view", list={"POST": "users.edit"}),
+    **_resource(
+        "interfaces", "interfaces.view", list={"POST": "interfaces.edit"}, member={"PATCH": "interfaces.edit"}
+    ),
+    **_resource("users", "users.view", list={"POST": "users.edit"}, member={"PATCH": "users.edit"}),
+    **_members("users", "users.edit", "roles", "roles/remove"),
     **_resource("tokens", "tokens.view", list={"POST": "tokens.edit"}, member={"DELETE": "tokens.edit"}),
-    **_resource("sites", "sites.view"),
+    **_resource("sites", "sites.view", list={"POST": "sites.edit"}, member={"PATCH": "sites.edit"}),
     **_resource("audit", "audit.view"),
     "audit/verify/": {"GET": "audit.view"},
     **_resource("jobs", "jobs.view"),

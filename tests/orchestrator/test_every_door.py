@@ -40,8 +40,12 @@ DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks fo
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip
 # What belongs to no site: whoever may do it anywhere may do it to each of these.
 OF_NO_SITE = ("destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<")
-# What only those touch who look after all sites.
-OF_ALL_SITES = ("interfaces/callers/<",)
+# What only those do who look after all sites.
+OF_ALL_SITES = (
+    ("GET", "interfaces/callers/<int:pk>/introduce/"),
+    ("POST", "interfaces/callers/<int:pk>/introduce/"),
+    ("POST", "api/v1/sites/"),
+)
 # What belongs to one person alone: nobody else finds it, whatever their role.
 OF_ONE_PERSON = ("tokens/<", "jobs/<")
 
@@ -194,10 +198,11 @@ def test_a_role_opens_its_doors_at_its_site_and_no_others(ward: Ward, role: Role
         if needed in (OPEN, SIGNED_IN):
             continue
         status = _ask(client, method, _address(route, ward))
-        if role not in ACTIONS[needed] or (_about(route, OF_ALL_SITES) and place != "everywhere"):
+        if role not in ACTIONS[needed] or ((method, route) in OF_ALL_SITES and place != "everywhere"):
             expected = status == 403
         elif _about(route, OF_ONE_PERSON) or (place == "south" and "<" in route and not _about(route, OF_NO_SITE)):
-            expected = status in (403, 404)
+            # Not even that it exists.
+            expected = status == 404
         else:
             expected = status < 500 and status not in (401, 403, 404)
         if not expected:

@@ -121,6 +121,20 @@ def test_an_order_of_another_site_is_neither_shown_nor_taken(held: Study) -> Non
     assert call.status == 400
 
 
+def test_a_case_is_escalated_only_to_who_may_settle_it_there(held: Study) -> None:
+    north, south = held.site, make_site("SOUTH", issuer="")
+    make_user(Role.PACS_ADMINISTRATOR, site=south, name="elsewhere")
+    make_user(Role.READER, site=north, name="reader")
+    make_user(Role.ADMINISTRATOR, name="chief")
+    call = Caller(make_user(Role.PACS_ADMINISTRATOR, site=north))
+    path = f"exceptions/{case_of(held).pk}/escalate/"
+    for nobody in ("elsewhere", "reader", "does-not-exist"):
+        answer = call("POST", path, {"to": nobody, "reason": "?"})
+        assert call.status == 400
+        assert "does not exist" in str(answer["errors"]["to"])
+    assert call("POST", path, {"to": "chief", "reason": "Risk"})["owner"] == "chief"
+
+
 def test_who_may_look_may_not_decide(held: Study) -> None:
     case = case_of(held)
     watcher = Caller(make_user(Role.MANAGER))
