@@ -1,6 +1,6 @@
 """The tables of routing."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -81,6 +81,12 @@ class RuleSetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule_set} version {self.number}"
+
+    def save(self, *arguments: Any, **more: Any) -> None:
+        """Only once: deliveries name it as what they were made by."""
+        if not self._state.adding:
+            raise TypeError(f"{self} is published and never changes.")
+        super().save(*arguments, **more)
 
 
 class Delivery(Work):

@@ -2,9 +2,10 @@
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import Case, Count, IntegerField, OuterRef, QuerySet, Subquery, When
+from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 
 from orchestrator.models import ExceptionCase, Hop, Study, WorkflowEvent
@@ -18,6 +19,8 @@ DELIVERY_WAITING = (
     DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.PARTIAL, DeliveryStatus.RETRYING,
     DeliveryStatus.UNKNOWN, DeliveryStatus.PAUSED,
 )  # fmt: skip
+# UNKNOWN: without an answer it may have arrived or not.
+PERHAPS_THERE = (*DELIVERY_REACHED, DeliveryStatus.UNKNOWN)
 
 
 def rule_sets() -> QuerySet[RuleSet]:
@@ -27,7 +30,7 @@ def rule_sets() -> QuerySet[RuleSet]:
 
 def destinations() -> QuerySet[Destination]:
     """All destinations; they hold no PHI and belong to no site."""
-    return Destination.objects.select_related("device").order_by("name")
+    return Destination.objects.select_related("device", "line").order_by("name")
 
 
 def deliveries(viewer: Viewer, text: str = "") -> QuerySet[Delivery]:
@@ -88,6 +91,21 @@ def instances_of(delivery: Delivery) -> QuerySet[DeliveredInstance]:
     """A delivery's instances with what became of each; those that are not there yet first."""
     there = Case(When(status__in=DELIVERY_REACHED, then=1), default=0, output_field=IntegerField())
     return delivery.instances.select_related("instance__series").order_by(there, "pk")
+
+
+def other_copies() -> QuerySet[DeliveredInstance]:
+    """For a subquery over DeliveredInstance: the same object, perhaps at the same destination in another rendition."""
+    return DeliveredInstance.objects.filter(
+        instance=OuterRef("instance"),
+        delivery__destination=OuterRef("delivery__destination"),
+        status__in=PERHAPS_THERE,
+    ).exclude(delivery=OuterRef("delivery"))
+
+
+def doubtful(deliveries: Iterable[Delivery]) -> frozenset[int]:
+    """Those whose destination took objects of which it perhaps has another copy, with other values, and shows that."""
+    taken = DeliveredInstance.objects.filter(delivery__in=[each.pk for each in deliveries], status=DeliveryStatus.SENT)
+    return frozenset(taken.filter(Exists(other_copies())).values_list("delivery", flat=True).distinct())
 
 
 def proofs(study: Study, destination: Destination | None = None) -> QuerySet[Hop]:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from orchestrator.models import User
@@ -23,6 +24,13 @@ class Caller:
         )
         self.status = answer.status_code
         return answer.json() if answer.content else None
+
+    def upload(self, path: str, content: bytes, **fields: str) -> Any:
+        """POST a file, as a form does."""
+        file = SimpleUploadedFile("object.dcm", content)
+        answer = self._client.post(f"/api/v1/{path}", {"file": file, **fields})
+        self.status = answer.status_code
+        return answer.json()
 
 
 def _json(body: Any) -> bytes:

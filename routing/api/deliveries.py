@@ -13,15 +13,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from orchestrator.api.authentication import viewer_of
+from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import ReasonSerializer, Resource, looking
 from orchestrator.filters import StateFilter
-from orchestrator.models import User
+from orchestrator.models import Study, User
 from orchestrator.permissions import require
 from orchestrator.selectors import studies
-from orchestrator.states import DeliveryStatus
+from orchestrator.states import DeliveryStatus, Identity
 from routing import selectors
 from routing.models import Delivery, Destination
 from routing.services import deliver
+from routing.services.custody import ROUTED
 from routing.services.route import send_study
 
 
@@ -104,6 +106,9 @@ class DeliveryResource(Resource[Delivery]):
 
 class SendSerializer(ReasonSerializer):
     destinations = serializers.PrimaryKeyRelatedField(queryset=Destination.objects.all(), many=True, allow_empty=False)
+    series = serializers.ListField(
+        child=serializers.CharField(max_length=64), required=False, help_text="Series Instance UIDs; without them all."
+    )
 
 
 class Send(APIView):
@@ -119,6 +124,15 @@ class Send(APIView):
         require(viewer, "studies.send", study.site_id)
         asked = SendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
+        _check_series(study, asked.validated_data.get("series", []))
+        if not study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED).exists():
+            raise Conflict("Nothing of this study is matched: what is held does not leave.")
         made = send_study(study=study, user=User.objects.get(pk=viewer.user_id), **asked.validated_data)
         rows = selectors.with_counts(Delivery.objects.filter(pk__in=[each.pk for each in made]))
         return Response(DeliverySerializer(rows.select_related("study", "destination", "version"), many=True).data)
+
+
+def _check_series(study: Study, uids: list[str]) -> None:
+    known = set(study.series.filter(series_instance_uid__in=uids).values_list("series_instance_uid", flat=True))
+    if unknown := sorted(set(uids) - known):
+        raise serializers.ValidationError({"series": f"This study has no series {', '.join(unknown)}."})

@@ -1,7 +1,11 @@
 """rule-sets/: drafts, versions, and why a study goes where it goes"""
 
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
@@ -12,12 +16,13 @@ from rest_framework.response import Response
 
 from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import Resource, looking
+from orchestrator.datasets import Unreadable, read_header
 from orchestrator.selectors import studies
 from routing import selectors
 from routing.models import RuleSet, RuleSetVersion
 from routing.rules import FIELDS, OPERATORS, Reason, RuleError, evaluate
 from routing.services import rulesets
-from routing.services.route import facts_of
+from routing.services.route import facts_of, facts_of_object
 
 
 class RuleSetSerializer(serializers.ModelSerializer[RuleSet]):
@@ -50,7 +55,14 @@ class RollBackSerializer(PublishSerializer):
 
 
 class EvaluateSerializer(serializers.Serializer[Any]):
-    study_instance_uid = serializers.CharField()
+    study_instance_uid = serializers.CharField(required=False)
+    file = serializers.FileField(required=False, help_text="A DICOM file (PS3.10), as multipart/form-data.")
+    draft = serializers.BooleanField(default=False, help_text="Ask the draft instead of the published version.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("study_instance_uid" in attrs) == ("file" in attrs):
+            raise serializers.ValidationError("Either a study_instance_uid or a file is needed.")
+        return attrs
 
 
 _Version = inline_serializer("PublishedVersion", {"version": serializers.IntegerField()})
@@ -75,7 +87,7 @@ _Difference = inline_serializer(
 _Plan = inline_serializer(
     "Plan",
     {
-        "claim": serializers.IntegerField(),
+        "claim": serializers.IntegerField(allow_null=True),
         "sends": serializers.ListField(child=serializers.DictField()),
         "keep": serializers.BooleanField(),
         "reasons": serializers.DictField(),
@@ -198,22 +210,42 @@ class RuleSetResource(Resource[RuleSet]):
     @extend_schema(request=EvaluateSerializer, responses=_Plan)
     @action(detail=True, methods=["post"])
     def evaluate(self, request: Request, **_kwargs: Any) -> Response:
-        """Where the published rules send a study, and why; nothing is sent."""
+        """Where the rules would send a study, or one with only this object, and why; nothing is sent or kept."""
         rule_set = self.get_object()
-        if rule_set.published is None:
-            raise Conflict("No version is published.")
         asked = EvaluateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        study = studies(self.viewer).select_related("site").filter(**asked.validated_data).first()
+        facts = asked.validated_data
+        if rule_set.published is None and not facts["draft"]:
+            raise Conflict("No version is published.")
+        rules = rule_set.draft if facts["draft"] or rule_set.published is None else rule_set.published.rules
+        if "file" in facts:
+            return Response([_plan(rules, _facts_of_upload(facts["file"]), None)])
+        found = studies(self.viewer).select_related("site")
+        study = found.filter(study_instance_uid=facts["study_instance_uid"]).first()
         if study is None:
             raise NotFound("There is no such study.")
-        plans = []
-        for claim in study.claims.select_related("order__visit", "procedure"):
-            try:
-                plan = evaluate(rule_set.published.rules, facts_of(study, claim))
-            except RuleError as error:
-                raise Conflict(str(error)) from error
-            sends = [{"destination": s.destination, "priority": s.priority, "rule": s.rule} for s in plan.sends]
-            reasons = {name: _told(reason) for name, reason in plan.reasons.items()}
-            plans.append({"claim": claim.pk, "sends": sends, "keep": plan.keep, "reasons": reasons})
-        return Response(plans)
+        claims = study.claims.select_related("order__visit", "procedure")
+        return Response([_plan(rules, facts_of(study, claim), claim.pk) for claim in claims])
+
+
+def _plan(rules: list[dict[str, Any]], facts: Mapping[str, Any], claim_id: int | None) -> dict[str, Any]:
+    try:
+        plan = evaluate(rules, facts)
+    except RuleError as error:
+        raise Conflict(str(error)) from error
+    sends = [{"destination": s.destination, "priority": s.priority, "rule": s.rule} for s in plan.sends]
+    reasons = {name: _told(reason) for name, reason in plan.reasons.items()}
+    return {"claim": claim_id, "sends": sends, "keep": plan.keep, "reasons": reasons}
+
+
+def _facts_of_upload(upload: "UploadedFile[Any]") -> dict[str, Any]:
+    """What an object says by itself. Hostile: read only as far as it must be, and from a file of ours."""
+    with tempfile.NamedTemporaryFile() as copy:
+        for block in upload.chunks():
+            copy.write(block)
+        copy.flush()
+        try:
+            header = read_header(Path(copy.name))
+        except Unreadable as error:
+            raise serializers.ValidationError({"file": "This is not a DICOM file that can be read."}) from error
+    return facts_of_object(header)

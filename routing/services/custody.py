@@ -1,17 +1,17 @@
 """Custody of a study, derived from what became of each instance at the destinations that are required for it."""
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, QuerySet
 
 from orchestrator.models import IdentityClaim, Instance, Study
 from orchestrator.services.workflow import transition
 from orchestrator.states import DELIVERY_REACHED, Custody, DeliveryStatus, Identity, Purpose
 from routing.datasets import rendition_of
 from routing.models import DeliveredInstance
+from routing.selectors import other_copies
 
 # What rules are asked about; only this counts as acquired (promise 9).
 ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
-PERHAPS_THERE = (*DELIVERY_REACHED, DeliveryStatus.UNKNOWN)
 
 
 def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
@@ -59,12 +59,3 @@ def _certain(rows: QuerySet[DeliveredInstance]) -> QuerySet[DeliveredInstance]:
     (promise 2), which makes it VERIFIED.
     """
     return rows.exclude(Exists(other_copies()), status=DeliveryStatus.SENT)
-
-
-def other_copies() -> QuerySet[DeliveredInstance]:
-    """For a subquery over DeliveredInstance: the same object, perhaps at the same destination in another rendition."""
-    return DeliveredInstance.objects.filter(
-        instance=OuterRef("instance"),
-        delivery__destination=OuterRef("delivery__destination"),
-        status__in=PERHAPS_THERE,
-    ).exclude(delivery=OuterRef("delivery"))

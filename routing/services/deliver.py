@@ -23,8 +23,9 @@ from orchestrator.services.workflow import LeaseLost, ring, transition
 from orchestrator.states import DeliveryStatus, Identity, IllegalTransition
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
 from routing.models import Delivery, DeliveryAttempt, Destination
+from routing.selectors import other_copies
 from routing.services import turns
-from routing.services.custody import corrections_of, other_copies, refresh_custody
+from routing.services.custody import corrections_of, refresh_custody
 from routing.services.notes import Notes
 from routing.services.route import deliver_to, withdraw_claim
 from routing.transports.base import Item, Result, Transport, TransportError, Unsendable

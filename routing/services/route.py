@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from orchestrator.datasets import Header
 from orchestrator.models import (
     Actor,
     ActorKind,
@@ -15,6 +16,7 @@ from orchestrator.models import (
     ExceptionCase,
     IdentityClaim,
     Instance,
+    Site,
     Study,
     User,
     WorkflowEvent,
@@ -33,7 +35,8 @@ from orchestrator.states import (
 from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
-from routing.services.custody import PERHAPS_THERE, ROUTED, corrections_of, other_copies, refresh_custody
+from routing.selectors import PERHAPS_THERE, other_copies
+from routing.services.custody import ROUTED, corrections_of, refresh_custody
 
 
 def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
@@ -55,6 +58,22 @@ def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
         "priority": order.priority if order else "",
         "patient_class": order.visit.patient_class if order and order.visit else "",
         "number_of_instances": claim.number_of_instances,
+        "time": now.time(),
+        "weekday": now.isoweekday(),
+    }
+
+
+def facts_of_object(header: Header) -> dict[str, Any]:
+    """What rules may ask about a study that has one object, which is known from its header alone."""
+    now = timezone.now().astimezone(ZoneInfo(Site.objects.earliest("pk").time_zone))
+    return {
+        "modality": header.modality,
+        "station_name": header.station_name,
+        "study_description": header.study_description,
+        "series_description": [header.series_description] if header.series_description else [],
+        "body_part_examined": [header.body_part_examined] if header.body_part_examined else [],
+        "sop_class_uid": [header.sop_class_uid],
+        "number_of_instances": 1,
         "time": now.time(),
         "weekday": now.isoweekday(),
     }
@@ -163,11 +182,13 @@ def deliver_to(
     rule: str = "",
     version_id: int | None = None,
     instead: bool = False,
+    series: Sequence[str] = (),
 ) -> Delivery | None:
     """The delivery of the claim's current rendition, with the instances that it lacks.
 
     `rule`: the name of the rule that asks for it; empty when a person does, who also revives what failed or was
-    canceled. `instead`: the destination has another rendition. None where a loop would begin (an uncorrected study
+    canceled. `instead`: the destination has another rendition. `series`: these alone (Series Instance UIDs), else
+    all. None where a loop would begin (an uncorrected study
     back to the device that it came from, unless a person wants that) and where there is nothing to send.
     """
     rendition = rendition_of(corrections_of(claim))
@@ -175,6 +196,8 @@ def deliver_to(
         _note_loop(study, destination, rule)
         return None
     instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ROUTED)
+    if series:
+        instances = instances.filter(series__series_instance_uid__in=series)
     if not instances.exists():
         return None
     # Locked, so that a worker that is just finishing it sees the new instances, or we see that it has finished.
@@ -230,12 +253,19 @@ def _fill(delivery: Delivery, claim: IdentityClaim, instances: QuerySet[Instance
 
 
 @transaction.atomic
-def send_study(*, study: Study, destinations: Sequence[Destination], user: User, reason: str) -> list[Delivery]:
-    """A person sends a matched study; the loop guard does not apply to what a person wants."""
+def send_study(
+    *, study: Study, destinations: Sequence[Destination], user: User, reason: str, series: Sequence[str] = ()
+) -> list[Delivery]:
+    """A person sends a matched study, or these series of it; the loop guard does not apply to what a person wants."""
     claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED)
     with acting(Actor(ActorKind.USER, user.username, user.pk), reason):
-        made = [deliver_to(study, claim, each, priority="urgent") for claim in claims for each in destinations]
-        resolve_about("no_route", about=study, resolution="sent by a person")
+        made = [
+            deliver_to(study, claim, each, priority="urgent", series=series)
+            for claim in claims
+            for each in destinations
+        ]
+        if not series:
+            resolve_about("no_route", about=study, resolution="sent by a person")
     return list({each.pk: each for each in made if each is not None}.values())
 
 

@@ -22,7 +22,7 @@ TRIED = (
     DeliveryStatus.SENDING,
 )  # fmt: skip
 # As long as a peer needs at most to be found silent: the connection, and the answer to the association's request.
-_FINDING_OUT = timedelta(seconds=40)
+_FINDING_OUT = timedelta(seconds=30)
 # The back-off of a peer that does not answer, in seconds: the first wait, and the longest.
 _FIRST, _LONGEST = 5.0, 300.0
 # After so many failures in a row, some minutes, a person is told; what waits goes on waiting.
@@ -50,7 +50,10 @@ def open_lines() -> QuerySet[Line]:
 
 def next_turn() -> Destination | None:
     """Where a worker goes now; None when there is nothing that it may do."""
-    for line in open_lines().select_related("destination"):
+    lines = list(open_lines().select_related("destination"))
+    # Of those that do not answer the one that did so last is the likeliest to do so again.
+    silent_ones = iter(sorted((each for each in lines if each.attempts), key=lambda each: each.attempts))
+    for line in (next(silent_ones) if each.attempts else each for each in lines):
         if _take(line):
             return line.destination
     return None

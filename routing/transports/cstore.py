@@ -18,7 +18,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 # A lost response shows as an empty status after this time (and the time that the object needs on a slow line,
 # bytes per second); it means unknown, never sent or failed.
 RESPONSE_SECONDS = 30.0
-ASSOCIATION_SECONDS = 15.0
+ASSOCIATION_SECONDS = 10.0
 SLOWEST_LINE = 250_000
 _MOST_CONTEXTS = 128
 # PS3.8 9.2: Sta6, association established.

@@ -91,7 +91,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
     """One delivery: each instance's result, each try, and the proof that it is there."""
     viewer = viewer_of(request)
     require(viewer, "deliveries.view")
-    delivery = get_object_or_404(selectors.deliveries(viewer).select_related("study__site"), pk=pk)
+    delivery = get_object_or_404(selectors.deliveries(viewer).select_related("study__site", "destination__line"), pk=pk)
     record_access(viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
     instances = list(selectors.instances_of(delivery)[: _INSTANCES + 1])
     log = [events.entry(event) for event in selectors.events_of(delivery)]
@@ -101,6 +101,8 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         "section": "deliveries",
         "delivery": delivery,
         "corrected": delivery.rendition != ORIGINAL,
+        "doubtful": delivery.pk in selectors.doubtful([delivery]),
+        "silent": delivery.status in selectors.DELIVERY_WAITING and delivery.destination.line.attempts > 0,
         "instances": [{"row": each, "answer": _answer(each)} for each in instances[:_INSTANCES]],
         "more": len(instances) > _INSTANCES,
         "tries": tries,
@@ -111,7 +113,16 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         "may_cancel": operate and _may(delivery, "delivery.canceled"),
         "may_see_studies": can(viewer, "studies.view", delivery.study.site_id),
     }
-    version = (_minute(), _state(delivery), len(tries), len(log), delivery.destination.paused)
+    place = delivery.destination
+    version = (
+        _minute(),
+        _state(delivery),
+        len(tries),
+        len(log),
+        place.paused,
+        place.line.attempts,
+        context["doubtful"],
+    )
     return replies.page(request, "routing/delivery.html", "routing/_delivery.html", context, version=version)
 
 

@@ -55,8 +55,9 @@ def _minute() -> object:
 
 
 def _written(destination: Destination) -> tuple[object, ...]:
-    """What a person wrote of it."""
-    return (destination.pk, *(getattr(destination, name) for name in _COLUMNS))
+    """What a person wrote of it, and whether it answers."""
+    line = destination.line
+    return (destination.pk, line.attempts, line.next_attempt_at, *(getattr(destination, name) for name in _COLUMNS))
 
 
 @require_GET

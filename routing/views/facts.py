@@ -20,7 +20,15 @@ def study_facts(viewer: Viewer, study: Study) -> list[dict[str, Any]]:
     require(viewer, "deliveries.view", study.site_id)
     held = {(hop.device_id, hop.rendition): hop.at for hop in selectors.proofs(study)}
     found = list(selectors.deliveries(viewer).filter(study=study).order_by("pk"))
-    rows = [{"delivery": each, "held_since": held.get((each.destination.device_id, each.rendition))} for each in found]
+    doubtful = selectors.doubtful(found)
+    rows = [
+        {
+            "delivery": each,
+            "held_since": held.get((each.destination.device_id, each.rendition)),
+            "doubtful": each.pk in doubtful,
+        }
+        for each in found
+    ]
     wanted = [each.status for each in found if each.status != DeliveryStatus.CANCELED]
     sub = f"{sum(status in DELIVERY_REACHED for status in wanted)} of {len(wanted)} complete" if wanted else ""
     return [{"heading": "Deliveries", "sub": sub, "template": "routing/_study_deliveries.html", "rows": rows}]

@@ -13,7 +13,7 @@ from orchestrator.models import (
 )
 from orchestrator.states import CaseStatus, DeliveryStatus, Identity, Purpose
 from routing.datasets import ORIGINAL
-from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
+from routing.models import DeliveredInstance, Delivery, Destination, RuleSet, RuleSetVersion
 from routing.services.deliver import cancel
 from routing.services.route import route_study, route_waiting, send_study, withdraw_claim
 from tests.factories import make_ae, make_claim, make_order, make_study, make_user
@@ -149,10 +149,8 @@ def test_a_rule_may_keep_a_study() -> None:
 def test_a_rule_that_cannot_be_evaluated_is_a_case_that_names_the_place() -> None:
     archive = destination()
     publish(send_rule(archive))
-    version = RuleSet.objects.get().published
-    assert version is not None
-    version.rules = [send_rule(archive, when={"all": [{"field": "colour", "op": "eq", "value": "red"}]})]
-    version.save()
+    broken = send_rule(archive, when={"all": [{"field": "colour", "op": "eq", "value": "red"}]})
+    RuleSetVersion.objects.update(rules=[broken])
     study = study_of()
     route_study(study.pk)
     assert case("rule_error").reason_code == "RULE_ERROR"

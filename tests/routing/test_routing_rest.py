@@ -1,14 +1,19 @@
 """The REST API of routing: rule sets, destinations, deliveries, sending by hand."""
 
-import pytest
+from pathlib import Path
 
-from orchestrator.models import Role
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from orchestrator.models import Instance, Role, Series, Study
 from orchestrator.states import DeliveryStatus, Identity, MatchedBy
 from routing.models import Delivery, Destination, RuleSet
 from routing.services import destinations
 from tests.caller import Caller
 from tests.factories import make_order, make_site, make_study, make_user
 from tests.peers import free_port
+from tests.routing.ward import image
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +129,46 @@ def test_why_a_study_goes_where_it_goes(call: Caller, default: RuleSet, archive:
     assert plan["sends"] == [{"destination": archive.pk, "priority": "normal", "rule": "CT to the archive"}]
     assert plan["reasons"]["CT to the archive"]["children"][0]["text"] == "modality is CT (it is CT)"
     assert not Delivery.objects.exists()
+
+
+def test_why_a_file_would_go_where_it_goes(
+    call: Caller, default: RuleSet, archive: Destination, tmp_path: Path
+) -> None:
+    call("PUT", f"rule-sets/{default.pk}/draft/", {"rules": [rule(archive)]})
+    ds = image(make_order())
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.save_as(tmp_path / "object.dcm", enforce_file_format=True)
+    path = f"rule-sets/{default.pk}/evaluate/"
+    [plan] = call.upload(path, (tmp_path / "object.dcm").read_bytes(), draft="true")
+    assert (plan["claim"], plan["sends"][0]["destination"]) == (None, archive.pk)
+    call.upload(path, b"<script>" * 1000, draft="true")
+    assert call.status == 400
+    call("POST", path, {"draft": True})
+    assert call.status == 400, "neither a study nor a file"
+    assert not Study.objects.exists()
+
+
+def test_a_person_sends_one_series_and_only_one_that_there_is(call: Caller, archive: Destination) -> None:
+    uid = matched(call)
+    study = Study.objects.get(study_instance_uid=uid)
+    claim = study.claims.get()
+    other = Series.objects.create(study=study, series_instance_uid="2.25.77", modality="CT")
+    first = claim.instances.get()
+    Instance.objects.create(
+        study=study, series=other, claim=claim, sop_instance_uid="2.25.78", sop_class_uid=first.sop_class_uid,
+        transfer_syntax_uid=first.transfer_syntax_uid, spool_key="test/78", size=1, digest="78",
+        received_at=first.received_at,
+    )  # fmt: skip
+    asked = {"destinations": [archive.pk], "reason": "Only these", "series": ["2.25.77"]}
+    [sent] = call("POST", f"studies/{uid}/send/", asked)
+    assert sent["instances"]["total"] == 1
+    assert Delivery.objects.get().instances.get().instance.series == other
+    call("POST", f"studies/{uid}/send/", {**asked, "series": ["2.25.79"]})
+    assert call.status == 400
+    study.claims.update(identity=Identity.HELD)
+    call("POST", f"studies/{uid}/send/", asked)
+    assert call.status == 409, "what is held does not leave"
 
 
 def matched(call: Caller) -> str:

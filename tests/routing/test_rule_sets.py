@@ -109,3 +109,13 @@ def test_two_people_who_publish_one_draft_at_once_make_one_version() -> None:
     published = default().published
     assert published is not None
     assert published.number == numbers[-1]
+
+
+def test_a_published_version_cannot_be_saved_again() -> None:
+    rule_set = default()
+    rulesets.save_draft(rule_set=rule_set, rules=[send_rule(destination())])
+    version = rulesets.publish(rule_set_id=rule_set.pk, comment="first", user=make_user())
+    version.comment = "something else"
+    with pytest.raises(TypeError, match="never changes"):
+        version.save()
+    assert RuleSetVersion.objects.get().comment == "first"

@@ -146,6 +146,15 @@ def test_of_the_peers_that_do_not_answer_one_at_a_time_is_tried() -> None:
     assert turns.next_turn() is None
 
 
+def test_of_the_peers_that_do_not_answer_the_one_that_answered_last_is_tried_first() -> None:
+    long, lately = destination(name="dead for long"), destination(name="dead since just now")
+    for each in (long, lately):
+        waits(each)
+    silence(long, times=7)
+    silence(lately)
+    assert turns.next_turn() == lately
+
+
 def test_a_worker_that_died_while_it_tried_a_silent_peer_blocks_the_others_for_seconds_only() -> None:
     dead = [destination(name=f"dead {n}") for n in range(2)]
     for each in dead:

@@ -132,9 +132,9 @@ def test_what_is_held_there_is_proven_by_its_hop(archive: Destination) -> None:
     delivery = make_delivery(archive, "SENT", sent=3)
     Hop.objects.create(study=delivery.study, device=archive.device, rendition="another")
     client = sign_in()
-    assert "Held" not in client.get(address(delivery)).text
+    assert "Taken" not in client.get(address(delivery)).text
     Hop.objects.create(study=delivery.study, device=archive.device, rendition=delivery.rendition)
-    assert "Held" in client.get(address(delivery)).text
+    assert "Taken" in client.get(address(delivery)).text
 
 
 def test_the_case_about_a_delivery_is_one_click_away(archive: Destination) -> None:
@@ -265,7 +265,7 @@ def test_a_poll_of_what_did_not_change_is_empty_and_of_what_did_is_not(archive: 
 
 def test_more_rows_need_no_more_queries(archive: Destination) -> None:
     delivery, client = make_delivery(archive), sign_in()
-    pages = {"/deliveries/": 7, address(delivery): 11, f"/studies/{delivery.study_id}/": 13}
+    pages = {"/deliveries/": 7, address(delivery): 12, f"/studies/{delivery.study_id}/": 14}
 
     def asked(url: str) -> int:
         with CaptureQueriesContext(connection) as queries:
