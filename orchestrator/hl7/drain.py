@@ -1,11 +1,12 @@
 """Applying kept messages in order, one interface at a time (promise 10)."""
 
 import logging
+import time
 import traceback
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils.module_loading import import_string
 
 from orchestrator.hl7 import handlers
@@ -17,11 +18,20 @@ from orchestrator.services import messages
 logger = logging.getLogger(__name__)
 
 
+# Seconds: SQLite lets one write at a time, and those who wait look again after at most that long.
+_LONGEST_PAUSE = 0.1
+
+
 def apply_messages(interface_id: int) -> int:
     """Apply all that waits on an interface, in its order; answers how many messages were looked at."""
     number = 0
+    started = time.monotonic()
     while _apply_next(interface_id):
         number += 1
+        if connection.vendor == "sqlite":
+            # Without a pause, acknowledgements and all other writes would starve behind a long queue.
+            time.sleep(min(_LONGEST_PAUSE, time.monotonic() - started))
+        started = time.monotonic()
     return number
 
 

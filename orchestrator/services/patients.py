@@ -124,27 +124,33 @@ def upsert_patient(*, data: PatientData, site: Site, interface: HL7Application |
     _learn_default_issuer(site, issued[primary][0])
     known = _known_identifiers(issued)
     patient = _patient_of(known)
-    new = patient is None
-    if patient is None:
-        patient = Patient.objects.create()
-    elif not data.confirmed and _is_another_person(patient, data):
+    if patient and not data.confirmed and _is_another_person(patient, data):
         raise IdentityConflict(ANOTHER_PERSON)
-    here = {(each.issuer_id, each.value) for each in known}
-    added = 0
-    for number, (issuer, each) in enumerate(issued):
-        if (issuer.pk, each.value) not in here:
-            here.add((issuer.pk, each.value))
-            added += 1
-            PatientIdentifier.objects.create(
-                patient=patient, issuer=issuer, value=each.value, type_code=each.type_code[:8],
-                primary=new and number == primary,
-            )  # fmt: skip
-    patient.sites.add(site)
+    new = patient is None
+    patient = patient or Patient()
     _update(patient, data, new=new, by_tombstone=bool(known) and all(each.patient != patient for each in known))
+    added = _add_identifiers(patient, issued, known, primary=primary if new else None)
+    patient.sites.add(site)
     if added and not new:
         # Other Patient IDs are in the worklist's answers.
         project_patient(patient)
     return patient
+
+
+def _add_identifiers(
+    patient: Patient, issued: Issued, known: Sequence[PatientIdentifier], *, primary: int | None
+) -> bool:
+    """Write those that are not here; whether there were any."""
+    here = {(each.issuer_id, each.value) for each in known}
+    before = len(here)
+    for number, (issuer, each) in enumerate(issued):
+        if (issuer.pk, each.value) not in here:
+            here.add((issuer.pk, each.value))
+            PatientIdentifier.objects.create(
+                patient=patient, issuer=issuer, value=each.value, type_code=each.type_code[:8],
+                primary=number == primary,
+            )  # fmt: skip
+    return len(here) > before
 
 
 def _primary(issued: Issued, default: Issuer | None) -> int:

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from tests.orchestrator.hl7.speech import Sender, adt, field
+from tests.orchestrator.hl7.speech import Sender, adt, field, framed
 from tests.peers import LOOPBACK, free_port
 
 
@@ -54,6 +54,12 @@ def kept(environment: dict[str, str]) -> list[str]:
         return [row[0] for row in database.execute("select control_id from orchestrator_inboundmessage order by id")]
 
 
+def statuses(environment: dict[str, str], control_id: str) -> list[str]:
+    query = "select status from orchestrator_inboundmessage where control_id = ? order by id"
+    with contextlib.closing(sqlite3.connect(Path(environment["FIDUCIAL_DATA_DIR"]) / "fiducial.sqlite3")) as database:
+        return [row[0] for row in database.execute(query, [control_id])]
+
+
 def quickest(sender: Sender, prefix: str) -> float:
     """Seconds from a message to its acknowledgement: the best of ten, for others use this machine too."""
     times = []
@@ -72,6 +78,18 @@ def test_without_a_broker_acknowledgements_are_quick_and_what_they_promise_is_th
         process.kill()
         process.wait()
     assert [each for each in kept(environment) if each.startswith("AWAY")] == [f"AWAY{number}" for number in range(11)]
+
+
+def test_the_same_message_after_kill_9_gets_the_same_answer_and_is_not_taken_twice(environment: dict[str, str]) -> None:
+    with listener(environment) as (process, port), Sender(port) as sender:
+        first = sender.say(adt(control_id="AGAIN"))
+        process.kill()
+        process.wait()
+    with listener(environment) as (_, port), Sender(port) as one, Sender(port) as two:
+        for sender in (one, two):
+            sender.write(framed(adt(control_id="AGAIN")))
+        assert (one.answer(), two.answer()) == (first, first)
+    assert statuses(environment, "AGAIN") == ["RECEIVED", "DUPLICATE", "DUPLICATE"]
 
 
 def test_a_broker_that_never_answers_holds_up_neither_acknowledgements_nor_the_stop(
