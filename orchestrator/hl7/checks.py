@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from django.conf import settings
 
-from orchestrator.hl7.mapping import control_of, order_numbers
+from orchestrator.hl7.mapping import Part, control_of, parts_of
 from orchestrator.hl7.messages import Malformed, Message, Segment
 
 # Order controls that tell what is to be done: the others need only name the order.
@@ -26,11 +26,11 @@ def _problems(message: Message) -> Iterator[Malformed]:
         yield Malformed("MSH-10", "the message control id is missing", 101)
     yield from _patient_problems(message.first("PID"))
     if kind == "ORM":
-        groups = message.groups("ORC")
-        if not groups:
+        parts = parts_of(message)
+        if not parts:
             yield Malformed("ORC", "the segment is missing", 100)
-        for group in groups:
-            yield from _order_problems(group)
+        for part in parts:
+            yield from _order_problems(part)
 
 
 def _patient_problems(pid: Segment | None) -> Iterator[Malformed]:
@@ -43,16 +43,16 @@ def _patient_problems(pid: Segment | None) -> Iterator[Malformed]:
         yield Malformed("PID-5", "the required field is empty", 101)
 
 
-def _order_problems(group: list[Segment]) -> Iterator[Malformed]:
-    orc = group[0]
-    if not orc.get(1):
+def _order_problems(part: Part) -> Iterator[Malformed]:
+    orc = part["ORC"]
+    if orc is None or not orc.get(1):
         yield Malformed("ORC-1", "the required field is empty", 101)
         return
     try:
         control_of(orc)
     except Malformed as problem:
         yield problem
-    if orc.get(1).upper() in _WITH_OBR and not any(segment.name == "OBR" for segment in group):
+    if orc.get(1).upper() in _WITH_OBR and part["OBR"] is None:
         yield Malformed("OBR", "the segment is missing", 100)
-    if not any(order_numbers(group)):
+    if not any(part.order_numbers):
         yield Malformed("ORC-2", "neither a placer nor a filler order number is given", 101)

@@ -1,56 +1,62 @@
 """Applying kept messages in order, one interface at a time (promise 10)."""
 
 import logging
+import time
 import traceback
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils.module_loading import import_string
 
-from orchestrator.hl7.handlers import keys_of
-from orchestrator.hl7.messages import Malformed, read
-from orchestrator.models import Actor, ActorKind, HL7Application, InboundMessage, acting
+from orchestrator.hl7 import handlers
+from orchestrator.hl7.handlers import Effect
+from orchestrator.hl7.messages import Malformed, Message, read
+from orchestrator.models import Actor, ActorKind, InboundMessage, acting
 from orchestrator.services import messages
 
 logger = logging.getLogger(__name__)
 
 
+# Seconds: SQLite lets one write at a time, and those who wait look again after at most that long.
+_LONGEST_PAUSE = 0.1
+
+
 def apply_messages(interface_id: int) -> int:
     """Apply all that waits on an interface, in its order; answers how many messages were looked at."""
     number = 0
+    started = time.monotonic()
     while _apply_next(interface_id):
         number += 1
+        if connection.vendor == "sqlite":
+            # Without a pause, acknowledgements and all other writes would starve behind a long queue.
+            time.sleep(min(_LONGEST_PAUSE, time.monotonic() - started))
+        started = time.monotonic()
     return number
 
 
 @transaction.atomic
 def _apply_next(interface_id: int) -> bool:
-    """The next message in one transaction. The lock on the interface keeps the order between workers."""
-    HL7Application.objects.select_for_update().get(pk=interface_id)
+    """The next message in one transaction."""
     inbound = messages.next_message(interface_id)
     if inbound is None:
         return False
-    interface = inbound.interface
-    with acting(Actor(ActorKind.INTERFACE, interface.name if interface else "")):
+    with acting(Actor(ActorKind.INTERFACE, inbound.interface.name if inbound.interface else "")):
         _apply(inbound)
     return True
 
 
 def _apply(inbound: InboundMessage) -> None:
+    keys: set[str] = set()
     try:
-        default = inbound.interface.default_charset if inbound.interface else ""
-        message = read(bytes(inbound.raw), default_charset=default)
-        inbound.patient_key, inbound.order_key = keys_of(message)
-        InboundMessage.objects.filter(pk=inbound.pk).update(
-            patient_key=inbound.patient_key, order_key=inbound.order_key
-        )
-        if blocker := messages.blocking(inbound):
-            messages.wait_behind(inbound, blocker)
+        message = _read(inbound)
+        keys = handlers.keys_of(message, inbound)
+        if blocker := messages.blocking(inbound, keys):
+            messages.wait_behind(inbound, blocker, keys=keys)
             return
-        with transaction.atomic():
-            effect = import_string(settings.HL7_HANDLERS[inbound.message_type])(message, inbound)
+        effect = _take_effect(message, inbound)
     except Malformed as problem:
-        messages.quarantine(inbound, where=problem.where, why=problem.why)
+        messages.quarantine(inbound, where=problem.where, why=problem.why, keys=keys)
     except (OperationalError, InterfaceError):
         # The database's trouble, not the message's: nothing is written, and the bell rings again.
         raise
@@ -60,6 +66,25 @@ def _apply(inbound: InboundMessage) -> None:
         logger.error(  # noqa: TRY400  no traceback: see above
             "Message %d is set aside: %s in %s, line %s", inbound.pk, type(error).__name__, place.name, place.lineno
         )
-        messages.quarantine(inbound, where="message", why=f"it could not be applied ({type(error).__name__})")
+        why = f"it could not be applied ({type(error).__name__})"
+        messages.quarantine(inbound, where="message", why=why, keys=keys)
     else:
         messages.applied(inbound, patient_id=effect.patient.pk, order_id=effect.order.pk if effect.order else None)
+
+
+def _read(inbound: InboundMessage) -> Message:
+    interface = inbound.interface
+    default, site = (interface.default_charset, interface.site) if interface else ("", inbound.site)
+    return read(bytes(inbound.raw), default_charset=default, zone=ZoneInfo(site.time_zone))
+
+
+def _take_effect(message: Message, inbound: InboundMessage) -> Effect:
+    """All that a message does, or nothing of it."""
+    handler = import_string(settings.HL7_HANDLERS[inbound.message_type])
+    try:
+        with transaction.atomic():
+            return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name
+    except IntegrityError:
+        # Another interface's worker was faster with the same new patient, visit or order: now they are known.
+        with transaction.atomic():
+            return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
@@ -114,7 +115,8 @@ def _check(each: _Judged, interface: HL7Application | UnknownSender) -> None:
         each.problem = Malformed("MSH", "the message is larger than this listener takes", 207)
         return
     try:
-        each.head = read(each.frame.raw, default_charset=interface.default_charset)
+        zone = ZoneInfo(interface.site.time_zone)
+        each.head = read(each.frame.raw, default_charset=interface.default_charset, zone=zone)
         each.problem = problem_of(each.head)
     except Malformed as problem:
         each.problem = problem

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Literal
 
-from orchestrator.hl7.messages import Malformed, Message, Repetition, Segment, parse_time
+from orchestrator.hl7.messages import Malformed, Message, Repetition, Segment
 from orchestrator.services.orders import OrderData, ProcedureData, StepData
 from orchestrator.services.patients import IdentifierData, PatientData
 from orchestrator.services.visits import VisitData
 
 DELETE = '""'
+# What these say of a known patient is meant to change it.
+_UPDATES = ("ADT^A08", "ADT^A31")
 
 # (segment, field, component): the first that has a value wins.
 Path = tuple[str, int, int]
@@ -44,11 +46,13 @@ STATION: list[Path] = [("IPC", 9, 1), ("ORC", 18, 1), ("OBR", 21, 1)]
 START: list[Path] = [("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1)]
 PRIORITY_PATHS: list[Path] = [("TQ1", 9, 1), ("ORC", 7, 6), ("OBR", 27, 6)]
 PRIORITY = {"S": "STAT", "A": "HIGH", "P": "HIGH", "C": "HIGH", "R": "ROUTINE", "T": "MEDIUM"}
-SEX = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O", "U": "", DELETE: ""}
+# U (unknown) takes nothing away from who knows.
+SEX = {"M": "M", "F": "F", "O": "O", "A": "O", "N": "O", DELETE: ""}
+_LONGEST_NUMBER = 64
 
 
-class _Group:
-    """The segments of one order group, by name."""
+class Part:
+    """What an ORC says of an order, with one OBR and what follows that: the segments by name."""
 
     def __init__(self, segments: list[Segment]) -> None:
         self._by_name = {segment.name: segment for segment in reversed(segments)}
@@ -70,6 +74,42 @@ class _Group:
     def table(self, table: Mapping[str, list[Path]]) -> dict[str, str]:
         return {name: self.value(paths) for name, paths in table.items()}
 
+    @property
+    def order_numbers(self) -> tuple[str, str]:
+        """Placer and filler order number; empty where there is none."""
+        return self.value(ORDER["placer_order_number"]), self.value(ORDER["filler_order_number"])
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Requested procedure id and scheduled step id, where the part names one."""
+        return self.value(PROCEDURE["requested_procedure_id"]), self.value(STEP["sps_id"])
+
+
+def orders_of(message: Message) -> list[list[Part]]:
+    """The orders that a message speaks of, each with its parts: those of one order number and one order control."""
+    found: dict[tuple[str, ...], list[Part]] = {}
+    for part in parts_of(message):
+        orc = part["ORC"]
+        about = (*part.order_numbers, orc.get(1), orc.get(5)) if orc else ()
+        found.setdefault(about, []).append(part)
+    return list(found.values())
+
+
+def parts_of(message: Message) -> list[Part]:
+    """One for each OBR, or for an ORC without any."""
+    groups: list[list[Segment]] = []
+    for group in message.groups("ORC"):
+        starts = [number for number, segment in enumerate(group) if segment.name == "OBR"]
+        head = group[: starts[0]] if starts else group
+        ends = [*starts[1:], len(group)]
+        groups += [[*head, *group[start:end]] for start, end in zip(starts, ends, strict=False)] or [head]
+    parts = [Part(each) for each in groups]
+    # A ZDS at the end of the message is said of the whole requested procedure, however many steps that has (RAD-4).
+    zds = list(message.segments("ZDS"))
+    if len(zds) == 1 and len({part.names[0] for part in parts}) == 1:
+        return [Part([*each, zds[0]]) for each in groups]
+    return parts
+
 
 def person_name(repetition: Repetition) -> str:
     """XPN/XCN's family^given^middle^suffix^prefix^degree as DICOM PN family^given^middle^prefix^suffix degree."""
@@ -77,7 +117,9 @@ def person_name(repetition: Repetition) -> str:
 
 
 def _pn(parts: list[str]) -> str:
-    family, given, middle, suffix, prefix, degree = (part.replace("=", " ").replace("^", " ") for part in parts)
+    family, given, middle, suffix, prefix, degree = (
+        "" if part == DELETE else part.replace("=", " ").replace("^", " ") for part in parts
+    )
     return "^".join([family, given, middle, prefix, " ".join(filter(None, (suffix, degree)))]).rstrip("^")
 
 
@@ -92,28 +134,45 @@ def to_patient(message: Message) -> PatientData:
     pid = message.first("PID")
     if pid is None:
         raise Malformed("PID", "the segment is missing", 100)
-    identifiers = [_identifier(each) for each in pid.repetitions(3) if each.get(1)]
-    if not identifiers or any(len(each.value) > 64 for each in identifiers):
-        raise Malformed("PID-3", "the identifier is empty or longer than 64 characters", 102)
-    names = pid.repetitions(5)
+    identifiers = identifiers_of(pid)
+    if not identifiers or not all(map(_is_usable, identifiers)):
+        raise Malformed("PID-3", "an identifier or its assigning authority is empty, too long or no plain text", 102)
+    names = [name for each in pid.repetitions(5) if (name := person_name(each))]
     born = pid.get(7)
     evn = message.first("EVN")
     return PatientData(
         identifiers=identifiers,
-        name=person_name(names[0]) if names and pid.raw(5) != DELETE else None,
+        name=names[0] if names else None,
         birth_date=_birth_date(born) if born else None,
         sex=SEX.get(pid.get(8).upper()) if pid.get(8) else None,
-        at=(parse_time(evn.get(2)) if evn else None) or message.sent_at,
+        at=(message.moment(evn.get(2)) if evn else None) or message.sent_at,
         leads=message.message_type.startswith("ADT"),
+        updates=message.message_type in _UPDATES,
+    )
+
+
+def identifiers_of(pid: Segment) -> list[IdentifierData]:
+    """PID-3, without the repetitions that name nobody."""
+    identifiers = [_identifier(cx) for cx in pid.repetitions(3)]
+    return [each for each in identifiers if each.value not in ("", DELETE)]
+
+
+def _is_usable(identifier: IdentifierData) -> bool:
+    """As long as a Patient ID and its issuer may be, and text that can be typed in."""
+    return (
+        len(identifier.value) <= 64
+        and len(identifier.namespace) <= 64
+        and len(identifier.universal_id) <= 199
+        and all(each.isprintable() for each in (identifier.value, identifier.namespace, identifier.universal_id))
     )
 
 
 def _identifier(cx: Repetition) -> IdentifierData:
     return IdentifierData(
         value=cx.get(1).strip(),
-        namespace=cx.get(4, 1),
-        universal_id=cx.get(4, 2),
-        universal_id_type=cx.get(4, 3),
+        namespace=cx.get(4, 1).strip(),
+        universal_id=cx.get(4, 2).strip(),
+        universal_id_type=cx.get(4, 3)[:16],
         type_code=cx.get(5),
     )
 
@@ -134,69 +193,71 @@ def _birth_date(text: str) -> date | Literal[""] | None:
 
 
 def to_visit(message: Message) -> VisitData:
-    pv1, pid = message.first("PV1"), message.first("PID")
-    number = (pv1.get(19) if pv1 else "") or (pid.get(18) if pid else "")
+    """PV1; two quotes say as little as nothing: where somebody is cannot be deleted."""
+    pid, pv1 = message.first("PID"), message.first("PV1")
+    number = _said(pv1, 19) or _said(pid, 18)
     if pv1 is None:
         return VisitData(visit_number=number)
     location = pv1.repetitions(3)
+    places = (location[0].get(component) for component in (1, 2, 3)) if location else ()
     return VisitData(
         visit_number=number,
-        patient_class=pv1.get(2),
-        location=" ".join(filter(None, (location[0].get(n) for n in (1, 2, 3)))) if location else "",
+        patient_class=_said(pv1, 2),
+        location=" ".join(each for each in places if each not in ("", DELETE)),
         attending_physician=physician(pv1, 7),
         referring_physician=physician(pv1, 8),
-        ambulatory_status=pv1.get(15),
-        admitted_at=parse_time(pv1.get(44)),
+        ambulatory_status=_said(pv1, 15),
+        admitted_at=message.moment(pv1.get(44)),
     )
 
 
-def to_order(message: Message, segments: list[Segment]) -> OrderData:
-    """One ORC group. Raises Malformed when it cannot be placed."""
-    group = _Group(segments)
-    if group["ZDS"] is None and (zds := message.first("ZDS")) and len(message.groups("ORC")) == 1:
-        group = _Group([*segments, zds])
-    values = group.table(ORDER)
-    if len(values["accession_number"]) > 16:
+def _said(segment: Segment | None, number: int) -> str:
+    value = segment.get(number).strip() if segment else ""
+    return "" if value == DELETE else value
+
+
+def to_order(message: Message, parts: list[Part]) -> OrderData:
+    """One order. Raises Malformed when it cannot be placed."""
+    first = parts[0]
+    accession_numbers = {value for part in parts if (value := part.value(ORDER["accession_number"]))}
+    if any(len(each) > 16 for each in accession_numbers):
         raise Malformed("OBR-18", "the accession number is longer than 16 characters")
-    if not any(order_numbers(segments)):
+    if len(accession_numbers) > 1:
+        raise Malformed("OBR-18", "one order number has two accession numbers", 205)
+    if not any(first.order_numbers):
         raise Malformed("ORC-2", "neither a placer nor a filler order number is given", 101)
+    for number, value in zip((2, 3), first.order_numbers, strict=True):
+        if len(value) > _LONGEST_NUMBER:
+            raise Malformed(f"ORC-{number}", f"the order number is longer than {_LONGEST_NUMBER} characters")
     pv1 = message.first("PV1")
+    values = first.table(ORDER) | {"accession_number": next(iter(accession_numbers), "")}
     return OrderData(
         **values,
-        priority=PRIORITY.get(group.value(PRIORITY_PATHS), ""),
-        requesting_physician=physician(group["ORC"], 12) or physician(group["OBR"], 16),
+        priority=PRIORITY.get(first.value(PRIORITY_PATHS), ""),
+        requesting_physician=physician(first["ORC"], 12) or physician(first["OBR"], 16),
         referring_physician=physician(pv1, 8),
-        at=parse_time(group.value([("ORC", 9, 1)])) or message.sent_at,
-        procedures=[_procedure(group, values)] if group["OBR"] else [],
+        at=message.moment(first.value([("ORC", 9, 1)])) or message.sent_at,
+        procedures=[_procedure(part) for part in parts if part["OBR"]],
     )
 
 
-def order_numbers(segments: list[Segment]) -> tuple[str, str]:
-    """Placer and filler order number of an ORC group; empty where there is none."""
-    group = _Group(segments)
-    return group.value(ORDER["placer_order_number"]), group.value(ORDER["filler_order_number"])
-
-
-def _procedure(group: _Group, order: Mapping[str, str]) -> ProcedureData:
-    values = group.table(PROCEDURE)
-    # RAD-2 orders lack the filler's ids; what identifies the order then identifies its procedure and step too.
-    fallback = order["accession_number"] or order["filler_order_number"] or order["placer_order_number"]
-    values["requested_procedure_id"] = (values["requested_procedure_id"] or fallback)[:64]
-    day, clock = _start(*group.found(START))
-    stations = group.value(STATION)
-    step = group.table(STEP)
-    code = group["OBR"].get(4, 4) if group["OBR"] else ""
-    protocol = [code, group.value([("OBR", 4, 6)]), group.value([("OBR", 4, 5)])]
-    step["sps_id"] = (step["sps_id"] or values["requested_procedure_id"])[:64]
+def _procedure(part: Part) -> ProcedureData:
+    values = part.table(PROCEDURE)
+    if (uid := values["study_instance_uid"]) and (len(uid) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid)):
+        raise Malformed("ZDS-1", "the Study Instance UID is no UID")
+    day, clock = _start(*part.found(START))
+    stations = part.value(STATION)
+    code = part.value([("OBR", 4, 4)])
+    protocol = [code, part.value([("OBR", 4, 6)]), part.value([("OBR", 4, 5)])]
     return ProcedureData(
         **values,
         steps=[
             StepData(
-                **step,
+                **part.table(STEP),
                 station_ae_titles=[stations[:16]] if stations else [],
                 start_date=day,
                 start_time=clock,
-                performing_physician=physician(group["OBR"], 34),
+                performing_physician=physician(part["OBR"], 34),
                 protocol_codes=[protocol] if code else [],
             )
         ],
@@ -218,12 +279,15 @@ def _start(where: str, text: str) -> tuple[date | None, time | None]:
     return day, clock
 
 
-# (ORC-1, ORC-5) -> what to do; "*" stands for any ORC-5. More exact rows win.
-CONTROL: Mapping[tuple[str, str], str] = {
+# (ORC-1, ORC-5) -> what to do; "*" stands for any ORC-5, and more exact rows win. None: refused, it says two things.
+CONTROL: Mapping[tuple[str, str], str | None] = {
     ("NW", "*"): "place",
-    ("XO", "*"): "place",
-    ("XX", "*"): "place",
-    ("XO", "CM"): "step.completed",
+    **{("NW", status): None for status in ("A", "CA", "CM", "DC")},
+    **{(change, "*"): "place" for change in ("XO", "XX")},
+    **{(change, status): "step.completed" for change in ("XO", "XX") for status in ("A", "CM")},
+    **{(change, "CA"): "canceled" for change in ("XO", "XX")},
+    **{(change, "DC"): "discontinued" for change in ("XO", "XX")},
+    **{(change, "HD"): "held" for change in ("XO", "XX")},
     ("CA", "*"): "canceled",
     ("OC", "*"): "canceled",
     ("DC", "*"): "discontinued",
@@ -244,7 +308,7 @@ CONTROL: Mapping[tuple[str, str], str] = {
 def control_of(segment: Segment) -> str:
     """What an ORC asks for. Raises Malformed for a pair that no row accepts."""
     pair = (segment.get(1).upper(), segment.get(5).upper())
-    action = CONTROL.get(pair) or CONTROL.get((pair[0], "*"))
+    action = CONTROL[pair] if pair in CONTROL else CONTROL.get((pair[0], "*"))
     if action is None:
         raise Malformed(
             "ORC-1", f"the order control {pair[0][:4]} with status {pair[1][:4] or 'empty'} is not mapped", 103

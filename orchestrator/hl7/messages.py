@@ -5,8 +5,8 @@ On the hot path a full parse with a dictionary would cost a thousand times more 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
 
 # MSH-18 (table 0211) -> Python codec. Chinese sets without a codec are refused by name.
 CHARSETS = {
@@ -15,6 +15,18 @@ CHARSETS = {
     "ISO IR14": "shift_jis", "ISO IR87": "iso2022_jp", "ISO IR159": "iso2022_jp_2", "GB 18030-2000": "gb18030",
     "KS X 1001": "euc_kr", "BIG-5": "big5",
 }  # fmt: skip
+_JAPANESE = {"ISO IR14", "ISO IR87", "ISO IR159"}
+
+
+def codec_of(charset: str, repetition: str = "~") -> str | None:
+    """The Python codec of MSH-18; None when it is not known.
+
+    Japanese senders name what they switch to by escape sequences in further repetitions: `~ISO IR87`.
+    """
+    first, *others = (each.strip().upper() for each in charset.split(repetition))
+    if others and first in {"", "ASCII", *_JAPANESE} and _JAPANESE.intersection(others):
+        return "iso2022_jp_ext"
+    return CHARSETS.get(first)
 
 
 class Malformed(Exception):
@@ -39,6 +51,8 @@ class Encoding:
     repetition: str = "~"
     escape: str = "\\"
     subcomponent: str = "&"
+    # What \Xhh\ is written in: the message's own character set.
+    codec: str = "latin-1"
 
     def unescape(self, text: str) -> str:
         """HL7 v2 2.7: \\F\\ \\S\\ \\T\\ \\R\\ \\E\\ \\.br\\ \\Xhh\\; other escapes stay as they are."""
@@ -56,8 +70,14 @@ class Encoding:
         if name in known:
             return known[name]
         if name[:1] == "X" and re.fullmatch("([0-9A-Fa-f]{2})+", name[1:]):
-            return bytes.fromhex(name[1:]).decode("latin-1").replace("\0", "")
+            return self._decoded(bytes.fromhex(name[1:])).replace("\0", "")
         return found[0]
+
+    def _decoded(self, raw: bytes) -> str:
+        try:
+            return raw.decode(self.codec)
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -108,7 +128,10 @@ class Message:
 
     lines: list[str]
     encoding: Encoding
+    # MSH-18 as sent.
     charset: str
+    # What times without a zone are told in.
+    zone: tzinfo = UTC
     msh: Segment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -150,20 +173,30 @@ class Message:
 
     @property
     def sent_at(self) -> datetime | None:
-        return parse_time(self.msh.get(7))
+        return self.moment(self.msh.get(7))
+
+    def moment(self, text: str) -> datetime | None:
+        """A time of the message as a moment; None when it tells none."""
+        return parse_time(text, self.zone)
 
 
-def parse_time(text: str) -> datetime | None:
-    """TS/DTM (chapter 2A): YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ]; without zone as UTC; None when it is none."""
+def parse_time(text: str, zone: tzinfo = UTC) -> datetime | None:
+    """TS/DTM (chapter 2A): YYYY[MM[DD[HH[MM[SS[.S]]]]]][+ZZZZ], in `zone` when it names none.
+
+    None when it is no time, and for a wall clock that the end of summer time makes twice: it tells no moment.
+    """
     found = re.fullmatch(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d{4})?", text.strip())
     if not found:
         return None
     year, month, day, hour, minute, second = (int(each) if each else None for each in found.groups()[:6])
-    zone = found[7] or "+0000"
     try:
-        # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
-        plain = f"{year:04}{month or 1:02}{day or 1:02}{hour or 0:02}{minute or 0:02}{second or 0:02}{zone}"
-        return datetime.strptime(plain, "%Y%m%d%H%M%S%z").astimezone(UTC)
+        plain = f"{year:04}{month or 1:02}{day or 1:02}{hour or 0:02}{minute or 0:02}{second or 0:02}"
+        if found[7]:
+            # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
+            return datetime.strptime(plain + found[7], "%Y%m%d%H%M%S%z").astimezone(UTC)
+        wall = datetime.strptime(plain, "%Y%m%d%H%M%S").replace(tzinfo=zone)
+        once, again = wall.utcoffset(), wall.replace(fold=1).utcoffset()
+        return None if once and again and once > again else wall.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -180,8 +213,8 @@ def read_header(raw: bytes) -> Message:
     header = line.decode("latin-1").replace("\0", "")
     encoding = _encoding(header)
     fields = header.split(encoding.separator)
-    charset = fields[17].split(encoding.repetition)[0].strip() if len(fields) > 17 else ""
-    text = line.replace(b"\0", b"").decode(CHARSETS.get(charset.upper()) or "latin-1", errors="replace")
+    charset = fields[17].strip() if len(fields) > 17 else ""
+    text = line.replace(b"\0", b"").decode(codec_of(charset, encoding.repetition) or "latin-1", errors="replace")
     return Message([text], encoding, charset)
 
 
@@ -197,8 +230,11 @@ def _encoding(header: str) -> Encoding:
     return Encoding(separator, *marks[:4])
 
 
-def read(raw: bytes, *, default_charset: str = "") -> Message:
-    """A message from its bytes. Raises Malformed. Segments end with CR; LF and CRLF are taken too."""
+def read(raw: bytes, *, default_charset: str = "", zone: tzinfo = UTC) -> Message:
+    """A message from its bytes. Raises Malformed. Segments end with CR; LF and CRLF are taken too.
+
+    `default_charset` and `zone`: what is meant where the message names none.
+    """
     # Blanks at the end belong to the last field.
     body = raw.lstrip(_BEFORE).rstrip(b"\x0b\x1c\r\n\0")
     head = read_header(body)
@@ -206,14 +242,17 @@ def read(raw: bytes, *, default_charset: str = "") -> Message:
         # Half a message, then another one, in one block; or not text at all.
         raise Malformed("MSH", "the message contains NUL, start of block or file separator bytes")
     charset = head.charset or default_charset
-    codec = CHARSETS.get(charset.strip().upper())
+    codec = codec_of(charset, head.encoding.repetition)
     if codec is None:
         raise Malformed("MSH-18", f"the character set {charset[:40]} is not known", 103)
     try:
         text = body.decode(codec)
     except UnicodeDecodeError as error:
         raise Malformed("MSH-18", f"byte {error.start} is no {codec} text, which MSH-18 says it is") from error
-    return Message([line for line in re.split(r"[\r\n]+", text) if line.strip()], head.encoding, charset)
+    if "\x1b" in text:
+        raise Malformed("MSH-18", "the text switches to a character set that MSH-18 does not name", 103)
+    lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return Message(lines, replace(head.encoding, codec=codec), charset, zone)
 
 
 def acknowledge(

@@ -6,7 +6,7 @@ from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Applicati
 from orchestrator.models.exception import CasePresence, ExceptionCase
 from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
 from orchestrator.models.job import Job
-from orchestrator.models.message import InboundMessage
+from orchestrator.models.message import InboundMessage, MessageKey
 from orchestrator.models.order import (
     ExpectedInstance,
     ImagingServiceRequest,
@@ -41,6 +41,7 @@ __all__ = [
     "Instance",
     "Issuer",
     "Job",
+    "MessageKey",
     "Patient",
     "PatientIdentifier",
     "RequestedProcedure",

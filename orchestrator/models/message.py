@@ -31,9 +31,8 @@ class InboundMessage(Work):
     # What failed, for a person: "PID-3: required field is empty".
     error = models.TextField(blank=True)
     applied_at = models.DateTimeField(null=True, blank=True)
-    # What later messages wait for when this one is set aside (promise 10).
-    patient_key = models.CharField(max_length=200, blank=True)
-    order_key = models.CharField(max_length=200, blank=True)
+    # A person has seen the conflict that it was set aside for, and wants it applied.
+    confirmed = models.BooleanField(default=False)
     waits_for = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting")
     duplicate_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats")
     patient = models.ForeignKey(
@@ -59,16 +58,6 @@ class InboundMessage(Work):
                 condition=models.Q(status=InboundStatus.RECEIVED),
                 name="message_to_apply",
             ),
-            models.Index(
-                fields=["patient_key"],
-                condition=models.Q(status__in=[InboundStatus.QUARANTINED, InboundStatus.WAITING]),
-                name="message_blocking_patient",
-            ),
-            models.Index(
-                fields=["order_key"],
-                condition=models.Q(status__in=[InboundStatus.QUARANTINED, InboundStatus.WAITING]),
-                name="message_blocking_order",
-            ),
         ]
 
     def __str__(self) -> str:
@@ -76,3 +65,19 @@ class InboundMessage(Work):
 
     def event_links(self) -> dict[str, int | None]:
         return {"site_id": self.site_id, "patient_id": self.patient_id, "order_id": self.order_id}
+
+
+class MessageKey(models.Model):
+    """One thing that a message is about which was set aside and is not settled: later messages about it wait.
+
+    There are rows for such messages only (promise 10).
+    """
+
+    key = models.CharField(max_length=255)
+    message = models.ForeignKey(InboundMessage, on_delete=models.CASCADE, related_name="keys")
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["key", "message"], name="message_key_once")]
+
+    def __str__(self) -> str:
+        return f"key {self.pk} of message {self.message_id}"

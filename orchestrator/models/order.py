@@ -68,6 +68,7 @@ class RequestedProcedure(models.Model):
 
     order = models.ForeignKey(ImagingServiceRequest, on_delete=models.PROTECT, related_name="requested_procedures")
     requested_procedure_id = models.CharField(max_length=64)
+    numbered_here = models.BooleanField(default=False, help_text="The id is ours, until the filler gives one.")
     study_instance_uid = models.CharField(max_length=64, db_index=True)
     code_value = models.CharField(max_length=64, blank=True)
     coding_scheme_designator = models.CharField(max_length=16, blank=True)
@@ -90,6 +91,7 @@ class ScheduledProcedureStep(models.Model):
     procedure = models.ForeignKey(RequestedProcedure, on_delete=models.PROTECT, related_name="steps")
     site = models.ForeignKey(Site, on_delete=models.PROTECT)
     sps_id = models.CharField(max_length=64)
+    numbered_here = models.BooleanField(default=False, help_text="The id is ours, until the filler gives one.")
     status = models.CharField(max_length=12, choices=StepStatus.choices, default=StepStatus.SCHEDULED)
     modality = models.CharField(max_length=16, blank=True)
     station_ae_titles = models.JSONField(

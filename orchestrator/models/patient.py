@@ -50,6 +50,8 @@ class Patient(models.Model):
     sites = models.ManyToManyField(Site, related_name="patients")
     # MSH-7 / EVN-2 of the message that last set the demographics: an older one must not undo it.
     demographics_at = models.DateTimeField(null=True, blank=True)
+    # An ADT has told of them: what the PID of an order says otherwise changes nothing.
+    told_by_event = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     history = history()
 

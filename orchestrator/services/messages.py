@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Max, Q
 from django.utils import timezone
 
-from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, Issuer, Site, UnknownCaller
-from orchestrator.services.exceptions import open_case, resolve_about
-from orchestrator.services.workflow import record, ring, ring_at_once, transition
+from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, MessageKey, Site, UnknownCaller
+from orchestrator.services.exceptions import open_case, resolve
+from orchestrator.services.patients import ANOTHER_PERSON
+from orchestrator.services.workflow import ring, ring_at_once, transition
 from orchestrator.states import CASE_OPEN, InboundStatus
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -40,7 +41,7 @@ def interfaces_for(senders: Collection[Sender]) -> dict[Sender, HL7Application |
     known = {
         (interface.sending_application, interface.sending_facility): interface
         for interface in HL7Application.objects.select_related("site")
-        .select_for_update(of=("self",))
+        .select_for_update(of=("self",), no_key=True)
         .filter(
             sending_application__in={each.application for each in senders},
             sending_facility__in={each.facility for each in senders},
@@ -65,7 +66,7 @@ def _learn(sender: Sender) -> HL7Application:
     defaults = {"name": name, "site": Site.objects.earliest("pk")}
     names = {"sending_application": sender.application, "sending_facility": sender.facility}
     pk = HL7Application.objects.get_or_create(**names, defaults=defaults)[0].pk
-    return HL7Application.objects.select_related("site").select_for_update(of=("self",)).get(pk=pk)
+    return HL7Application.objects.select_related("site").select_for_update(of=("self",), no_key=True).get(pk=pk)
 
 
 def _record_unknown(sender: Sender, why: str) -> UnknownSender:
@@ -159,51 +160,77 @@ def raise_refusal(message: InboundMessage, *, reason_code: str, why: str) -> Non
 
 
 def next_message(interface_id: int) -> InboundMessage | None:
-    """The message to apply next on an interface: the oldest that has not been looked at."""
+    """The message to apply next on an interface: the oldest that has not been looked at.
+
+    Locked: that keeps the order between workers, and leaves the interface's own row to the listener.
+    """
     return (
         InboundMessage.objects.filter(interface_id=interface_id, status=InboundStatus.RECEIVED)
-        .select_related("interface__site")
+        .select_related("interface__site", "interface__default_issuer", "site__default_issuer")
+        .select_for_update(of=("self",), no_key=True)
         .order_by("sequence")
         .first()
     )
 
 
-def blocking(message: InboundMessage) -> InboundMessage | None:
-    """The set-aside message of the same patient or order that this one must wait for, on whatever interface."""
-    shared = Q(pk__in=[])
-    if message.patient_key:
-        shared |= Q(patient_key=message.patient_key)
-    if message.order_key:
-        shared |= Q(order_key=message.order_key)
-    waiting: QuerySet[InboundMessage] = InboundMessage.objects.filter(
-        shared, status__in=[InboundStatus.QUARANTINED, InboundStatus.WAITING]
-    )
-    return waiting.exclude(pk=message.pk).filter(received_at__lte=message.received_at).order_by("pk").first()
+def blocking(message: InboundMessage, keys: Collection[str]) -> int | None:
+    """The last message before this one, on whatever interface, that shares a key and is not settled.
+
+    Ids are given in the order of an interface (`keep` holds its lock). Waiting for the last one makes a chain: what
+    waits is looked at again once, however much waits.
+    """
+    before = MessageKey.objects.filter(key__in=_columns(keys), message_id__lt=message.pk)
+    last: int | None = before.aggregate(last=Max("message_id"))["last"]
+    return last
+
+
+def _columns(keys: Collection[str]) -> list[str]:
+    return [key[:255] for key in keys]
+
+
+def _hold(message: InboundMessage, keys: Collection[str]) -> None:
+    """Later messages with these keys wait, until this one is settled."""
+    rows = [MessageKey(key=key, message=message) for key in sorted(_columns(keys))]
+    MessageKey.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _settle(message: InboundMessage, *, resolution: str) -> None:
+    """What waited behind it is looked at again; its case is settled, also when somebody has claimed it."""
+    MessageKey.objects.filter(message=message).delete()
+    for waiting in message.waiting.filter(status=InboundStatus.WAITING).order_by("pk"):
+        transition(waiting, "message.released", waits_for=None)
+        ring_for(waiting.interface_id or 0)
+    cases = ExceptionCase.objects.filter(kind="hl7_quarantine", message=message, status__in=CASE_OPEN)
+    for case in cases:
+        resolve(case, resolution=resolution)
 
 
 def applied(message: InboundMessage, *, patient_id: int | None, order_id: int | None) -> None:
-    """It is done, in the transaction of its effects; what waited behind it may be looked at again."""
+    """It is done, in the transaction of its effects."""
     transition(
         message, "message.applied", applied_at=timezone.now(), error="", next_attempt_at=None,
         patient_id=patient_id, order_id=order_id,
     )  # fmt: skip
-    resolve_about("hl7_quarantine", about=message, resolution="applied")
-    _release_waiting(message)
+    if message.keys.exists():
+        _settle(message, resolution="applied")
 
 
-def wait_behind(message: InboundMessage, blocker: InboundMessage) -> None:
-    transition(message, "message.waiting", waits_for=blocker)
+def wait_behind(message: InboundMessage, blocker_id: int, *, keys: Collection[str]) -> None:
+    transition(message, "message.waiting", waits_for_id=blocker_id)
+    _hold(message, keys)
 
 
 @transaction.atomic
-def quarantine(message: InboundMessage, *, where: str, why: str) -> None:
+def quarantine(message: InboundMessage, *, where: str, why: str, keys: Collection[str]) -> None:
     """Set it aside with a case; the messages of other patients and orders go on."""
     transition(message, "message.quarantined", error=f"{where}: {why}", next_attempt_at=None)
+    _hold(message, keys)
+    then = " If it is the same person, apply the message again." if why == ANOTHER_PERSON else ""
     open_case(
         "hl7_quarantine",
         about=message,
         reason_code=where[:60],
-        summary=f"{message.message_type} could not be applied: {where}: {why}."[:300],
+        summary=f"{message.message_type} could not be applied: {where}: {why}.{then}"[:300],
         site=message.site,
         message=message,
         source=message.interface.name if message.interface else "",
@@ -212,8 +239,9 @@ def quarantine(message: InboundMessage, *, where: str, why: str) -> None:
 
 @transaction.atomic
 def replay(message: InboundMessage, *, reason: str) -> None:
-    """Look at a message that was set aside once more."""
-    transition(message, "message.released", reason=reason, waits_for=None)
+    """Look at a message that was set aside once more. Of a conflict, that is a person's word that it is none."""
+    confirmed = message.confirmed or ANOTHER_PERSON in message.error
+    transition(message, "message.released", reason=reason, waits_for=None, confirmed=confirmed)
     ring_for(message.interface_id or 0)
 
 
@@ -221,14 +249,17 @@ def replay(message: InboundMessage, *, reason: str) -> None:
 def dismiss(message: InboundMessage, *, reason: str) -> None:
     """Give a message up; what waited behind it goes on."""
     transition(message, "message.dismissed", reason=reason)
-    resolve_about("hl7_quarantine", about=message, resolution="dismissed")
-    _release_waiting(message)
+    _settle(message, resolution="dismissed")
 
 
-def _release_waiting(message: InboundMessage) -> None:
-    for waiting in message.waiting.filter(status=InboundStatus.WAITING).order_by("pk"):
-        transition(waiting, "message.released", waits_for=None)
-        ring_for(waiting.interface_id or 0)
+def give_up_dismissed(case_id: int) -> None:
+    """Whoever dismisses the case gives its message up: else others would wait behind it, and nobody be asked.
+
+    Subscriber of case.dismissed; may run twice.
+    """
+    case = ExceptionCase.objects.select_related("message").get(pk=case_id)
+    if case.kind == "hl7_quarantine" and case.message and case.message.status == InboundStatus.QUARANTINED:
+        dismiss(case.message, reason=f"{case} was dismissed")
 
 
 def ring_due() -> None:
@@ -236,11 +267,3 @@ def ring_due() -> None:
     waiting = InboundMessage.objects.filter(status=InboundStatus.RECEIVED, interface__isnull=False)
     for interface_id in waiting.order_by().values_list("interface_id", flat=True).distinct():
         ring_for(int(interface_id or 0))
-
-
-def learn_default_issuer(site: Site, issuer: Issuer) -> None:
-    """The first issuer that HL7 names becomes the default of a site without one (docs/adr/0007)."""
-    if site.default_issuer_id is None:
-        site.default_issuer = issuer
-        site.save(update_fields=["default_issuer"])
-        record("site.default_issuer_learned", site, detail={"issuer": issuer.pk})

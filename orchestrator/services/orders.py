@@ -1,5 +1,6 @@
 """Orders: placed, changed, ended; and what they do to the steps on the worklist."""
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,14 +27,18 @@ from orchestrator.states import MACHINES, ORDER_FINAL, STEP_FINAL, OrderStatus, 
 
 
 class Refused(Exception):
-    """What was asked does not fit the order's state; the text is for a person."""
+    """What was asked does not fit the orders that are here; the text is for a person. `where`: the HL7 field."""
+
+    def __init__(self, why: str, *, where: str = "ORC-1") -> None:
+        super().__init__(why)
+        self.where = where
 
 
 @dataclass(frozen=True)
 class StepData:
     """One scheduled procedure step; empty values leave what is known."""
 
-    sps_id: str
+    sps_id: str = ""
     modality: str = ""
     station_ae_titles: list[str] = field(default_factory=list)
     station_name: str = ""
@@ -47,7 +52,9 @@ class StepData:
 
 @dataclass(frozen=True)
 class ProcedureData:
-    requested_procedure_id: str
+    """One requested procedure; orders of a placer (RAD-2) give it and its steps no id."""
+
+    requested_procedure_id: str = ""
     study_instance_uid: str = ""
     code_value: str = ""
     coding_scheme_designator: str = ""
@@ -75,25 +82,41 @@ class OrderData:
     at: datetime | None = None
     procedures: list[ProcedureData] = field(default_factory=list)
 
+    @property
+    def number(self) -> str:
+        """What identifies its procedure and step too, where those have no id of their own."""
+        return self.accession_number or self.filler_order_number or self.placer_order_number
+
 
 def find_order(data: OrderData) -> ImagingServiceRequest | None:
-    """By filler number, else by placer number, each with its namespace."""
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",))
-    if data.filler_order_number:
-        found = orders.filter(filler_order_number=data.filler_order_number, filler_issuer=data.filler_issuer).first()
-        if found:
-            return found
-    if data.placer_order_number:
-        return orders.filter(placer_order_number=data.placer_order_number, placer_issuer=data.placer_issuer).first()
-    return None
+    """By filler number, else by placer number, each with its namespace; locked.
+
+    Several orders may follow from one request and share its placer number: one that has another filler number is
+    another order. Raises Refused when the numbers lead to more than one.
+    """
+    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).order_by("pk")
+    filler, placer = data.filler_order_number, data.placer_order_number
+    found = orders.filter(filler_order_number=filler, filler_issuer=data.filler_issuer).first() if filler else None
+    requested = orders.filter(placer_order_number=placer, placer_issuer=data.placer_issuer) if placer else orders.none()
+    if found:
+        if found.placer_order_number not in ("", placer) and requested.exists():
+            raise Refused("placer and filler order number belong to two different orders", where="ORC-2")
+        return found
+    possible = [each for each in requested if not filler or each.filler_order_number in ("", filler)]
+    if len(possible) > 1:
+        raise Refused("several orders have this placer order number: the filler's is needed", where="ORC-2")
+    return possible[0] if possible else None
 
 
 @transaction.atomic
 def place(
-    *, data: OrderData, patient: Patient, visit: Visit | None, interface: HL7Application | None, site: Site
-) -> ImagingServiceRequest:
-    """Place an order or bring it up to date: upsert per (order, procedure, step). Nothing ends by being absent."""
-    order = find_order(data)
+    *, order: ImagingServiceRequest | None, data: OrderData, patient: Patient, visit: Visit | None,
+    interface: HL7Application | None, site: Site, anew: bool,
+) -> ImagingServiceRequest:  # fmt: skip
+    """Place an order or bring it up to date: upsert per (order, procedure, step). Nothing ends by being absent.
+
+    `anew`: as a new order, which brings back what was canceled. Raises Refused for a change of what is canceled.
+    """
     new = order is None
     if order is None:
         order = ImagingServiceRequest(site=site, patient=patient, interface=interface)
@@ -104,13 +127,27 @@ def place(
     _fill(order, data, skip=("at", "procedures"))
     order.changed_by_message_at = data.at or order.changed_by_message_at
     order.save()
-    changed = [_place_procedure(order, each, site) for each in data.procedures]
+    known = [] if new else list(order.requested_procedures.order_by("pk"))
+    placed = [step for each in data.procedures for step in _place_procedure(order, each, known, data)]
+    _bring_back(order, placed, anew=anew)
     # All of them: the order's own columns stand in the answer of each.
     project_steps(list(_steps_of(order).values_list("pk", flat=True)))
-    if order.status == OrderStatus.ORDERED and any(changed):
+    if order.status == OrderStatus.ORDERED and placed:
         transition(order, "order.scheduled")
     record("order.placed" if new else "order.changed", order, to_state=order.status)
     return order
+
+
+def _bring_back(order: ImagingServiceRequest, placed: Sequence[ScheduledProcedureStep], *, anew: bool) -> None:
+    """What was canceled comes back by a new order only, and is no longer changed; what is expired by any."""
+    canceled = [step for step in placed if step.status == StepStatus.CANCELED]
+    if not anew and (order.status == OrderStatus.CANCELED or (canceled and len(canceled) == len(placed))):
+        raise Refused("the exam is canceled: only a new order (NW) brings it back")
+    expired = [step for step in placed if step.status == StepStatus.EXPIRED]
+    for step in [*(canceled if anew else []), *expired]:
+        transition(step, "step.returned")
+    if placed and order.status == OrderStatus.CANCELED:
+        transition(order, "order.reopened")
 
 
 def _fill(
@@ -125,21 +162,62 @@ def _fill(
         setattr(row, name, value[:length] if length and isinstance(value, str) else value)
 
 
-def _place_procedure(order: ImagingServiceRequest, data: ProcedureData, site: Site) -> list[ScheduledProcedureStep]:
-    procedure = order.requested_procedures.filter(requested_procedure_id=data.requested_procedure_id).first()
+def _place_procedure(
+    order: ImagingServiceRequest, data: ProcedureData, known: list[RequestedProcedure], whole: OrderData
+) -> list[ScheduledProcedureStep]:
+    """`known`: the procedures of the order so far, to which this one is added; `whole`: all that is said of it."""
+    procedure = _known_procedure(data, known, alone=len(whole.procedures) == 1)
     if procedure is None:
-        procedure = RequestedProcedure(order=order, requested_procedure_id=data.requested_procedure_id)
         # Given once, never again: from the order when it names one, else made here (PS3.5 B.2).
-        procedure.study_instance_uid = data.study_instance_uid or f"2.25.{uuid.uuid4().int}"
+        uid = data.study_instance_uid or f"2.25.{uuid.uuid4().int}"
+        procedure = RequestedProcedure(order=order, study_instance_uid=uid, numbered_here=True)
+        procedure.requested_procedure_id = _free(whole.number, [each.requested_procedure_id for each in known])
+        known.append(procedure)
+    if data.requested_procedure_id:
+        procedure.requested_procedure_id, procedure.numbered_here = data.requested_procedure_id[:64], False
     _fill(procedure, data, skip=("steps", "study_instance_uid", "requested_procedure_id"))
     procedure.save()
-    return [_place_step(procedure, each, site) for each in data.steps]
+    return [_place_step(procedure, each, order.site) for each in data.steps]
+
+
+def _known_procedure(
+    data: ProcedureData, known: Sequence[RequestedProcedure], *, alone: bool
+) -> RequestedProcedure | None:
+    """Which of the order's procedures is meant: by its id, by its code, or because there is no other.
+
+    One that we numbered, since its placer did not, is the same one when its filler has given it an id.
+    """
+    if data.requested_procedure_id:
+        for each in known:
+            if each.requested_procedure_id == data.requested_procedure_id[:64]:
+                return each
+        known = [each for each in known if each.numbered_here]
+    same_code = [each for each in known if data.code_value and each.code_value == data.code_value[:64]]
+    if same_code:
+        return same_code[0]
+    return known[0] if alone and len(known) == 1 else None
+
+
+def _free(number: str, taken: Sequence[str]) -> str:
+    """An id for a procedure or step that has none: the order's number, for further ones counted on."""
+    numbers = itertools.chain([number[:64]], (f"{number[:60]}-{count}" for count in itertools.count(2)))
+    return next(each for each in numbers if each not in taken)
 
 
 def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> ScheduledProcedureStep:
-    step = procedure.steps.filter(sps_id=data.sps_id).first()
-    if step is None:
-        step = ScheduledProcedureStep(procedure=procedure, sps_id=data.sps_id, site=site)
+    # Locked: a modality may start it at this moment, and its status must not be written back.
+    known = list(procedure.steps.select_for_update(of=("self",)).order_by("pk"))
+    named = [each for each in known if each.sps_id == data.sps_id[:64]]
+    meant = named or [each for each in known if each.numbered_here or not data.sps_id]
+    if len(meant) > 1:
+        raise Refused("the procedure has several steps and the message names none", where="OBR-20")
+    if meant:
+        step = meant[0]
+    else:
+        number = _free(procedure.requested_procedure_id, [each.sps_id for each in known])
+        step = ScheduledProcedureStep(procedure=procedure, sps_id=number, site=site, numbered_here=True)
+    if data.sps_id:
+        step.sps_id, step.numbered_here = data.sps_id[:64], False
     _fill(step, data, skip=("sps_id",))
     if step.start_date:
         wall = datetime.combine(step.start_date, step.start_time or time(0))
@@ -148,13 +226,31 @@ def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> Sc
     return step
 
 
-@transaction.atomic
-def end(order: ImagingServiceRequest, *, event: str) -> None:
-    """Cancel ("canceled"), discontinue ("discontinued"), hold ("held") an order.
+def named_steps(order: ImagingServiceRequest, requested_procedure_id: str, sps_id: str) -> list[ScheduledProcedureStep]:
+    """The steps that a message is about: all, or those that it names where there are several. Raises Refused."""
+    steps = list(_steps_of(order).select_related("procedure"))
+    if len(steps) < 2:
+        return steps
+    named = [
+        step
+        for step in steps
+        if step.procedure.requested_procedure_id == (requested_procedure_id or step.procedure.requested_procedure_id)
+        and step.sps_id == (sps_id or step.sps_id)
+    ]
+    if not named:
+        raise Refused("the order has no such requested procedure or step", where="OBR-19")
+    return named
 
-    Raises Refused when it is completed, or has started and may only be discontinued.
+
+@transaction.atomic
+def end(
+    order: ImagingServiceRequest, *, event: str, steps: Sequence[ScheduledProcedureStep], at: datetime | None = None
+) -> None:
+    """Cancel ("canceled"), discontinue ("discontinued"), hold ("held") steps, and with the last of them the order.
+
+    `at`: what the order was said to be before this no longer changes it. Raises Refused when the exam is completed,
+    or has started and may only be discontinued.
     """
-    steps = list(_steps_of(order))
     if order.status == OrderStatus.COMPLETED:
         raise Refused("the exam is completed")
     if event != "discontinued" and any(step.status in (StepStatus.STARTED, StepStatus.COMPLETED) for step in steps):
@@ -162,33 +258,39 @@ def end(order: ImagingServiceRequest, *, event: str) -> None:
     for step in steps:
         if (step.status, f"step.{event}") in MACHINES["step"].transitions:
             transition(step, f"step.{event}")
-    if (order.status, f"order.{event}") in MACHINES["order"].transitions:
+    if at and (order.changed_by_message_at is None or at > order.changed_by_message_at):
+        order.changed_by_message_at = at
+        ImagingServiceRequest.objects.filter(pk=order.pk).update(changed_by_message_at=at)
+    ended = (order.status, f"order.{event}") in MACHINES["order"].transitions
+    if ended and not _steps_of(order).exclude(pk__in=[step.pk for step in steps]).exclude(
+        status__in=STEP_FINAL
+    ).exists():  # fmt: skip
         transition(order, f"order.{event}")
     project_steps([step.pk for step in steps])
 
 
 @transaction.atomic
-def release(order: ImagingServiceRequest) -> None:
+def release(order: ImagingServiceRequest, *, steps: Sequence[ScheduledProcedureStep]) -> None:
     """Back onto the worklist after a hold."""
-    for step in _steps_of(order).filter(status=StepStatus.ON_HOLD):
-        transition(step, "step.returned")
+    for step in steps:
+        if step.status == StepStatus.ON_HOLD:
+            transition(step, "step.returned")
     if order.status == OrderStatus.ON_HOLD:
         transition(order, "order.scheduled")
-    project_steps(list(_steps_of(order).values_list("pk", flat=True)))
+    project_steps([step.pk for step in steps])
 
 
 @transaction.atomic
-def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
+def set_status(order: ImagingServiceRequest, *, step_event: str, steps: Sequence[ScheduledProcedureStep]) -> None:
     """A status report (ORC-5): move each step that may go that way. Raises Refused when none may, and none is there."""
     moves = MACHINES["step"].transitions
     reached = {to for (_, event), to in moves.items() if event == step_event}
-    steps = list(_steps_of(order))
     if not any(step.status in reached or (step.status, step_event) in moves for step in steps):
         raise Refused(f"no step of the order may be {' or '.join(sorted(reached)).lower()} now")
     for step in steps:
         if step.status not in reached and (step.status, step_event) in moves:
             transition(step, step_event)
-    project_steps(list(_steps_of(order).values_list("pk", flat=True)))
+    project_steps([step.pk for step in steps])
     advance_order(order)
 
 

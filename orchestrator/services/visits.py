@@ -5,8 +5,13 @@ from datetime import datetime
 
 from orchestrator.models import Patient, Site, Visit
 from orchestrator.services.orders import project_visit
+from orchestrator.services.patients import surviving
 from orchestrator.services.workflow import transition
 from orchestrator.states import VisitStatus
+
+
+class OtherPatient(Exception):
+    """The visit of this number is another patient's. The text is for a person."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +27,35 @@ class VisitData:
     admitted_at: datetime | None = None
 
 
+_COLUMNS = (
+    ("patient_class", 2), ("location", 120), ("attending_physician", 324), ("referring_physician", 324),
+    ("ambulatory_status", 2),
+)  # fmt: skip
+
+
 def upsert_visit(*, data: VisitData, patient: Patient, site: Site, active: bool) -> Visit | None:
-    """The visit of this number at the site; None when PV1 has no number. `active`: the patient is here."""
+    """The visit of this number at the site; None when PV1 has no number. `active`: the patient is here.
+
+    Raises OtherPatient: a visit never changes its patient by a number that was used twice.
+    """
     if not data.visit_number:
         return None
-    visit = Visit.objects.filter(site=site, visit_number=data.visit_number[:64]).first()
+    number = data.visit_number[:64]
+    visit = Visit.objects.select_for_update(of=("self",)).filter(site=site, visit_number=number).first()
+    if visit is not None and surviving(visit.patient) != patient:
+        raise OtherPatient("the visit belongs to another patient")
+    new = visit is None
     if visit is None:
-        visit = Visit(site=site, visit_number=data.visit_number[:64], patient=patient)
-    columns = (
-        ("patient_class", 2), ("location", 120), ("attending_physician", 324), ("referring_physician", 324),
-        ("ambulatory_status", 2),
-    )  # fmt: skip
-    for name, length in columns:
-        if value := getattr(data, name):
-            setattr(visit, name, value[:length])
-    visit.admitted_at = data.admitted_at or visit.admitted_at
-    visit.save()
+        visit = Visit(site=site, visit_number=number, patient=patient)
+    said: dict[str, object] = {name: getattr(data, name)[:length] for name, length in _COLUMNS}
+    said["admitted_at"] = data.admitted_at
+    changes = {name: value for name, value in said.items() if value and value != getattr(visit, name)}
+    for name, value in changes.items():
+        setattr(visit, name, value)
+    if changes or new:
+        visit.save()
     if active and visit.status == VisitStatus.PLANNED:
         transition(visit, "visit.started")
-    project_visit(visit)
+    if changes and not new:
+        project_visit(visit)
     return visit

@@ -135,6 +135,11 @@ def _contradicts(claim: IdentityClaim, scored: Scored) -> bool:
     return others.exclude(matched_patient_id=step.procedure.order.patient_id).exists()
 
 
+def decision_of(claim: IdentityClaim) -> Decision | None:
+    """The decision in force that a claim stands on: its own, or one about an equal claim that was remembered."""
+    return claim.decisions.filter(undone_at=None).first() or _remembered(claim)
+
+
 def _remembered(claim: IdentityClaim) -> Decision | None:
     """A person's match of an equal claim (but for the calling AE) of this study."""
     same = {

@@ -23,9 +23,11 @@ def pid(patient_id: str = "P1", name: str = "Doe^Jane^^^^^L", *, born: str = "19
 
 
 def adt(event: str = "A01", control_id: str = "1", *, person: str = "", **header: str) -> str:
-    """An ADT; `person` is its PID."""
-    pv1 = "PV1|1|I|WARD^1^A||||||||||||||||V1"
-    return "\r".join([msh(f"ADT^{event}", control_id, **header), f"EVN|{event}", person or pid(), pv1, ""])
+    """An ADT; `person` is its PID, whose first number makes the visit's."""
+    said = person or pid()
+    number = said.split("|")[3].partition("^")[0] if said.count("|") > 3 else ""
+    pv1 = f"PV1|1|I|WARD^1^A||||||||||||||||V{number}"
+    return "\r".join([msh(f"ADT^{event}", control_id, **header), f"EVN|{event}", said, pv1, ""])
 
 
 def orm(control: str = "NW", control_id: str = "1", *, number: str = "1", person: str = "", status: str = "",

@@ -170,7 +170,7 @@ def test_an_adt_makes_patient_and_visit(event: str, status: str) -> None:
     tell(adt(event))
     patient, visit = Patient.objects.get(), Visit.objects.get()
     assert (patient.name, patient.birth_date, patient.sex) == ("Doe^Jane", dt.date(1970, 2, 28), "F")
-    assert (visit.visit_number, visit.status, visit.location) == ("V1", status, "WARD 1 A")
+    assert (visit.visit_number, visit.status, visit.location) == ("VP1", status, "WARD 1 A")
 
 
 @pytest.mark.parametrize("event", ["A08", "A31"])

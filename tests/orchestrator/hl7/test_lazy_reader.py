@@ -1,11 +1,13 @@
 """The lazy reader and the framer, whatever the bytes are (hypothesis)."""
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.hl7.mapping import orders_of, parts_of, to_order, to_patient, to_visit
 from orchestrator.hl7.messages import CHARSETS, Malformed, acknowledge, escape, parse_time, read
 from orchestrator.hl7.mllp import Framer
 from tests.orchestrator.hl7.speech import framed, msh, orm
@@ -89,6 +91,14 @@ def test_times_with_a_zone_are_moved_to_utc() -> None:
     assert parse_time("yesterday") is None
 
 
+def test_a_time_without_a_zone_is_of_the_zone_that_is_meant_but_for_the_hour_that_comes_twice() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert parse_time("20260705103000", berlin) == dt.datetime(2026, 7, 5, 8, 30, tzinfo=dt.UTC)
+    assert parse_time("20261025023000", berlin) is None
+    assert parse_time("20261025023000+0200", berlin) == dt.datetime(2026, 10, 25, 0, 30, tzinfo=dt.UTC)
+    assert parse_time("20260329023000", berlin) is not None
+
+
 def test_escapes_of_control_characters_cannot_forge_segments_in_the_answer() -> None:
     raw = msh(r"ADT^A01", r"1\X0D\MSA|AA").encode().replace(b"|2.5.1", rb"|2.5\X0D\MSA\F\AR")
     answer = acknowledge(read(raw), "AA", now=NOW)
@@ -126,6 +136,57 @@ def test_text_is_read_by_the_charset_of_msh_18(charset: str, codec: str) -> None
     segment = message.first("PID")
     assert segment is not None
     assert segment.get(5) == name
+
+
+def said(charset: str, text: bytes) -> str:
+    """PID-5 of a message in that character set."""
+    segment = read(msh("ADT^A01", "1", charset=charset).encode() + b"\rPID|1||1||" + text).first("PID")
+    assert segment is not None
+    return segment.get(5)
+
+
+@pytest.mark.parametrize("charset", ["~ISO IR87", "ASCII~ISO IR87", "ISO IR14~ISO IR87~ISO IR159", "ISO IR87"])
+def test_a_japanese_name_is_read_by_the_escape_sequences_of_the_sets_that_msh_18_names(charset: str) -> None:
+    assert said(charset, "山田".encode("iso2022_jp")) == "山田"
+
+
+def test_escape_sequences_of_a_set_that_msh_18_does_not_name_are_refused_and_not_taken_for_a_name() -> None:
+    with pytest.raises(Malformed) as problem:
+        said("", "山田".encode("iso2022_jp"))
+    assert problem.value.where == "MSH-18"
+
+
+@pytest.mark.parametrize(("charset", "escaped"), [("UNICODE UTF-8", r"M\XC3BC\ller"), ("8859/1", r"M\XFC\ller")])
+def test_hexadecimal_escapes_are_in_the_messages_own_character_set(charset: str, escaped: str) -> None:
+    assert said(charset, escaped.encode()) == "Müller"
+
+
+SEGMENTS = st.sampled_from(["ORC|NW|PL1|F1", "ORC|CA|PL2", "OBR|1|||C^c||||||||||||||A|RP1", "OBR|2", "TQ1|1", "NTE|1"])
+
+
+@given(segments=st.lists(SEGMENTS, max_size=12))
+def test_no_segment_of_an_order_message_belongs_to_no_order(segments: list[str]) -> None:
+    message = read("\r".join([msh("ORM^O01", "1"), *segments]).encode())
+    parts = parts_of(message)
+    assert sum(part["OBR"] is not None for part in parts) == len(
+        [each for number, each in enumerate(segments) if each[:3] == "OBR" and "ORC" in "".join(segments[:number])]
+    )
+    assert sum(map(len, orders_of(message))) == len(parts)
+    assert all(part["ORC"] for part in parts)
+
+
+@given(tail=st.text(max_size=120), kind=st.sampled_from(["ORM^O01", "ADT^A08"]))
+def test_whatever_follows_the_header_is_mapped_or_refused_by_a_field(tail: str, kind: str) -> None:
+    raw = "\r".join([msh(kind, "1", charset="UNICODE UTF-8"), f"PID|{tail}", f"ORC|NW|{tail}", f"OBR|1|{tail}"])
+    try:
+        message = read(raw.encode(errors="replace"))
+        named = to_patient(message).name
+        for parts in orders_of(message):
+            to_order(message, parts)
+        to_visit(message)
+    except Malformed as problem:
+        named = problem.where
+    assert named is None or isinstance(named, str)
 
 
 @given(

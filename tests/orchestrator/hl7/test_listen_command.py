@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
 
-from tests.orchestrator.hl7.speech import Sender, adt, field
+from tests.orchestrator.hl7.speech import Sender, adt, field, framed
 from tests.peers import LOOPBACK, free_port, wait_for
 from tests.tracing import tracing
 
@@ -54,6 +54,12 @@ def listener(environment: dict[str, str]) -> Iterator[tuple["subprocess.Popen[st
 def kept(environment: dict[str, str]) -> list[str]:
     with contextlib.closing(sqlite3.connect(Path(environment["FIDUCIAL_DATA_DIR"]) / "fiducial.sqlite3")) as database:
         return [row[0] for row in database.execute("select control_id from orchestrator_inboundmessage order by id")]
+
+
+def statuses(environment: dict[str, str], control_id: str) -> list[str]:
+    query = "select status from orchestrator_inboundmessage where control_id = ? order by id"
+    with contextlib.closing(sqlite3.connect(Path(environment["FIDUCIAL_DATA_DIR"]) / "fiducial.sqlite3")) as database:
+        return [row[0] for row in database.execute(query, [control_id])]
 
 
 def quickest(sender: Sender, prefix: str) -> float:
@@ -95,6 +101,18 @@ def test_a_message_is_on_disk_before_it_is_acknowledged(environment: dict[str, s
     told = "".join(kind[0] for line in lines for kind, pattern in patterns.items() if pattern.search(line))
     for before_one in told.split("a")[:3]:
         assert re.search(r"w+s+$", before_one), told
+
+
+def test_the_same_message_after_kill_9_gets_the_same_answer_and_is_not_taken_twice(environment: dict[str, str]) -> None:
+    with listener(environment) as (process, port), Sender(port) as sender:
+        first = sender.say(adt(control_id="AGAIN"))
+        process.kill()
+        process.wait()
+    with listener(environment) as (_, port), Sender(port) as one, Sender(port) as two:
+        for sender in (one, two):
+            sender.write(framed(adt(control_id="AGAIN")))
+        assert (one.answer(), two.answer()) == (first, first)
+    assert statuses(environment, "AGAIN") == ["RECEIVED", "DUPLICATE", "DUPLICATE"]
 
 
 def test_a_broker_that_never_answers_holds_up_neither_acknowledgements_nor_the_stop(

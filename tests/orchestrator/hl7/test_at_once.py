@@ -1,0 +1,76 @@
+"""Several interfaces, workers and connections that speak of the same thing at the same time."""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+from django.db import connection
+
+from orchestrator.hl7.drain import apply_messages
+from orchestrator.models import HL7Application, ImagingServiceRequest, InboundMessage, Patient, PatientIdentifier
+from orchestrator.states import InboundStatus
+from tests.factories import make_site
+from tests.orchestrator.hl7.speech import Sender, adt, listening, orm, pid, take
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _site() -> None:
+    make_site()
+
+
+def at_once(works: Sequence[Callable[[], object]]) -> None:
+    """All of these, each in a thread with a database connection of its own."""
+    barrier, failures = threading.Barrier(len(works)), []
+
+    def run(work: Callable[[], object]) -> None:
+        try:
+            barrier.wait(20)
+            work()
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+
+
+def test_two_interfaces_that_tell_of_new_patients_at_once_make_each_of_them_once() -> None:
+    people = [pid(f"P{number}", f"Doe{number}^Jane") for number in range(12)]
+    take(*(adt(control_id=str(number), application="HIS", person=each) for number, each in enumerate(people)))
+    take(*(orm(control_id=str(number), number=str(number), person=each) for number, each in enumerate(people)))
+    interfaces = list(HL7Application.objects.values_list("pk", flat=True))
+    at_once([partial(apply_messages, pk) for pk in interfaces])
+    assert set(InboundMessage.objects.values_list("status", flat=True)) == {InboundStatus.APPLIED}
+    assert (Patient.objects.count(), PatientIdentifier.objects.count()) == (12, 12)
+    assert {each.patient.identifiers.count() for each in ImagingServiceRequest.objects.all()} == {1}
+
+
+def test_several_workers_at_one_interface_apply_its_messages_once_and_in_their_order() -> None:
+    take(*(adt("A08", f"{number}", person=pid(name=f"Name{number}^Jane")) for number in range(30)))
+    interface = HL7Application.objects.get().pk
+    at_once([partial(apply_messages, interface)] * 3)
+    order = InboundMessage.objects.order_by("applied_at").values_list("control_id", flat=True)
+    assert list(order) == [str(number) for number in range(30)]
+    assert Patient.objects.get().name == "Name29^Jane"
+
+
+def test_the_same_message_on_many_connections_at_once_is_taken_once() -> None:
+    answers: list[str] = []
+    with listening() as port:
+
+        def say() -> None:
+            with Sender(port) as sender:
+                answers.append(sender.say(orm()))
+
+        at_once([say] * 12)
+    assert (len(answers), len(set(answers))) == (12, 1)
+    assert InboundMessage.objects.filter(status=InboundStatus.RECEIVED).count() == 1
+    assert InboundMessage.objects.filter(status=InboundStatus.DUPLICATE).count() == 11
