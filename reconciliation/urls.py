@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<int:pk>/", case.case_page, name="case"),
     path("<int:pk>/presence/", case.presence, name="case-presence"),
     path("<int:pk>/claim/", actions.claim, name="case-claim"),
+    path("<int:pk>/take-over/", actions.take_over, name="case-take-over"),
     path("<int:pk>/hand-back/", actions.hand_back, name="case-hand-back"),
     path("<int:pk>/snooze/", actions.snooze, name="case-snooze"),
     path("<int:pk>/escalate/", actions.escalate, name="case-escalate"),

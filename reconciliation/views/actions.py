@@ -126,6 +126,18 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
+def take_over(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make a case mine that somebody else has: they see it in its history."""
+    case, user = settle(request, pk)
+    form = ReasonForm(request.POST or None)
+    return ask(
+        request, case, form, lambda: exceptions.take_over(pk, user=user, **form.cleaned_data), f"{case} is yours.",
+        undo_url=address(case, "hand-back"), heading=f"Take {case} over?", submit="Take over", icon="user",
+        sentence=f"{case.owner or 'Nobody'} has it now. What they typed and did not send yet will be refused.",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
 def hand_back(request: HttpRequest, pk: int) -> HttpResponse:
     """Back into the queue, for anybody. Sent without a reason it is the undo of a claim or a snooze."""
     case, user = settle(request, pk)

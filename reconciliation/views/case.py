@@ -12,7 +12,7 @@ from orchestrator.models import Decision, ExceptionCase, User, WorkflowEvent
 from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.selectors import cases
 from orchestrator.services import exceptions
-from orchestrator.states import CASE_OPEN
+from orchestrator.states import CASE_OPEN, CaseStatus
 from orchestrator.templatetags import moments
 from orchestrator.views import events, replies, viewer_of
 from reconciliation.services.decisions import REJECT_CODES
@@ -97,6 +97,8 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     case = find_case(viewer, pk)
     is_open = case.status in CASE_OPEN
     held = case.kind in HELD_KINDS
+    taken = case.status == CaseStatus.CLAIMED and case.owner_id != viewer.user_id
+    may = is_open and can(viewer, "exceptions.resolve", case.site_id)
     ranked = candidates.ranked(viewer, case) if held and is_open else []
     chosen = candidates.chosen(ranked, request.GET.get("order", ""))
     decision = _decision(case)
@@ -109,7 +111,8 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "mine": case.owner_id == viewer.user_id,
         "is_open": is_open,
         "held": held,
-        "may_resolve": is_open and can(viewer, "exceptions.resolve", case.site_id),
+        "may_resolve": may and not taken,
+        "may_take_over": may and taken,
         "may_undo": can(viewer, "exceptions.resolve", case.site_id),
         "may_see_message": bool(case.message_id) and can(viewer, "messages.view", case.site_id),
         "headers": _headers(case),

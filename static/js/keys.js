@@ -1,4 +1,5 @@
-// Keyboard first. `data-key="a"` on a button, link or field makes it the key's; inside a row it means the current row.
+// Keyboard first. `data-key="a"` on a button, link or field makes it the key's (`"m e"`: of both); inside a row it means
+// the current row.
 // j and k move over rows that have `data-open` (their main link); g and a letter go to the page with that `data-go`.
 {
   const GO_WITHIN = 1200; // ms
@@ -25,7 +26,7 @@
   };
 
   const press = (key) => {
-    const selector = `[data-key="${CSS.escape(key)}"]`;
+    const selector = `[data-key~="${CSS.escape(key)}"]`;
     const inRow = current()?.querySelector(selector);
     const found = inRow ?? [...scope().querySelectorAll(selector)].filter(visible).at(-1);
     if (!found) return false;
@@ -38,7 +39,7 @@
     here.replaceChildren();
     const seen = new Set(["/", "u"]);
     for (const element of document.querySelectorAll("[data-key]")) {
-      const key = element.dataset.key;
+      const [key] = element.dataset.key.split(" ");
       if (seen.has(key)) continue;
       seen.add(key);
       const row = document.createElement("div"), name = document.createElement("dt"), what = document.createElement("dd");

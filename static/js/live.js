@@ -9,6 +9,9 @@
     429: "Too many requests. Wait a moment and try again.",
   };
   const FAULT = "Something failed here and nothing was changed. Try again; if it fails again, tell an administrator.";
+  const SIGNED_OUT =
+    "Nothing was changed: your session has ended. Sign in again in another tab, then send this once more; what you typed stays here.";
+  const ENDED = "Your session has ended: what you see no longer refreshes. Sign in again in another tab, or load this page.";
   const LINE = "Not sent: there is no connection. Try again when the line is back.";
 
   const polled = (ctx) => ["every", "refresh"].includes(ctx?.sourceEvent?.type);
@@ -17,7 +20,9 @@
   const refresh = () => {
     for (const element of document.querySelectorAll("[hx-trigger*=refresh]")) htmx.trigger(element, "refresh", {}, false);
   };
-  let fresh = time();
+  const typing = () => document.querySelector("dialog[open]")
+    ?? [...document.querySelectorAll("#main :is(input, textarea)")].find((field) => field.value !== field.defaultValue);
+  let fresh = time(), ended = false;
 
   const found = () => {
     fresh = time();
@@ -34,16 +39,29 @@
     if (ctx.sourceEvent?.type === "every" && document.hidden) event.preventDefault();
     const etag = ctx.sourceElement.dataset?.etag;
     if (etag && polled(ctx)) ctx.request.headers["If-None-Match"] = etag;
+    // Who signed in again in another tab has a new token; the one in this page is of before.
+    const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
+    if (token) {
+      ctx.request.headers["X-CSRFToken"] = token;
+      ctx.request.body?.delete("csrfmiddlewaretoken");
+    }
   });
 
   document.addEventListener("htmx:before:response", (event) => {
     // A session that ended answers every request with the sign-in page, which must not land in a fragment.
-    const { raw } = event.detail.ctx.response;
+    const { ctx } = event.detail, { raw } = ctx.response;
     const login = document.body.dataset.login;
-    if (raw.redirected && new URL(raw.url).pathname === login) {
-      event.preventDefault();
-      location.assign(`${login}?${new URLSearchParams({ next: location.pathname + location.search })}`);
+    if (!raw.redirected || new URL(raw.url).pathname !== login) {
+      if (polled(ctx)) ended = false;
+      return;
     }
+    event.preventDefault();
+    // A poll must not take the page away from somebody who is typing.
+    if (polled(ctx) && typing()) {
+      if (!ended) say(ENDED);
+      ended = true;
+    } else if (ctx.request.method !== "GET") say(SIGNED_OUT);
+    else location.assign(`${login}?${new URLSearchParams({ next: location.pathname + location.search })}`);
   });
 
   document.addEventListener("htmx:after:request", (event) => {

@@ -71,7 +71,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "exceptions/<int:pk>/presence/": {"GET": "exceptions.view"},
     **{
         f"exceptions/<int:pk>/{act}/": {"GET": "exceptions.resolve", "POST": "exceptions.resolve"}
-        for act in ("hand-back", "snooze", "escalate", "dismiss", "reject", "undo", "match/<int:order_id>")
+        for act in ("take-over", "hand-back", "snooze", "escalate", "dismiss", "reject", "undo", "match/<int:order_id>")
     },
     "exceptions/<int:pk>/claim/": {"POST": "exceptions.resolve"},
 }

@@ -11,7 +11,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
-from orchestrator.models import ExceptionCase, Site
+from orchestrator.models import ExceptionCase, Site, User
 
 Open = Callable[..., Page]
 
@@ -208,6 +208,28 @@ def test_a_session_that_ended_leads_to_sign_in_and_never_into_a_fragment(open_pa
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     page.wait_for_url("**/login/?next=%2F")
     expect(page.locator("h1")).to_have_text("Sign in")
+
+
+def test_a_session_that_ended_takes_nothing_away_that_was_typed(open_page: Open, mara: User) -> None:
+    page = open_page("/users/add/")
+    page.get_by_label("User name").fill("ines")
+    page.context.clear_cookies(name="sessionid")
+    page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
+    expect(page.get_by_text("Your session has ended")).to_be_visible()
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("what you typed stays here")).to_be_visible()
+    expect(page.get_by_label("User name")).to_have_value("ines")
+    again = page.context.new_page()
+    again.goto("/login/")
+    again.get_by_label("User name").fill("mara")
+    again.get_by_label("Password").fill("a long enough one")
+    again.get_by_role("button", name="Sign in").click()
+    again.wait_for_url("**/")
+    page.get_by_label("Password").fill("also a long enough one")
+    page.get_by_label("Role").select_option("reader")
+    page.get_by_role("button", name="Add").click()
+    page.wait_for_url("**/users/")
+    assert User.objects.filter(username="ines").exists()
 
 
 def test_a_lost_line_is_told_and_then_found_again(open_page: Open) -> None:

@@ -108,6 +108,20 @@ def test_who_comes_after_the_decision_sees_it_and_keeps_the_words(person: Person
     assert Decision.objects.get().kind == Decision.Kind.REJECT
 
 
+def test_a_case_of_somebody_away_is_taken_over_with_a_reason(person: Person, held: Study) -> None:
+    (mara, _), (_, ines), case = person("mara"), person("ines"), case_of(held)
+    exceptions.claim_case(case.pk, user=ines)
+    page = mara.get(f"/exceptions/{case.pk}/").text
+    assert "Take over" in page
+    assert "Match to this order" not in page
+    assert mara.post(f"/exceptions/{case.pk}/take-over/", {"reason": ""}).status_code == 422
+    mara.post(f"/exceptions/{case.pk}/take-over/", {"reason": "Ines is on holiday"})
+    case.refresh_from_db()
+    assert (case.status, str(case.owner)) == (CaseStatus.CLAIMED, "mara")
+    assert "Ines is on holiday" in mara.get(f"/exceptions/{case.pk}/").text
+    assert mara.post(match_url(held), {"reason": TYPED}).status_code == 302
+
+
 def test_a_decision_keeps_the_whole_comparison_that_was_seen(person: Person, held: Study) -> None:
     (mara, _), case = person("mara"), case_of(held)
     seen = MatchRun.objects.get()
