@@ -108,16 +108,14 @@ HTTP_HOST, HTTP_PORT = env.http_host, env.http_port
 DICOM_HOST, DICOM_PORT, AE_TITLE = env.dicom_host, env.dicom_port, env.ae_title
 HL7_HOST, HL7_PORT = env.hl7_host, env.hl7_port
 DICOM_PROCESSES, WORKERS = env.dicom_processes, env.workers
-TRUST, BEHIND_PROXY = env.trust, env.behind_proxy
-ADMIN_PASSWORD = env.admin_password
+TRUST, BEHIND_PROXY, ADMIN_PASSWORD = env.trust, env.behind_proxy, env.admin_password
 TLS_CERT, TLS_KEY, TLS_CA = env.tls_cert, env.tls_key, env.tls_ca
-STUDY_QUIET_SECONDS = env.study_quiet_seconds
-SPOOL_RESERVE_BYTES = env.spool_reserve_mb * 1024 * 1024
+STUDY_QUIET_SECONDS, SPOOL_RESERVE_BYTES = env.study_quiet_seconds, env.spool_reserve_mb * 1024 * 1024
 EMBEDDED_BROKER = not env.redis_url
 
 # --- Django -------------------------------------------------------------------------------------------
 DEBUG = env.debug
-ALLOWED_HOSTS = [*filter(None, env.allowed_hosts.split(",")), "127.0.0.1", "localhost", "[::1]"]
+ALLOWED_HOSTS = [*filter(None, map(str.strip, env.allowed_hosts.split(","))), "127.0.0.1", "localhost", "[::1]"]
 ROOT_URLCONF = "orchestrator.urls"
 WSGI_APPLICATION = "orchestrator.wsgi.application"
 ASGI_APPLICATION = "orchestrator.asgi.application"

@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from orchestrator.hl7 import drain
@@ -33,6 +34,9 @@ def sweep() -> None:
     for name in settings.SWEEPS:
         try:
             import_string(name)()
+        except (OperationalError, InterfaceError) as error:
+            # The database is away or busy: one line, not a page every few seconds.
+            logger.error("Sweep %s is put off: the database does not answer (%s)", name, type(error).__name__)  # noqa: TRY400
         except Exception:
             # One broken sweep must not starve the others; it is tried again in seconds.
             logger.exception("Sweep %s failed", name)

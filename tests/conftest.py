@@ -34,7 +34,7 @@ def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
 # These run whole processes on a SQLite database of their own: what they show does not depend on the run's database.
 _ONCE = (
     "orchestrator/supervisor/", "orchestrator/simulator/", "orchestrator/dimse/test_listener.py",
-    "orchestrator/hl7/test_listen_command.py", "orchestrator/test_interrupted_job.py",
+    "orchestrator/hl7/test_listen_command.py", "orchestrator/test_interrupted_job.py", "benchmarks/", "test_house.py",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import grp
 import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -82,11 +83,24 @@ def wait_for(condition: Callable[[], Any], *, what: str, seconds: float = 30.0) 
         time.sleep(0.02)
 
 
+# Below the ports that the kernel gives to outgoing connections: what nobody listens on stays free until it is used.
+_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, and that this process was not given before."""
+    while True:
+        # Not `random`: hypothesis seeds it, and two runs at the same time must not get the same ports.
+        number = secrets.choice(_PORTS)
+        if number in _given:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((LOOPBACK, number))
+                _given.add(number)
+                return number
 
 
 def listens(port: int) -> bool:

@@ -45,11 +45,12 @@ def test_the_table_shows_each_ratio_beside_its_settings() -> None:
 
 
 @pytest.mark.peer("dcmtk")
+@pytest.mark.timeout(400)
 def test_a_tiny_run_measures_ours_beside_the_peer_and_writes_the_promised_file(tmp_path: Path) -> None:
     output = tmp_path / "latest.json"
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.run", "--tiny", "--only", "worklist", "forward", "--output", str(output)],
-        cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=170,
+        cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=380,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
     rows = json.loads(output.read_text())

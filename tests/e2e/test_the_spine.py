@@ -17,7 +17,8 @@ from tests.e2e.conftest import PASSWORD, Fiducial
 from tests.e2e.speech import ct, new_name, order
 from tests.peers import Orthanc, dcmtk, listens, orthanc, wait_for
 
-pytestmark = pytest.mark.peer("dcmtk", "orthanc", "redis")
+# The first test starts everything; the waits below have limits of their own.
+pytestmark = [pytest.mark.peer("dcmtk", "orthanc", "redis"), pytest.mark.timeout(600)]
 
 TODAY = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d")
 JANE = {"PatientID": "0012345", "PatientName": "OKONKWO^ADAEZE", "PatientBirthDate": "19680314", "PatientSex": "F"}

@@ -143,7 +143,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process_behind(stage: Stage) -> None
     pids = [stage.pids(name)[0] for name in ("polite", "stubborn", "family", "family-child")] + [reaper_of(stage)]
     assert all(map(alive, pids))
     stage.send(signal.SIGKILL)
-    wait_for(lambda: not any(map(alive, pids)), what="the end of all processes", seconds=10)
+    wait_for(lambda: not any(map(alive, pids)), what="the end of all processes")
     # Those that listen were asked first.
     assert "polite stopped" in stage.entries()
 
@@ -157,7 +157,7 @@ def test_kill_9_of_the_reaper_and_then_of_the_supervisor_leaves_no_process_behin
     stage.says("the reaper was killed; started it again")
     pids = [stage.pids("family")[0], stage.pids("family-child")[0], reaper_of(stage)]
     stage.send(signal.SIGKILL)
-    wait_for(lambda: not any(map(alive, pids)), what="the end of all processes", seconds=10)
+    wait_for(lambda: not any(map(alive, pids)), what="the end of all processes")
 
 
 def test_kill_9_of_a_program_ends_its_own_children_before_it_starts_again(stage: Stage) -> None:
@@ -197,7 +197,7 @@ def test_a_second_signal_ends_the_patience(stage: Stage) -> None:
             stage.send(signal.SIGINT)
         return stage.process.poll() is not None
 
-    wait_for(impatient, what="the end", seconds=10)
+    wait_for(impatient, what="the end")
     assert not alive(stage.pids("stubborn")[0])
 
 
