@@ -193,6 +193,8 @@ def set_status(order: ImagingServiceRequest, *, step_event: str) -> None:
 @transaction.atomic
 def advance_step(*, step: ScheduledProcedureStep, event: str, reason: str = "") -> None:
     """Move one step, keep its worklist answer, and let the order follow."""
+    # The order first, as whatever else changes an order and its steps: two never wait for each other.
+    ImagingServiceRequest.objects.select_for_update(of=("self",)).get(pk=step.procedure.order_id)
     transition(step, event, reason=reason)
     project_steps([step.pk])
     advance_order(step.procedure.order)
