@@ -7,7 +7,7 @@ import hashlib
 import warnings
 import zlib
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +24,7 @@ config.settings.reading_validation_mode = config.IGNORE
 
 # Nothing that identifies an object stands behind Request Attributes Sequence.
 _LAST_TAG = 0x00400275
-# As much of a deflated data set as is looked at for it.
+# As much as is read (what is skipped does not count), or inflated, for it.
 _IDENTITY_BYTES = 4 << 20
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
@@ -71,7 +71,7 @@ class Header:
 def read_header(path: Path, *, default_character_set: str = "") -> Header:
     """The header of a DICOM file (PS3.10), read only as far as identity goes. Raises Unreadable."""
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), _Sparing(FileIO(path)) as file:
             warnings.simplefilter("ignore")
             syntax = _transfer_syntax_of(file)
             if syntax == DeflatedExplicitVRLittleEndian:
@@ -83,6 +83,18 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
     except (Exception, RecursionError) as error:
         # pydicom raises whatever the bytes lead it to; each of them means the same here.
         raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
+
+
+class _Sparing(BufferedReader):
+    """A file of which only so much is read, whatever lengths the elements in it claim to have."""
+
+    _left = _IDENTITY_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= size or 0
+        if size is None or size < 0 or self._left < 0:
+            raise Unreadable(f"more than {_IDENTITY_BYTES} bytes stand before what identifies it")
+        return super().read(size)
 
 
 def _transfer_syntax_of(file: BinaryIO) -> str:
@@ -97,7 +109,7 @@ def _transfer_syntax_of(file: BinaryIO) -> str:
 def _inflated(file: BinaryIO) -> Dataset:
     """What identifies an object whose data set is deflated (PS3.5 A.5); a bomb is inflated only so far."""
     file.seek(_end_of_file_meta(file))
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_IDENTITY_BYTES), _IDENTITY_BYTES)
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_IDENTITY_BYTES // 2), _IDENTITY_BYTES)
     return read_dataset(BytesIO(inflated), False, True, stop_when=_is_behind_identity, specific_tags=_TAGS)
 
 

@@ -241,7 +241,8 @@ def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, 
     None when it names one that is not known, or when there is no default: such an id proves nothing (promise 7).
     """
     if namespace or universal_id:
-        named = Q(namespace=namespace) if namespace else Q()
-        return Issuer.objects.filter(named | Q(universal_id=universal_id) if universal_id else named).first()
+        names = {"namespace": namespace, "universal_id": universal_id}
+        found = {Issuer.objects.filter(**{name: value}).first() for name, value in names.items() if value} - {None}
+        return found.pop() if len(found) == 1 else None
     entity = ApplicationEntity.objects.filter(ae_title=calling_ae_title).select_related("default_issuer").first()
     return (entity.default_issuer if entity else None) or site.default_issuer

@@ -6,7 +6,9 @@ the day it came, and the calling AE title, so that a scan of the inbox can regis
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -15,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
+
+_KEY = re.compile(r"\d{8}-[0-9a-f]{32}-(?:[0-9a-f]{2})*\.dcm")
 
 
 def _folder(name: str) -> Path:
@@ -28,12 +32,26 @@ def incoming() -> Path:
     return _folder("incoming")
 
 
-def clear_incoming() -> None:
-    """Drop what was arriving when everything stopped: it was never answered, so its sender has it."""
+def incoming_path() -> Path:
+    """A place for one arriving object; made even when its folder cannot be."""
+    with contextlib.suppress(OSError):
+        incoming()
+    return Path(settings.SPOOL_DIR) / "incoming" / f"{uuid.uuid4().hex}.dcm"
+
+
+def clear_incoming(*, older_than: float = 0.0) -> None:
+    """Drop what was arriving when its listener stopped: it was never answered, so its sender has it.
+
+    What another listener on this spool is writing is locked, and stays.
+    """
+    latest = time.time() - older_than
     for path in incoming().iterdir():
         # Folders belong to workers, which make corrected copies there.
-        if path.is_file():
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            if path.is_file() and path.stat().st_mtime <= latest:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
 
 
 def free_bytes() -> int:
@@ -90,9 +108,9 @@ def settle(key: str) -> None:
         (_folder("inbox") / key).rename(target)
 
 
-def set_aside(key: str) -> str:
-    """Out of the inbox, since no rows can be made of it; kept for a person to look at. Answers its new name."""
-    return keep_unreadable(_folder("inbox") / key)
+def set_aside(key: str) -> None:
+    """Out of the inbox, since no rows can be made of it; kept by its name in `unreadable/` for a person to look at."""
+    _make_durable(_folder("inbox") / key, _folder("unreadable"), key)
 
 
 def discard(key: str) -> None:
@@ -100,11 +118,24 @@ def discard(key: str) -> None:
     (_folder("inbox") / key).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def scanning_inbox() -> Iterator[bool]:
+    """Whether this process scans the inbox now: one at a time, a second one would only repeat its work."""
+    with (Path(settings.SPOOL_DIR) / "inbox.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def waiting(*, older_than: float = 0.0) -> Iterator[str]:
     """Keys in the inbox: those being registered right now, and those that a crash left (`older_than` seconds)."""
     latest = time.time() - older_than
     with os.scandir(_folder("inbox")) as entries:
-        names = sorted(entry.name for entry in entries)
+        # What else lies there (a copying tool's temporary file) is not ours.
+        names = sorted(entry.name for entry in entries if _KEY.fullmatch(entry.name))
     for name in names:
         with contextlib.suppress(FileNotFoundError):
             if (_folder("inbox") / name).stat().st_mtime <= latest:

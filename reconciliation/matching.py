@@ -86,11 +86,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`match` is the one candidate that qualifies; otherwise `reason_code` says why there is none."""
+    """`match` is the one candidate that qualifies; otherwise `reason_code` says why there is none.
+
+    `speaks_for`: the match, or the one that would be it, were the Study Instance UID not another order's.
+    """
 
     ranked: tuple[Scored, ...]
     match: Scored | None
     reason_code: str
+    speaks_for: Scored | None = None
 
 
 WEIGHTS = {
@@ -107,6 +111,7 @@ WEIGHTS = {
     "satisfied": 5,
 }
 _CLOSE_NAME = 0.90
+_ORDER_FACTORS = ("study_instance_uid", "accession_number", "step")
 # Fields that may not conflict, whatever else agrees.
 _CONFLICTS = (
     "patient_id", "patient_name", "birth_date", "sex", "accession_number", "study_instance_uid", "modality", "station",
@@ -114,34 +119,52 @@ _CONFLICTS = (
 )  # fmt: skip
 
 
-def fold(name: str) -> frozenset[str]:
-    """A person name's parts, without case, accents and order; the first component group that has letters."""
+def fold(name: str) -> tuple[str, ...]:
+    """A person name's parts, sorted, without case and accents; of the first component group that has letters."""
     group = next((each for each in name.split("=") if each.strip("^ ")), "")
     plain = unicodedata.normalize("NFKD", group.upper())
     letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
-    return frozenset(letters.split())
+    return tuple(sorted(letters.split()))
 
 
 def match(claim: Claim, candidates: Sequence[Candidate]) -> Outcome:
     """Rank the candidates and name the one that fits by promise 7, if there is exactly one."""
-    scored = sorted((score(claim, each) for each in candidates), key=lambda s: (-s.score, s.candidate.key))
+    named = any(each.study_instance_uid == claim.study_instance_uid for each in candidates)
+    scored = sorted(
+        (score(claim, each, uid_is_ours=named) for each in candidates), key=lambda s: (-s.score, s.candidate.key)
+    )
     fitting = [each for each in scored if each.qualifies]
     if len(fitting) == 1:
-        return Outcome(tuple(scored), fitting[0], "MATCHED")
+        return Outcome(tuple(scored), fitting[0], "MATCHED", fitting[0])
     if fitting:
         return Outcome(tuple(scored), None, "TWO_ORDERS_FIT")
-    return Outcome(tuple(scored), None, _reason(claim, scored))
+    nearly = [each for each in scored if _qualifies(each.evidence, besides="study_instance_uid")]
+    return Outcome(tuple(scored), None, _reason(claim, scored), nearly[0] if len(nearly) == 1 else None)
 
 
-def score(claim: Claim, candidate: Candidate) -> Scored:
-    """All the evidence for and against one candidate."""
+def stands(scored: Scored) -> bool:
+    """Whether an automatic match still stands, though its order has changed since.
+
+    That the patient's name was corrected, or when and where the exam was to be, does not undo it; that the order is
+    another patient's now, or no longer the one that the images name, does.
+    """
+    verdicts = {each.field: each.verdict for each in scored.evidence}
+    moved = any(verdicts[field] in (Verdict.DIFFER, Verdict.CLOSE) for field in ("patient_id", "accession_number"))
+    return not moved and any(verdicts[field] == Verdict.AGREE for field in _ORDER_FACTORS)
+
+
+def score(claim: Claim, candidate: Candidate, *, uid_is_ours: bool = False) -> Scored:
+    """All the evidence for and against one candidate.
+
+    `uid_is_ours`: the claim's Study Instance UID was given to some order, whether this one or another.
+    """
     evidence = (
         _patient_id(claim, candidate),
         _patient_name(claim, candidate),
         _equal("birth_date", claim.birth_date, candidate.birth_date),
         _equal("sex", claim.sex, candidate.sex),
         _equal("accession_number", claim.accession_number, candidate.accession_number),
-        _study_uid(claim, candidate),
+        _study_uid(claim, candidate, uid_is_ours),
         _step(claim, candidate),
         _equal("modality", claim.modality, candidate.modality),
         _station(claim, candidate),
@@ -154,14 +177,16 @@ def score(claim: Claim, candidate: Candidate) -> Scored:
     # What is missing proves nothing: with little to compare, the score stays low.
     breadth = min(1.0, possible / (sum(WEIGHTS.values()) * 0.6))
     total = round(100 * points / possible * breadth) if possible else 0
-    return Scored(candidate, total, evidence, _qualifies({each.field: each.verdict for each in evidence}))
+    return Scored(candidate, total, evidence, _qualifies(evidence))
 
 
-def _qualifies(verdicts: dict[str, Verdict]) -> bool:
-    order = any(verdicts[f] == Verdict.AGREE for f in ("study_instance_uid", "accession_number", "step"))
+def _qualifies(evidence: Sequence[Evidence], *, besides: str = "") -> bool:
+    """Promise 7; `besides`: a field whose conflict is not looked at."""
+    verdicts = {each.field: each.verdict for each in evidence}
+    order = any(verdicts[f] == Verdict.AGREE for f in _ORDER_FACTORS)
     identified = verdicts["patient_id"] == Verdict.AGREE
     named = verdicts["patient_name"] == Verdict.AGREE and verdicts["birth_date"] == Verdict.AGREE
-    conflict = any(verdicts[f] in (Verdict.DIFFER, Verdict.CLOSE) for f in _CONFLICTS)
+    conflict = any(verdicts[f] in (Verdict.DIFFER, Verdict.CLOSE) for f in _CONFLICTS if f != besides)
     return order and identified and named and not conflict
 
 
@@ -201,16 +226,19 @@ def _patient_name(claim: Claim, candidate: Candidate) -> Evidence:
     elif received == expected:
         verdict = Verdict.AGREE
     else:
-        a, b = " ".join(sorted(received)), " ".join(sorted(expected))
-        near = received < expected or expected < received or JaroWinkler.similarity(a, b) >= _CLOSE_NAME
+        fewer, more = sorted((set(received), set(expected)), key=len)
+        near = fewer <= more or JaroWinkler.similarity(" ".join(received), " ".join(expected)) >= _CLOSE_NAME
         verdict = Verdict.CLOSE if near else Verdict.DIFFER
     return _evidence("patient_name", verdict, claim.patient_name, candidate.patient_name)
 
 
-def _study_uid(claim: Claim, candidate: Candidate) -> Evidence:
-    """An own study UID of the modality says nothing against an order; the order's says much for it."""
-    same = claim.study_instance_uid and claim.study_instance_uid == candidate.study_instance_uid
-    verdict = Verdict.AGREE if same else Verdict.MISSING
+def _study_uid(claim: Claim, candidate: Candidate, uid_is_ours: bool) -> Evidence:
+    """An own study UID of the modality says nothing against an order; an order's says for which one it is."""
+    verdict = Verdict.MISSING
+    if claim.study_instance_uid and claim.study_instance_uid == candidate.study_instance_uid:
+        verdict = Verdict.AGREE
+    elif claim.study_instance_uid and uid_is_ours:
+        verdict = Verdict.DIFFER
     return _evidence("study_instance_uid", verdict, claim.study_instance_uid, candidate.study_instance_uid)
 
 
@@ -241,6 +269,7 @@ _REASONS = (
     ("station", "OTHER_STATION"),
     ("day", "OTHER_DAY"),
     ("accession_number", "ACCESSION_DIFFERS"),
+    ("study_instance_uid", "OTHER_STUDY_UID"),
 )
 SENTENCES = {
     "TWO_ORDERS_FIT": "Two orders fit these images equally: choose one.",
@@ -256,6 +285,7 @@ SENTENCES = {
     "OTHER_STATION": "The order that fits is for another station.",
     "OTHER_DAY": "The order that fits is for another day.",
     "ACCESSION_DIFFERS": "The accession number in the images is not that of the best order.",
+    "OTHER_STUDY_UID": "The Study Instance UID of these images was given to another order than the best one.",
     "TOO_LITTLE": "Too little agrees to be sure: a person must decide.",
     "TWO_PATIENTS": "The images of this study name two patients.",
     "WRONG_WORKLIST_ENTRY": "The modality says that it used another patient's worklist entry: whose images are these?",
@@ -269,6 +299,6 @@ def _reason(claim: Claim, scored: Sequence[Scored]) -> str:
     for field, code in _REASONS:
         if verdicts[field] in (Verdict.DIFFER, Verdict.CLOSE):
             return code
-    if not any(verdicts[f] == Verdict.AGREE for f in ("study_instance_uid", "accession_number", "step")):
+    if not any(verdicts[f] == Verdict.AGREE for f in _ORDER_FACTORS):
         return "NO_ORDER_FACTOR"
     return "NO_PATIENT_ID" if verdicts["patient_id"] == Verdict.MISSING else "TOO_LITTLE"

@@ -1,14 +1,16 @@
 """An object while it arrives: straight to the spool's file system, and only while there is room."""
 
+import contextlib
+import fcntl
 import logging
-import uuid
-from typing import Any
+from typing import Any, BinaryIO
 
 from orchestrator import storage
 
 logger = logging.getLogger(__name__)
 
-_LOOK_EVERY_BYTES = 16 << 20
+# Two hundred objects may arrive at once: together they stay far from the end of the reserve.
+_LOOK_EVERY_BYTES = 1 << 20
 
 
 class ArrivingObject:
@@ -19,11 +21,19 @@ class ArrivingObject:
     """
 
     def __init__(self, **_: Any) -> None:
-        self._path = storage.incoming() / f"{uuid.uuid4().hex}.dcm"
+        self._path = storage.incoming_path()
         self.name = str(self._path)
-        self._open = self._path.open("wb", buffering=0)
+        self._open: BinaryIO | None = None
         self._since_look = 0
-        self._has_room = storage.has_room()
+        self._has_room = False
+        try:
+            self._open = self._path.open("wb", buffering=0)
+            # Who clears up what a crash left sees that somebody is at this one.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._has_room = storage.has_room()
+        except OSError:
+            logger.exception("The spool cannot be written to: an object is refused with A700")
 
     @property
     def file(self) -> "ArrivingObject":
@@ -35,7 +45,7 @@ class ArrivingObject:
         if self._has_room and self._since_look >= _LOOK_EVERY_BYTES:
             self._since_look = 0
             self._has_room = storage.has_room()
-        if self._has_room:
+        if self._has_room and self._open is not None:
             try:
                 left = memoryview(data)
                 while left:
@@ -43,7 +53,7 @@ class ArrivingObject:
             except OSError:
                 logger.exception("The spool cannot be written to: an object is refused with A700")
                 self._has_room = False
-        if not self._has_room:
+        if not self._has_room and self._open is not None:
             self._open.truncate(0)
         return len(data)
 
@@ -51,4 +61,5 @@ class ArrivingObject:
         """Each fragment is written at once."""
 
     def close(self) -> None:
-        self._open.close()
+        if self._open is not None:
+            self._open.close()

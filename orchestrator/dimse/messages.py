@@ -45,7 +45,7 @@ class Request:
     # N-GET: the attributes asked for, as tags; empty for all.
     attribute_identifiers: tuple[int, ...] = ()
     # C-STORE: the received object as a DICOM file in the spool's incoming folder, complete, not yet durable;
-    # an empty file when there was no room for it.
+    # an empty file, or none, when there was no room for it.
     path: Path | None = None
     # C-FIND, C-MOVE, C-GET: whether the peer has sent a C-CANCEL.
     is_cancelled: Callable[[], bool] = _never

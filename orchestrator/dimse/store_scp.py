@@ -30,7 +30,7 @@ def store(request: Request) -> Iterator[Response]:
     if path is None:
         yield Response(CANNOT_UNDERSTAND, error_comment="No data set was sent")
         return
-    if not path.stat().st_size:
+    if not path.exists() or not path.stat().st_size:
         logger.warning("An object of %s was refused: there is no room in the spool", request.peer.ae_title)
         yield Response(OUT_OF_RESOURCES, error_comment="The spool's reserve is reached")
         return

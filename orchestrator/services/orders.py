@@ -300,9 +300,10 @@ def advance_step(
 ) -> None:
     """Move one step, keep its worklist answer, and let the order follow.
 
-    The order is locked first: of two of its steps that end at once, the later sees what the other came to.
+    The order is locked first, as by whatever else changes an order and its steps: two never wait for each other, and
+    of two steps that end at once the later sees what the other came to.
     """
-    ImagingServiceRequest.objects.select_for_update().get(pk=step.procedure.order_id)
+    ImagingServiceRequest.objects.select_for_update(of=("self",)).get(pk=step.procedure.order_id)
     transition(step, event, reason=reason, detail=detail)
     project_steps([step.pk])
     advance_order(step.procedure.order)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from orchestrator import datasets, storage
@@ -61,18 +61,23 @@ def register(batch: Sequence[Received]) -> None:
         entity.ae_title: entity
         for entity in ApplicationEntity.objects.select_related("device__site").filter(ae_title__in=titles)
     }
-    objects = [_read(received, entities.get(received.calling_ae_title)) for received in batch]
+    read = [_read(received, entities.get(received.calling_ae_title)) for received in batch]
+    objects = [each for each in read if each is not None]
     with transaction.atomic():
         repeated = _Batch(objects).write()
-    for received in batch:
-        if received.spool_key in repeated:
-            storage.discard(received.spool_key)
+    for each in objects:
+        if each.received.spool_key in repeated:
+            storage.discard(each.received.spool_key)
         else:
-            storage.settle(received.spool_key)
+            storage.settle(each.received.spool_key)
 
 
-def _read(received: Received, entity: ApplicationEntity | None) -> _Object:
-    path = storage.path_of(received.spool_key)
+def _read(received: Received, entity: ApplicationEntity | None) -> _Object | None:
+    """None when another process has found meanwhile that the object is here already, and dropped its file."""
+    try:
+        path = storage.path_of(received.spool_key)
+    except FileNotFoundError:
+        return None
     charset = entity.default_character_set if entity else ""
     header = received.header or datasets.read_header(path, default_character_set=charset)
     return _Object(received, header, entity, datasets.digest_of(path), path.stat().st_size)
@@ -83,30 +88,31 @@ class _Batch:
 
     def __init__(self, objects: Sequence[_Object]) -> None:
         self._objects = objects
-        self._registered = set(
-            Instance.objects.filter(spool_key__in=[each.received.spool_key for each in objects]).values_list(
-                "spool_key", flat=True
-            )
-        )
+        self._registered: set[str] = set()
         # What is here under these UIDs: every copy by its content, and the first one, which is the one that is sent.
         self._copies: set[tuple[str, str]] = set()
         self._firsts: dict[str, Instance] = {}
+        # One query, one moment: were the rows that another process commits just now seen as copies and not as the
+        # object's own, its only file would be discarded as a repetition of itself.
+        own = Q(spool_key__in=[each.received.spool_key for each in objects])
         for instance in Instance.objects.filter(
-            sop_instance_uid__in={each.header.sop_instance_uid for each in objects}
+            own | Q(sop_instance_uid__in={each.header.sop_instance_uid for each in objects})
         ):
+            self._registered.add(instance.spool_key)
             self._copies.add((instance.sop_instance_uid, instance.digest))
             if instance.differs_from_id is None:
                 self._firsts[instance.sop_instance_uid] = instance
         self._studies: dict[str, Study] = {}
         self._series: dict[tuple[int, str], Series] = {}
         self._claims: dict[tuple[int, str], IdentityClaim] = {}
-        self._purposes: dict[tuple[int, int], Purpose] = {}
+        self._holds: dict[tuple[int, int], bool] = {}
         self._new: list[tuple[_Object, Instance]] = []
         self._differing: list[Instance] = []
 
     def write(self) -> set[str]:
         """Answers the keys of objects that are here already with the same bytes."""
         repeated: set[str] = set()
+        fresh: list[_Object] = []
         for each in self._objects:
             content = (each.header.sop_instance_uid, each.digest)
             if each.received.spool_key in self._registered:
@@ -115,6 +121,9 @@ class _Batch:
                 repeated.add(each.received.spool_key)
                 continue
             self._copies.add(content)
+            fresh.append(each)
+        self._lock_studies(fresh)
+        for each in fresh:
             with acting(Actor(ActorKind.AE, each.received.calling_ae_title)):
                 self.take(each)
         Instance.objects.bulk_create([instance for _, instance in self._new])
@@ -130,9 +139,9 @@ class _Batch:
     def take(self, each: _Object) -> None:
         """One object that is not here yet."""
         header, received = each.header, each.received
-        study = self._study(each)
+        study = self._studies[header.study_instance_uid]
         series = self._series_of(study, header)
-        purpose = self._purpose(study, each.entity)
+        purpose = self._purpose(study, each)
         instance = Instance(
             study=study,
             series=series,
@@ -156,22 +165,17 @@ class _Batch:
             self._firsts[header.sop_instance_uid] = instance
             self._new.append((each, instance))
 
-    def _study(self, each: _Object) -> Study:
-        header, received = each.header, each.received
-        if header.study_instance_uid not in self._studies:
-            self._studies[header.study_instance_uid], _ = Study.objects.get_or_create(
-                study_instance_uid=header.study_instance_uid,
-                defaults={
-                    "site": each.entity.device.site if each.entity else Site.objects.earliest("pk"),
-                    "study_date": header.study_date[:8],
-                    "study_time": header.study_time[:16],
-                    "study_description": header.study_description[:64],
-                    "received_from": received.calling_ae_title,
-                    "first_received_at": received.received_at,
-                    "last_received_at": received.received_at,
-                },
-            )
-        return self._studies[header.study_instance_uid]
+    def _lock_studies(self, fresh: Sequence[_Object]) -> None:
+        """Make the studies that are new, and lock all until the commit.
+
+        Else a study that is closed at this very moment would get its late object and never be received again, and of
+        two processes that count for one study one would forget what the other wrote.
+        """
+        firsts = {each.header.study_instance_uid: each for each in reversed(fresh)}
+        # In one order everywhere: two processes never wait for each other.
+        ids = [_study_of(firsts[uid]).pk for uid in sorted(firsts)]
+        locked = Study.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+        self._studies = {study.study_instance_uid: study for study in locked}
 
     def _series_of(self, study: Study, header: Header) -> Series:
         key = (study.pk, header.series_instance_uid)
@@ -191,16 +195,19 @@ class _Batch:
                 Study.objects.filter(pk=study.pk).update(number_of_series=F("number_of_series") + 1)
         return self._series[key]
 
-    def _purpose(self, study: Study, entity: ApplicationEntity | None) -> Purpose:
-        """How we came by it (promise 9): what a device sends that we gave this study to has RETURNED."""
-        if entity is None:
+    def _purpose(self, study: Study, each: _Object) -> Purpose:
+        """How we came by it (promise 9): from what kind of device, and whether we gave it to that device ourselves."""
+        if each.entity is None:
             return Purpose.ACQUIRED
-        key = (study.pk, entity.device_id)
-        if key not in self._purposes:
-            kind = _PURPOSES.get(entity.device.kind, Purpose.ACQUIRED)
-            returned = Hop.objects.filter(study=study, device=entity.device).exists()
-            self._purposes[key] = Purpose.RETURNED if returned else kind
-        return self._purposes[key]
+        device = each.entity.device
+        key = (study.pk, device.pk)
+        if key not in self._holds:
+            self._holds[key] = Hop.objects.filter(study=study, device=device).exists()
+        # What a processor or a workstation made of what it got is new; an archive makes nothing.
+        is_old = device.kind == Device.Kind.ARCHIVE or each.header.sop_instance_uid in self._firsts
+        if self._holds[key] and is_old:
+            return Purpose.RETURNED
+        return _PURPOSES.get(device.kind, Purpose.ACQUIRED)
 
     def _claim(self, study: Study, each: _Object, purpose: Purpose) -> IdentityClaim:
         """The claim that this object makes. Equal claims are one; other purposes claim apart."""
@@ -226,12 +233,12 @@ class _Batch:
             (IdentityClaim, Counter(instance.claim_id for _, instance in self._new)),
             (Series, Counter(instance.series_id for _, instance in self._new)),
         ):
-            for pk, number in ids.items():
+            for pk, number in sorted(ids.items()):
                 model._default_manager.filter(pk=pk).update(number_of_instances=F("number_of_instances") + number)
         grown: dict[int, list[_Object]] = {}
         for each, instance in self._new:
             grown.setdefault(instance.study_id, []).append(each)
-        for study_id, objects in grown.items():
+        for study_id, objects in sorted(grown.items()):
             with acting(Actor(ActorKind.AE, objects[0].received.calling_ae_title)):
                 _grow(study_id, objects)
 
@@ -242,6 +249,24 @@ _CLAIMED = (
     *_IDENTIFYING, "requested_procedure_id", "sps_id", "modality", "station_name", "study_date", "study_time",
     "study_description",
 )  # fmt: skip
+
+
+def _study_of(each: _Object) -> Study:
+    header, received = each.header, each.received
+    with acting(Actor(ActorKind.AE, received.calling_ae_title)):
+        study, _ = Study.objects.get_or_create(
+            study_instance_uid=header.study_instance_uid,
+            defaults={
+                "site": each.entity.device.site if each.entity else Site.objects.earliest("pk"),
+                "study_date": header.study_date[:8],
+                "study_time": header.study_time[:16],
+                "study_description": header.study_description[:64],
+                "received_from": received.calling_ae_title,
+                "first_received_at": received.received_at,
+                "last_received_at": received.received_at,
+            },
+        )
+    return study
 
 
 def _limit(name: str) -> int | None:

@@ -14,6 +14,7 @@ from orchestrator.models import (
     Study,
     WrongEntry,
 )
+from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Custody, Identity, Purpose
 
@@ -32,7 +33,10 @@ def association_ended(study_instance_uids: Iterable[str]) -> None:
 
 
 def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]]) -> None:
-    """What an MPPS says was made: (study, series, SOP class, SOP instance UID). Closes studies that have it all."""
+    """What an MPPS says was made: (study, series, SOP class, SOP instance UID).
+
+    A study that has it all is closed; of one that was closed before, a person is told what is missing.
+    """
     rows = list(items)
     ExpectedInstance.objects.bulk_create(
         [
@@ -44,10 +48,11 @@ def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]
         ],
         ignore_conflicts=True,
     )  # fmt: skip
-    for uid in {row[0] for row in rows}:
-        study = Study.objects.filter(study_instance_uid=uid, custody=Custody.RECEIVING).first()
-        if study is not None:
+    for study in Study.objects.filter(study_instance_uid__in={row[0] for row in rows}):
+        if study.custody == Custody.RECEIVING:
             _close_if_complete(study)
+        else:
+            _tell_what_is_missing(study)
 
 
 def missing_instances(study: Study) -> list[str]:
@@ -63,21 +68,48 @@ def _close_if_complete(study: Study) -> None:
         close(study.pk)
 
 
+def _tell_what_is_missing(study: Study) -> None:
+    """A count that differs from the modality's is for a person, until the rest has come."""
+    missing = missing_instances(study)
+    if not missing:
+        resolve_about("incomplete_study", about=study, resolution="complete")
+        return
+    number = len(missing)
+    open_case(
+        "incomplete_study",
+        about=study,
+        reason_code="INSTANCES_MISSING",
+        summary=f"{number} instance{'s' * (number != 1)} that the modality says it made did not arrive: "
+        "look at the modality's send queue.",
+        site=study.site,
+        study=study,
+        modality=", ".join(study.modalities)[:16],
+        source=study.received_from,
+        detail={"missing": missing[:100]},
+    )
+
+
 @transaction.atomic
-def close(study_id: int) -> None:
+def close(study_id: int, *, only_if_quiet: bool = False) -> None:
     """The study counts as received, until more comes."""
     study = Study.objects.select_for_update().get(pk=study_id)
-    if study.custody == Custody.RECEIVING:
-        transition(study, "study.received", quiet_until=None, detail={"instances": study.number_of_instances})
+    if study.custody != Custody.RECEIVING:
+        return
+    if only_if_quiet and study.quiet_until is not None and study.quiet_until > timezone.now():
+        # Something came between the look and the lock.
+        return
+    transition(study, "study.received", quiet_until=None, detail={"instances": study.number_of_instances})
+    _tell_what_is_missing(study)
 
 
 def close_due() -> None:
     """Sweep: studies whose quiet time is over."""
     due = Study.objects.filter(custody=Custody.RECEIVING, quiet_until__lte=timezone.now())
     for study_id in due.values_list("pk", flat=True)[:200]:
-        close(study_id)
+        close(study_id, only_if_quiet=True)
 
 
+NEEDS_ORDER = (Purpose.ACQUIRED, Purpose.IMPORTED)
 _WORST_FIRST = (Identity.HELD, Identity.PENDING, Identity.MATCHED, Identity.REJECTED)
 _EVENT = {
     Identity.HELD: "study.held",
@@ -91,10 +123,11 @@ _EVENT = {
 def refresh_identity(*, study_id: int) -> None:
     """`Study.identity` is the worst of its claims, its patient the one that all matched claims agree on.
 
-    Claims of objects that need no order (PRIOR, DERIVED, RETURNED) do not count.
+    Claims of objects that need no order (PRIOR, DERIVED, RETURNED) do not count, nor do those that only copies with
+    other content make, which are never sent.
     """
     study = Study.objects.select_for_update().get(pk=study_id)
-    claims = list(study.claims.filter(purpose__in=[Purpose.ACQUIRED, Purpose.IMPORTED]))
+    claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0))
     present = {claim.identity for claim in claims}
     identity = next((each for each in _WORST_FIRST if each in present), Identity.PENDING)
     patients = {claim.matched_patient_id for claim in claims if claim.identity == Identity.MATCHED}

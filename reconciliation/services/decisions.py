@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from orchestrator.models import Decision, ExceptionCase, IdentityClaim, ImagingServiceRequest, User
+from orchestrator.models import Decision, ExceptionCase, IdentityClaim, ImagingServiceRequest, Study, User
 from orchestrator.services import corrections
 from orchestrator.services.exceptions import lock_open, resolve
 from orchestrator.services.studies import refresh_identity
@@ -15,7 +15,7 @@ from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
 from reconciliation.models import MatchRun
-from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claim, unmatch
+from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claims, unmatch
 
 REJECT_CODES: Mapping[str, str] = {
     "113001": "Rejected for quality reasons",
@@ -64,9 +64,12 @@ def match(
 
     Raises CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
     """
+    _lock_study(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
-    order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
+    # Locked, so that no other study is matched to it by itself at this moment.
+    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).select_related("patient")
+    order = orders.get(pk=order_id)
     found = selectors.best_step(claim, order)
     if found is None:
         raise CannotDecide("This order has no scheduled step.")
@@ -84,6 +87,7 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
     """These images belong nowhere: they stay here and go nowhere. Raises as `match`."""
     if code not in REJECT_CODES:
         raise CannotDecide(f"{code} is no reason to reject.")
+    _lock_study(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
     decision = _decide(case, claim, Decision.Kind.REJECT, user, reason, {"code": code}, [], False)
@@ -95,6 +99,7 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
 @transaction.atomic
 def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent."""
+    _lock_study(case_id)
     case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
     decision = case.decisions.select_for_update(of=("self",)).filter(undone_at=None).first()
     if decision is None:
@@ -108,7 +113,7 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
     for each in followed:
         unmatch(each, reason=reason, detail={"undone": decision.pk})
-        reconcile_claim(each)
+        reconcile_claims([each])
     refresh_identity(study_id=claim.study_id)
     record("decision.undone", claim, detail={"decision": decision.pk}, reason=reason)
     return case
@@ -141,6 +146,11 @@ def _followers(decision: Decision) -> list[IdentityClaim]:
     )
     own = Decision.objects.filter(undone_at=None).values("claim")
     return list(matched.exclude(pk__in=own)) if decision.remember else []
+
+
+def _lock_study(case_id: int) -> None:
+    """The study first, as reconcile_study does: a person and a worker never wait for each other."""
+    Study.objects.select_for_update(of=("self",)).filter(cases=case_id).first()
 
 
 def _claim_of(case: ExceptionCase) -> IdentityClaim:

@@ -1,10 +1,9 @@
 """Matching received studies to orders, claim by claim; what does not match is held (promise 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
 
 from orchestrator.models import (
     SYSTEM,
@@ -21,14 +20,13 @@ from orchestrator.models import (
 from orchestrator.services import corrections
 from orchestrator.services.exceptions import open_case, resolve
 from orchestrator.services.orders import advance_step
-from orchestrator.services.studies import refresh_identity
+from orchestrator.services.studies import NEEDS_ORDER, refresh_identity
 from orchestrator.services.workflow import record, transition
-from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, Purpose, StepStatus
+from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, StepStatus
 from reconciliation import selectors
-from reconciliation.matching import SENTENCES, Outcome, Scored, match
+from reconciliation.matching import SENTENCES, Outcome, Scored, match, stands
 from reconciliation.models import MatchRun
 
-NEEDS_ORDER = (Purpose.ACQUIRED, Purpose.IMPORTED)
 _KINDS = {
     "TWO_ORDERS_FIT": "ambiguous_match",
     "PATIENT_ID_CONFLICT": "patient_conflict",
@@ -45,24 +43,79 @@ HELD_KINDS = frozenset({"unmatched_study", *_KINDS.values()})
 
 @transaction.atomic
 def reconcile_study(study_id: int) -> None:
-    """Match each claim of a study that is not settled. Subscriber of study.received; may run twice."""
+    """Match each claim of a study that is not settled, and look again at what was matched by itself.
+
+    Subscriber of study.received; may run twice.
+    """
     study = Study.objects.select_for_update().get(pk=study_id)
     with acting(SYSTEM):
-        for claim in study.claims.filter(purpose__in=NEEDS_ORDER).order_by("pk"):
-            if claim.identity in (Identity.PENDING, Identity.HELD):
-                reconcile_claim(claim)
+        claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0).order_by("pk"))
+        for claim in claims:
+            if _is_automatic(claim) and not _stands(claim):
+                unmatch(claim, reason="the order has changed: it is no longer the one that these images name")
+        reconcile_claims([claim for claim in claims if claim.identity in (Identity.PENDING, Identity.HELD)])
         refresh_identity(study_id=study.pk)
         record("study.reconciled", study)
 
 
-def reconcile_claim(claim: IdentityClaim) -> None:
-    """Match one claim that is not settled, or hold it."""
-    outcome = compare(claim)
+def _is_automatic(claim: IdentityClaim) -> bool:
+    return claim.identity == Identity.MATCHED and claim.matched_by == MatchedBy.AUTO
+
+
+def _stands(claim: IdentityClaim) -> bool:
+    found = selectors.matched_step(claim)
+    return found is not None and stands(found)
+
+
+def reconcile_claims(claims: Sequence[IdentityClaim]) -> None:
+    """Match these claims of one study, or hold them."""
+    _lock_orders(claims)
+    compared = [(claim, outcome, _step_of(outcome)) for claim in claims for outcome in [compare(claim)]]
+    said = {step.procedure.order.patient_id for _, _, step in compared if step is not None}
+    doubtful = _doubtful(claims[0].study, said) if said else set()
+    for claim, outcome, step in compared:
+        _settle(claim, outcome, step, doubtful)
+    for claim in IdentityClaim.objects.filter(study=claims[0].study_id, matched_patient__in=doubtful) if said else ():
+        if _is_automatic(claim):
+            unmatch(claim, reason="other images of this study are matched to another patient")
+            hold(claim, compare(claim), "TWO_PATIENTS")
+
+
+def _lock_orders(claims: Sequence[IdentityClaim]) -> None:
+    """Whoever else would match one of these orders at this moment, to another study, waits and then looks again."""
+    steps = {key for claim in claims for key in selectors.steps_named(claim)}
+    orders = ImagingServiceRequest.objects.filter(requested_procedures__steps__in=steps).values("pk")
+    list(ImagingServiceRequest.objects.select_for_update(of=("self",)).filter(pk__in=orders).order_by("pk"))
+
+
+def _step_of(outcome: Outcome) -> ScheduledProcedureStep | None:
+    """The step that the claim speaks for, whether it is matched to it or not."""
+    if outcome.speaks_for is None:
+        return None
+    return ScheduledProcedureStep.objects.select_related("procedure__order").get(pk=outcome.speaks_for.candidate.key)
+
+
+def _doubtful(study: Study, said: Collection[int]) -> set[int]:
+    """The patients that may not be believed: a study has one only, and its claims speak for several.
+
+    Whom a person has chosen is believed.
+    """
+    chosen, fitting = set[int](), set(said)
+    for claim in study.claims.filter(identity=Identity.MATCHED):
+        if claim.matched_patient_id is not None:
+            (fitting if _is_automatic(claim) else chosen).add(claim.matched_patient_id)
+    return set() if len(chosen | fitting) < 2 else fitting - chosen
+
+
+def _settle(
+    claim: IdentityClaim, outcome: Outcome, step: ScheduledProcedureStep | None, doubtful: Collection[int]
+) -> None:
+    """Match or hold one claim that was compared."""
     if WrongEntry.objects.filter(study_instance_uid=claim.study.study_instance_uid).exists():
         hold(claim, outcome, "WRONG_WORKLIST_ENTRY")
         return
     case = open_case_of(claim)
-    if case is not None and case.status == CaseStatus.CLAIMED:
+    if case is not None and case.status in (CaseStatus.CLAIMED, CaseStatus.ESCALATED):
         # A person is at it: the new comparison is shown to them, and settles nothing.
         record("case.candidates_changed", case, detail={"reason_code": outcome.reason_code})
         return
@@ -75,12 +128,14 @@ def reconcile_claim(claim: IdentityClaim) -> None:
             evidence=remembered.evidence,
             decision=remembered,
         )
-    elif outcome.match is not None and not _contradicts(claim, outcome.match):
-        step = ScheduledProcedureStep.objects.select_related("procedure__order").get(pk=outcome.match.candidate.key)
-        apply_match(claim, step, matched_by=MatchedBy.AUTO, evidence=evidence_of(outcome.match))
-    else:
-        hold(claim, outcome, "TWO_PATIENTS" if outcome.match else outcome.reason_code)
+    elif step is not None and step.procedure.order.patient_id in doubtful:
+        hold(claim, outcome, "TWO_PATIENTS")
         return
+    elif outcome.match is None:
+        hold(claim, outcome, outcome.reason_code)
+        return
+    else:
+        apply_match(claim, step, matched_by=MatchedBy.AUTO, evidence=evidence_of(outcome.match))
     if case is not None:
         resolve(case, resolution="matched")
 
@@ -126,13 +181,6 @@ def evidence_of(scored: Scored) -> list[dict[str, Any]]:
 
 def open_case_of(claim: IdentityClaim) -> ExceptionCase | None:
     return ExceptionCase.objects.filter(claim=claim, kind__in=HELD_KINDS, status__in=CASE_OPEN).first()
-
-
-def _contradicts(claim: IdentityClaim, scored: Scored) -> bool:
-    """Whether another claim of the study is matched to another patient: then neither may be believed."""
-    step = ScheduledProcedureStep.objects.select_related("procedure__order").get(pk=scored.candidate.key)
-    others = claim.study.claims.filter(identity=Identity.MATCHED).exclude(pk=claim.pk)
-    return others.exclude(matched_patient_id=step.procedure.order.patient_id).exists()
 
 
 def decision_of(claim: IdentityClaim) -> Decision | None:
@@ -181,7 +229,7 @@ def apply_match(
     claim.refresh_from_db()
     keep = frozenset(decision.parameters.get("keep", ())) if decision else frozenset[str]()
     corrections.recompute(claim, decision=decision, keep=keep)
-    if step.status in STEP_ON_WORKLIST:
+    if step.status in STEP_ON_WORKLIST | {StepStatus.EXPIRED}:
         # The modality told nothing (no MPPS): its images say that the step was performed.
         advance_step(
             step=step, event="step.completed", reason="images received and matched", detail={_BY_MATCH: claim.pk}
@@ -251,15 +299,12 @@ def _give_back(step: ScheduledProcedureStep, reason: str) -> None:
 
 
 def rematch_for_order(order_id: int) -> None:
-    """An order came or changed: look again at the waiting claims that it could satisfy."""
+    """An order came or changed: look again at the claims that it could satisfy, and at those that it does.
+
+    Subscriber of order.placed and order.changed; may run twice.
+    """
     order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
-    ids = list(order.patient.identifiers.values_list("value", flat=True))
-    uids = list(order.requested_procedures.values_list("study_instance_uid", flat=True))
-    shared = Q(study__study_instance_uid__in=uids) | Q(patient_id__in=ids)
-    if order.accession_number:
-        shared |= Q(accession_number=order.accession_number)
-    if order.patient.birth_date:
-        shared |= Q(birth_date=f"{order.patient.birth_date:%Y%m%d}")
-    waiting = IdentityClaim.objects.filter(shared, identity=Identity.HELD, purpose__in=NEEDS_ORDER)
-    for study_id in waiting.order_by().values_list("study_id", flat=True).distinct()[:100]:
+    matched = order.claims.filter(identity=Identity.MATCHED, matched_by=MatchedBy.AUTO)
+    moved = {claim.study_id for claim in matched.select_related("study__site") if not _stands(claim)}
+    for study_id in sorted(moved | selectors.studies_waiting_for(order)):
         reconcile_study(study_id)

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciliation.matching import SENTENCES, Candidate, Claim, Identifier, Outcome, Verdict, match, score
+from reconciliation.matching import SENTENCES, Candidate, Claim, Identifier, Outcome, Verdict, match, score, stands
 
 CLAIM = Claim(
     identifier=Identifier("1", "0012345"), patient_name="Doe^Jane", birth_date="19700228", sex="F",
@@ -19,6 +19,10 @@ CANDIDATE = Candidate(
     sex="F", accession_number="A1", study_instance_uid="2.25.1", requested_procedure_id="RP1", sps_id="S1",
     modality="CT", stations=("CT_NORTH",), start_date="20260705",
 )  # fmt: skip
+
+
+# How long an example takes says something about the machine only.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def outcome(claim: Claim = CLAIM, *candidates: Candidate) -> Outcome:
@@ -97,6 +101,28 @@ def test_of_two_orders_that_fit_a_person_chooses() -> None:
     assert (found.match, found.reason_code) == (None, "TWO_ORDERS_FIT")
 
 
+def test_of_two_procedures_of_one_order_the_study_uid_says_which() -> None:
+    other = replace(CANDIDATE, key=2, study_instance_uid="2.25.2", requested_procedure_id="RP2", sps_id="S2")
+    found = outcome(CLAIM, other, CANDIDATE)
+    assert found.match is not None
+    assert found.match.candidate == CANDIDATE
+
+
+@pytest.mark.parametrize(
+    "owner", [{}, {"identifiers": frozenset({Identifier("1", "777")}), "patient_name": "Roe^Max"}],
+    ids=["of the same patient", "of another patient"],
+)  # fmt: skip
+def test_a_study_uid_that_was_given_to_another_order_forbids_the_match(owner: dict[str, Any]) -> None:
+    """Somebody picked another worklist entry and typed the rest."""
+    theirs = replace(CANDIDATE, key=2, accession_number="A2", study_instance_uid="2.25.2", sps_id="S2", **owner)
+    found = outcome(
+        replace(CLAIM, study_instance_uid="2.25.2", requested_procedure_id="", sps_id=""), CANDIDATE, theirs
+    )
+    assert found.match is None
+    assert found.speaks_for is not None
+    assert found.speaks_for.candidate == CANDIDATE
+
+
 def test_two_people_of_one_name_are_told_apart_by_their_id() -> None:
     namesake = replace(CANDIDATE, key=2, identifiers=frozenset({Identifier("1", "777")}), accession_number="A2",
                        study_instance_uid="2.25.2", sps_id="S2")  # fmt: skip
@@ -116,6 +142,7 @@ def test_two_people_of_one_name_are_told_apart_by_their_id() -> None:
         ("Do^Jane", "Doe^Jane", Verdict.CLOSE),
         ("Roe^Max", "Doe^Jane", Verdict.DIFFER),
         ("", "Doe^Jane", Verdict.MISSING),
+        ("Kim", "Kim^Kim", Verdict.CLOSE),
         ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada^Tarou", Verdict.AGREE),
     ],
 )
@@ -158,6 +185,7 @@ orders = st.tuples(
 several = st.lists(orders, max_size=5, unique_by=lambda each: each.key)
 
 
+@patient
 @given(claims, several)
 def test_whatever_is_matched_has_an_order_factor_two_patient_factors_and_no_conflict(
     claim: Claim, candidates: list[Candidate]
@@ -187,11 +215,13 @@ def test_whatever_is_matched_has_an_order_factor_two_patient_factors_and_no_conf
     assert not claim.station or not one.stations or claim.station in one.stations
 
 
+@patient
 @given(claims, several)
 def test_the_answer_does_not_depend_on_the_order_of_the_candidates(claim: Claim, candidates: list[Candidate]) -> None:
     assert match(claim, candidates) == match(claim, candidates[::-1])
 
 
+@patient
 @given(claims, several)
 def test_scores_stand_between_nothing_and_everything_and_every_field_has_its_verdict(
     claim: Claim, candidates: list[Candidate]
@@ -202,3 +232,56 @@ def test_scores_stand_between_nothing_and_everything_and_every_field_has_its_ver
         assert 0 <= each.score <= 100
         assert len({row.field for row in each.evidence}) == len(each.evidence) == 11
     assert found.reason_code == "MATCHED" or found.reason_code in SENTENCES
+
+
+@patient
+@given(claims, several)
+def test_a_claim_that_says_less_is_never_matched_where_one_that_says_more_is_not(
+    claim: Claim, candidates: list[Candidate]
+) -> None:
+    """Missing is never agreement: taking an answer away makes no factor."""
+    for one in candidates:
+        for field in ("patient_name", "birth_date", "accession_number", "sps_id"):
+            less = score(replace(claim, **{field: ""}), one)
+            verdicts = {each.field: each.verdict for each in less.evidence}
+            assert verdicts["step" if field == "sps_id" else field] == Verdict.MISSING
+            if field in ("patient_name", "birth_date"):
+                assert not less.qualifies
+        assert not score(replace(claim, identifier=replace(claim.identifier, issuer="")), one).qualifies
+        assert not score(replace(claim, identifier=replace(claim.identifier, value="")), one).qualifies
+
+
+@patient
+@given(claims, orders, st.sampled_from(CONFLICTS))
+def test_a_conflict_more_never_makes_a_match(
+    claim: Claim, one: Candidate, conflict: tuple[dict[str, Any], str]
+) -> None:
+    [(field, value)] = conflict[0].items()
+    candidate_field = {
+        "identifier": "identifiers", "station": "stations", "study_date": "start_date",
+    }.get(field, field)  # fmt: skip
+    against = {"identifier": frozenset({Identifier("1", "other")}), "station": ("other",)}.get(field, "other")
+    contradicted = score(replace(claim, **{field: value}), replace(one, **{candidate_field: against}))
+    assert not contradicted.qualifies
+
+
+names = st.text(st.sampled_from("aäßAB ^=-'山1"), max_size=12)
+
+
+@patient
+@given(names, names)
+def test_names_agree_both_ways_or_neither(one: str, other: str) -> None:
+    def verdict(received: str, expected: str) -> Verdict:
+        scored = score(replace(CLAIM, patient_name=received), replace(CANDIDATE, patient_name=expected))
+        return {each.field: each.verdict for each in scored.evidence}["patient_name"]
+
+    assert verdict(one, other) == verdict(other, one)
+    assert verdict(one, one) in (Verdict.AGREE, Verdict.MISSING)
+
+
+@patient
+@given(claims, orders)
+def test_what_is_matched_stands_until_its_order_changes(claim: Claim, one: Candidate) -> None:
+    scored = score(claim, one)
+    assert stands(scored) or not scored.qualifies
+    assert not stands(score(replace(claim, accession_number="A1"), replace(one, accession_number="A9")))

@@ -165,12 +165,38 @@ def test_the_purpose_follows_from_who_sent_it(kind: Device.Kind, purpose: Purpos
     assert Instance.objects.get().purpose == purpose
 
 
-def test_what_comes_back_from_where_we_sent_it_has_returned() -> None:
-    entity, ds = make_ae("ARCHIVE"), image()
+def sent_to(kind: Device.Kind, ds: Dataset) -> None:
+    """The object is here, and a device of that kind, with the AE title THERE, has its study from us."""
+    entity = make_ae("THERE")
+    Device.objects.filter(pk=entity.device_id).update(kind=kind)
     register(ds)
     Hop.objects.create(study=Study.objects.get(), device=entity.device, rendition="original")
-    register(like(ds), ae_title="ARCHIVE")
+
+
+@pytest.mark.parametrize("kind", Device.Kind)
+def test_what_comes_back_from_where_we_sent_it_has_returned(kind: Device.Kind) -> None:
+    ds = image()
+    sent_to(kind, ds)
+    ds.PixelData = b"\1" * 2048
+    register(ds, ae_title="THERE")
     assert Instance.objects.latest("pk").purpose == Purpose.RETURNED
+
+
+@pytest.mark.parametrize(
+    ("kind", "purpose"),
+    [
+        (Device.Kind.ARCHIVE, Purpose.RETURNED),
+        (Device.Kind.PROCESSOR, Purpose.DERIVED),
+        (Device.Kind.WORKSTATION, Purpose.ACQUIRED),
+    ],
+)
+def test_what_a_machine_made_of_what_it_got_is_new_and_an_archive_makes_nothing(
+    kind: Device.Kind, purpose: Purpose
+) -> None:
+    ds = image()
+    sent_to(kind, ds)
+    register(like(ds), ae_title="THERE")
+    assert Instance.objects.latest("pk").purpose == purpose
 
 
 def received_events() -> int:
