@@ -11,7 +11,7 @@ from orchestrator.states import DELIVERY_REACHED, DeliveryStatus
 from routing import selectors
 from routing.models import DeliveredInstance, Destination, RuleSet
 from routing.rules import RuleError, Send, evaluate
-from routing.services.custody import PERHAPS_THERE
+from routing.selectors import PERHAPS_THERE
 from routing.services.route import facts_of
 
 

@@ -164,10 +164,13 @@ def test_an_identifier_or_a_place_that_is_learnt_later_is_in_the_next_answer() -
 
 def test_what_changes_about_an_order_is_in_the_answer_of_each_of_its_steps() -> None:
     site, patient = Site.objects.get(code="MAIN"), Patient.objects.create(name="DOE^JANE")
+    order = None
     for number in ("1", "2"):
         procedure = ProcedureData(f"RP{number}", steps=[StepData(f"S{number}", modality="CT")])
         data = OrderData(placer_order_number="PL", referring_physician=f"HOUSE^{number}", procedures=[procedure])
-        place(data=data, patient=patient, visit=None, interface=None, site=site)
+        order = place(
+            order=order, data=data, patient=patient, visit=None, interface=None, site=site, anew=order is None
+        )  # fmt: skip
     *answers, _ = ask(keys(ReferringPhysicianName=""))
     assert [str(decoded(each.dataset).ReferringPhysicianName) for each in answers] == ["HOUSE^2", "HOUSE^2"]
 
