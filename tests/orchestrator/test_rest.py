@@ -1,12 +1,15 @@
 """The REST API: what a script reads of patients, orders, studies, messages and people."""
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from orchestrator import audit
+from orchestrator.api import pagination
 from orchestrator.models import AccessEvent, HL7Application, InboundMessage, Role, RoleAssignment, User
 from orchestrator.services.tokens import READ
 from orchestrator.services.workflow import record
@@ -161,6 +164,50 @@ def test_lists_are_keyset_pages_with_a_count(call: Caller) -> None:
         following = page["next"]
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) == 5
+
+
+def test_a_page_leads_back_to_the_one_before(call: Caller) -> None:
+    for _ in range(3):
+        make_patient()
+    first = call("GET", "patients/?page_size=2")
+    second = call("GET", first["next"].partition("/api/v1/")[2])
+    assert call("GET", second["previous"].partition("/api/v1/")[2])["results"] == first["results"]
+
+
+def test_beyond_what_is_counted_exactly_the_count_says_that_it_is_an_estimate(
+    call: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pagination, "EXACT_TO", 2)
+    make_patient(), make_patient()
+    assert "count_is_estimate" not in call("GET", "patients/")
+    make_patient()
+    page = call("GET", "patients/")
+    assert (page["count"], page["count_is_estimate"], len(page["results"])) == (2, True, 3)
+
+
+def test_sites_and_interfaces_are_made_and_changed_by_those_who_look_after_them(call: Caller) -> None:
+    chief = Caller(make_user(Role.ADMINISTRATOR))
+    asked = {"code": "NORTH", "name": "North", "time_zone": "Europe/Berlin"}
+    chief("POST", "sites/", {**asked, "time_zone": "Mars"})
+    assert chief.status == 400
+    made = chief("POST", "sites/", asked)
+    assert (chief.status, made["time_zone"]) == (201, "Europe/Berlin")
+    assert chief("PATCH", f"sites/{made['id']}/", {"name": "North wing"})["name"] == "North wing"
+    call("POST", "sites/", asked)
+    assert call.status == 403
+    sender = {"name": "RIS", "sending_application": "RIS", "sending_facility": "N", "site": "NORTH"}
+    interface = call("POST", "interfaces/", sender)
+    assert (call.status, interface["site"]) == (201, "NORTH")
+    call("POST", "interfaces/", sender)
+    assert call.status == 400, "one sender is one interface"
+    assert call("PATCH", f"interfaces/{interface['id']}/", {"enabled": False})["enabled"] is False
+    refused = call("PATCH", f"interfaces/{interface['id']}/", {"sending_application": "OTHER"})
+    assert (call.status, list(refused["errors"])) == (400, ["sending_application"])
+
+
+def test_the_description_for_machines_is_valid_and_without_a_warning(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
+    assert "/api/v1/exceptions/{id}/match/" in (tmp_path / "schema.yaml").read_text()
 
 
 def test_what_was_seen_is_recorded(call: Caller) -> None:
