@@ -66,7 +66,7 @@ def order_page(request: HttpRequest, pk: int) -> HttpResponse:
         "section": "orders",
         "order": order,
         "studies": list(matched),
-        "messages": list(order.messages.order_by("-received_at")[:20])
+        "inbound": list(order.messages.order_by("-received_at")[:20])
         if can(viewer, "messages.view", order.site_id)
         else [],
         "may_see_patient": can(viewer, "patients.view", order.site_id),
