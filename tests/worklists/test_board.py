@@ -7,7 +7,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from orchestrator.models import ImagingServiceRequest, Patient, Role, ScheduledProcedureStep, Site
+from orchestrator.models import (
+    HL7Application,
+    ImagingServiceRequest,
+    InboundMessage,
+    Patient,
+    Role,
+    ScheduledProcedureStep,
+    Site,
+)
 from orchestrator.services.workflow import transition
 from tests.factories import make_user
 from tests.worklists.ward import ask, found, keys, peer, schedule
@@ -47,7 +55,7 @@ def test_each_step_stands_at_its_station_in_the_lane_of_its_state(today: dt.date
     rows = board(signed_in())
     assert list(rows) == ["CT_NORTH", "Any station"]
     scheduled, arrived, started, completed, not_done = rows["CT_NORTH"][1:]
-    assert "WAITS, ANNA" in scheduled
+    assert "WAITS" in scheduled
     assert "On hold" in scheduled
     assert (arrived, completed) == ("none", "none")
     assert "LIES" in started
@@ -85,8 +93,11 @@ def test_many_steps_are_counted_and_one_station_shows_them_all(today: dt.date) -
 
 def test_a_station_says_what_it_asked_last_and_what_it_got(today: dt.date) -> None:
     schedule(day=today)
-    found(keys({"Modality": "CT", "ScheduledStationAETitle": "CT_NORTH"}, PatientName="SECRET*"))
-    ask(keys({"Modality": "MR", "ScheduledProcedureStepStartDate": f"{today:%Y%m%d}"}), caller=peer("MR_EAST"))
+    found(keys({"Modality": "CT", "ScheduledStationAETitle": "CT_NORTH"}, PatientName="SECRET*", PatientID="*"))
+    ask(
+        keys({"Modality": "MR", "ScheduledProcedureStepStartDate": f"{today:%Y%m%d}"}, PatientName="*"),
+        caller=peer("MR_EAST"),
+    )
     ask(b"nonsense", caller=peer("US_WEST"))
     rows = board(signed_in())
     assert rows["CT_NORTH"][0].endswith("given 0 CT, own AE, one patient")
@@ -118,3 +129,21 @@ def test_a_hostile_name_is_text(today: dt.date) -> None:
     assert "<script>alert" not in html
     assert '"><b>' not in html
     assert ScheduledProcedureStep.objects.count() == 1
+
+
+def test_an_order_shows_its_steps_beside_the_messages_that_made_it() -> None:
+    step = schedule(day=None, time=None, stations=())
+    order = step.procedure.order
+    interface = HL7Application.objects.create(name="RIS", site=step.site)
+    message = InboundMessage.objects.create(
+        interface=interface,
+        site=step.site,
+        control_id="C77",
+        message_type="ORM^O01",
+        raw=b"",
+        order=order,
+        received_at=timezone.now(),
+    )
+    html = signed_in().get(f"/orders/{order.pk}/").content.decode()
+    assert step.sps_id in html
+    assert message.control_id in html

@@ -207,7 +207,8 @@ def test_a_report_of_another_patient_leaves_the_step_alone_and_asks_a_person(sai
     mpps = ModalityPerformedProcedureStep.objects.get()
     assert (mpps.status, mpps.patient, mpps.steps.count()) == (MppsStatus.COMPLETED, None, 0)
     case = ExceptionCase.objects.get()
-    assert (case.reason_code, case.subject_id) == ("patient_differs", mpps.pk)
+    assert (case.reason_code, case.subject_id, case.order) == ("patient_differs", mpps.pk, step.procedure.order)
+    assert case.detail["patient_of_the_step"] == "DOE^JANE 0123"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,8 @@ def test_a_step_of_another_site_is_left_alone_and_only_its_own_site_ends_a_perfo
     assert send("N-CREATE", uid, begun(step), caller=peer(site=elsewhere)).status == 0
     assert status_of(step) == StepStatus.SCHEDULED
     case = ExceptionCase.objects.get()
-    assert (case.reason_code, case.site, case.patient) == ("other_site", elsewhere, None)
+    assert (case.reason_code, case.site, case.patient, case.order) == ("other_site", elsewhere, None, None)
+    assert "DOE" not in case.detail["patient_of_the_step"]
     assert send("N-SET", uid, ended()).status == 0x0112
     assert send("N-SET", uid, ended(), caller=peer(site=elsewhere)).status == 0
 

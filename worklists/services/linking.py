@@ -1,11 +1,12 @@
 """Which scheduled steps a performed one performs: of the same site and the same patient, or a person decides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from orchestrator.models import ImagingServiceRequest, PatientIdentifier, ScheduledProcedureStep
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.patients import surviving
+from worklists.datasets.entry import primary_identifier
 from worklists.datasets.performed import SaidPatient, said_patient, step_references
 from worklists.matching import name_groups
 from worklists.models import ModalityPerformedProcedureStep
@@ -18,6 +19,9 @@ DOUBTS: Mapping[str, str] = {
     "unknown_step": "A modality performs a scheduled step that is not known here.",
     "step_not_open": "A modality reports work on a step that is canceled or may not be performed now.",
 }
+
+# Reason code -> the step in doubt, where there is one of this site.
+Doubts = dict[str, ScheduledProcedureStep | None]
 
 
 def is_patient_of(step: ScheduledProcedureStep, said: SaidPatient) -> bool:
@@ -38,9 +42,9 @@ def is_patient_of(step: ScheduledProcedureStep, said: SaidPatient) -> bool:
     return not said_groups or bool(said_groups & set(name_groups(patient.name)))
 
 
-def link(mpps: ModalityPerformedProcedureStep) -> set[str]:
-    """Link a performed step to the scheduled ones that it names; answers the doubts (DOUBTS) about the others."""
-    said, doubts = said_patient(mpps.dataset), set()
+def link(mpps: ModalityPerformedProcedureStep) -> Doubts:
+    """Link a performed step to the scheduled ones that it names; answers the doubts about the others."""
+    said, doubts = said_patient(mpps.dataset), Doubts()
     for reference in step_references(mpps.dataset):
         named = steps_named(**asdict(reference), site_id=mpps.site_id)
         here = [step for step in named if step.site_id == mpps.site_id]
@@ -48,11 +52,12 @@ def link(mpps: ModalityPerformedProcedureStep) -> set[str]:
         if step is not None:
             mpps.steps.add(step)
         elif here:
-            doubts.add("patient_differs")
+            doubts["patient_differs"] = here[0]
         elif named:
-            doubts.add("other_site")
+            # Nothing of the other site's patient is told here.
+            doubts["other_site"] = None
         elif reference.is_scheduled:
-            doubts.add("unknown_step")
+            doubts["unknown_step"] = None
     return doubts
 
 
@@ -64,11 +69,13 @@ def locked_steps(mpps: ModalityPerformedProcedureStep) -> list[ScheduledProcedur
     return list(steps.order_by("pk"))
 
 
-def raise_doubts(mpps: ModalityPerformedProcedureStep, doubts: Iterable[str], said: SaidPatient) -> None:
+def raise_doubts(mpps: ModalityPerformedProcedureStep, doubts: Doubts, said: SaidPatient) -> None:
     """A person is asked, by the most serious of the doubts; `said`: the patient of the message that raised them."""
-    reasons = [reason for reason in DOUBTS if reason in set(doubts)]
+    reasons = [reason for reason in DOUBTS if reason in doubts]
     if not reasons:
         return
+    step = doubts[reasons[0]]
+    order = step.procedure.order if step else mpps.order
     open_case(
         "mpps_conflict",
         about=mpps,
@@ -76,12 +83,18 @@ def raise_doubts(mpps: ModalityPerformedProcedureStep, doubts: Iterable[str], sa
         summary=DOUBTS[reasons[0]],
         site=mpps.site,
         detail={
-            "reasons": reasons,
             "patient_at_the_modality": f"{said.name} {said.patient_id}".strip(),
+            "patient_of_the_step": f"{order.patient.name} {_patient_id(order)}".strip() if order else "",
+            "also": reasons[1:],
             "references": [asdict(each) for each in step_references(mpps.dataset)],
         },
         patient=mpps.patient,
-        order=mpps.order,
+        order=order,
         modality=mpps.modality,
         source=mpps.ae_title,
     )
+
+
+def _patient_id(order: ImagingServiceRequest) -> str:
+    primary = primary_identifier(order.patient)
+    return primary.value if primary else ""

@@ -32,7 +32,7 @@ from worklists.datasets.performed import (
     text_of,
 )
 from worklists.models import ModalityPerformedProcedureStep
-from worklists.services.linking import is_patient_of, link, locked_steps, raise_doubts
+from worklists.services.linking import Doubts, is_patient_of, link, locked_steps, raise_doubts
 
 INCORRECT_WORKLIST_ENTRY_SELECTED = "110514"  # DCM, CID 9301
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -118,7 +118,7 @@ def create(*, sop_instance_uid: str, performed: Json, sender: Sender) -> Modalit
         mpps.patient = mpps.order.patient
         mpps.save(update_fields=["order", "patient"])
     record("mpps.created", mpps, to_state=mpps.status, detail={"steps": [step.pk for step in steps]})
-    doubts |= {_advance(step, "step.started", StepStatus.STARTED) for step in steps}
+    doubts |= {_advance(step, "step.started", StepStatus.STARTED): step for step in steps}
     raise_doubts(mpps, doubts, said_patient(performed))
     return mpps
 
@@ -200,7 +200,7 @@ def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus, said: Said
         _undo_wrong_entry(mpps)
     else:
         steps = locked_steps(mpps)
-        doubts = {_settle(step) if is_patient_of(step, said) else "patient_differs" for step in steps}
+        doubts: Doubts = {_settle(step) if is_patient_of(step, said) else "patient_differs": step for step in steps}
         raise_doubts(mpps, doubts, said)
     items = [
         (mpps.study_instance_uid, each.series_instance_uid, sop_class_uid, sop_instance_uid)

@@ -28,7 +28,7 @@ def said(query: WorklistQuery, *, waiting: int, today: dt.date) -> dict[str, Any
 
 
 def in_words(query: WorklistQuery, today: dt.date) -> str:
-    keys = query.keys
+    keys = {keyword: text for keyword, text in query.keys.items() if text != "*"}
     station = keys.get("ScheduledStationAETitle", "")
     date = keys.get("ScheduledProcedureStepStartDate", "")
     words = [
