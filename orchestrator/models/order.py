@@ -54,7 +54,10 @@ class ImagingServiceRequest(models.Model):
                 name="order_numbers_once",
             )
         ]
-        indexes: ClassVar = [models.Index(fields=["site", "-created_at"], name="order_site_created")]
+        indexes: ClassVar = [
+            models.Index(fields=["site", "-created_at"], name="order_site_created"),
+            models.Index(fields=["-created_at"], name="order_created"),
+        ]
 
     def __str__(self) -> str:
         return f"order {self.pk}"

@@ -56,7 +56,10 @@ class Patient(models.Model):
     history = history()
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["birth_date", "folded_name"], name="patient_birth_name")]
+        indexes: ClassVar = [
+            models.Index(fields=["birth_date", "folded_name"], name="patient_birth_name"),
+            models.Index(fields=["-created_at"], name="patient_created"),
+        ]
 
     def __str__(self) -> str:
         return f"patient {self.pk}"

@@ -89,7 +89,9 @@ def page_of(request: HttpRequest, queryset: QuerySet[M], column: str, *, ascendi
     if after:
         moment, key = _key(after)
         beyond = "gt" if ascending else "lt"
-        queryset = queryset.filter(Q(**{f"{column}__{beyond}": moment}) | Q(**{column: moment, f"pk__{beyond}": key}))
+        # The outer bound alone can be looked up in the column's index; an OR of both would read and sort everything.
+        rest = Q(**{f"{column}__{beyond}": moment}) | Q(**{f"pk__{beyond}": key})
+        queryset = queryset.filter(rest, **{f"{column}__{beyond}e": moment})
     rows = list(queryset.order_by(f"{direction}{column}", f"{direction}pk")[: PAGE_ROWS + 1])
     further = ""
     if len(rows) > PAGE_ROWS:

@@ -172,6 +172,13 @@ def test_a_role_without_the_right_is_refused(sign_in: SignIn, role: Role, url: s
     assert sign_in(role).get(url).status_code == 403
 
 
+def test_who_has_no_role_at_all_can_sign_out(client: Client) -> None:
+    client.force_login(User.objects.create_user("new"), backend="django.contrib.auth.backends.ModelBackend")
+    answer = client.get("/")
+    assert answer.status_code == 403
+    assert 'action="/logout/"' in answer.text
+
+
 def test_what_belongs_to_another_site_does_not_exist(sign_in: SignIn, north: Site, south: Site) -> None:
     # With a hyphen, which no token of the page has by chance.
     order = order_of(north, "N-1001")
