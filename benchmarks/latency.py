@@ -19,7 +19,7 @@ _QUIET = 0.1
 
 
 def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
-    with ours.running("up", ours.dicom_port):
+    with ours.running("up", ours.dicom_port, ours.hl7_port, ours.http_port):
         rounds = [[_one(ours, f"L{turn}X{n}") for n in range(plan.orders)] for turn in range(plan.rounds)]
     settings = f"all processes of manage.py up, one order at a time ({DURABLE})"
     for metric, values in (("p50", list(map(median, rounds))), ("p95", list(map(_p95, rounds)))):

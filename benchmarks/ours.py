@@ -38,8 +38,8 @@ class Installation:
         }
 
     @contextlib.contextmanager
-    def running(self, command: str, port: int) -> Iterator[None]:
-        """`manage.py command`, from when `port` answers until the block ends."""
+    def running(self, command: str, *ports: int) -> Iterator[None]:
+        """`manage.py command`, from when all `ports` answer until the block ends."""
         log = self.data_dir / f"{command}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -47,7 +47,9 @@ class Installation:
                 env={**os.environ, **self.environment}, cwd=ROOT, stdout=output, stderr=output,
             )  # fmt: skip
         try:
-            wait_for(lambda: listens(port) or process.poll() is not None, what=f"{command} on port {port}", seconds=600)
+            wait_for(
+                lambda: all(map(listens, ports)) or process.poll() is not None, what=f"manage.py {command}", seconds=600
+            )
             if process.poll() is not None:
                 raise RuntimeError(f"manage.py {command} ended: {log.read_text(errors='replace')[-2000:]}")
             yield

@@ -419,4 +419,5 @@ DOCTOR_CHECKS: list[str] = [
     "orchestrator.services.diagnostics.check_ports",
     "orchestrator.services.diagnostics.check_clock",
     "orchestrator.services.diagnostics.check_exposure",
+    "routing.services.diagnostics.check_destinations",
 ]

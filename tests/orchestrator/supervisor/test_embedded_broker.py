@@ -13,7 +13,7 @@ import redis
 
 from orchestrator.supervisor.broker import answers, broker_command, set_aside
 from orchestrator.supervisor.console import Console
-from orchestrator.supervisor.keeper import Keeper, Patience
+from orchestrator.supervisor.keeper import CannotStart, Keeper, Patience
 from orchestrator.supervisor.process import Program
 from orchestrator.supervisor.readiness import BrokerAnswers
 from orchestrator.supervisor.reaping import Reaper
@@ -96,3 +96,26 @@ def test_a_damaged_file_does_not_keep_it_from_starting(tmp_path: Path, how: str)
     # What is cut short the server loads by itself; else the damaged file is kept beside, and it is said.
     assert (tmp_path / "damaged").exists() == (how != "cut short")
     assert ("broker ended (exit status 1)" in said and "no work is lost" in said) == (how != "cut short")
+
+
+async def _refused(folder: Path) -> str:
+    """Let a keeper start the broker on a socket that cannot be made; what the keeper said before it gave up."""
+    said, reaper, socket_path = io.StringIO(), Reaper(), folder / "none" / "s"
+    program = Program(
+        "broker", tuple(broker_command(data_dir=folder, socket_path=socket_path)), 0, BrokerAnswers(socket_path),
+        mend=partial(set_aside, folder),
+    )  # fmt: skip
+    keeper = Keeper(program, reaper=reaper, console=Console(said, ["broker"]), patience=Patience(look_every=0.01))
+    try:
+        with pytest.raises(CannotStart):
+            await asyncio.wait_for(keeper.task, timeout=60)
+    finally:
+        await keeper.stop(asyncio.Event())
+        reaper.close()
+    return said.getvalue()
+
+
+def test_what_setting_the_file_aside_does_not_help_is_tried_once_and_then_given_up(tmp_path: Path) -> None:
+    (tmp_path / "appendonlydir").mkdir()
+    said = asyncio.run(_refused(tmp_path))
+    assert said.count("is set aside") == 1
