@@ -102,7 +102,7 @@ def test_every_storage_class_and_syntax_is_kept_byte_by_byte(listener: Listener,
 @contextlib.contextmanager
 def tracing(pid: int, calls: str, trace: Path) -> Iterator[None]:
     """The system calls of a running process and its threads: which file, which connection, and the first bytes."""
-    words = ["strace", "-f", "-yy", "-xx", "-s", "1", "-e", calls, "-o", str(trace), "-p", str(pid)]
+    words = ["strace", "-f", "-yy", "-x", "-s", "1", "-e", calls, "-o", str(trace), "-p", str(pid)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         assert "attached" in tracer.stderr.readline()
