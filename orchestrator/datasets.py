@@ -24,8 +24,8 @@ config.settings.reading_validation_mode = config.IGNORE
 
 # Nothing that identifies an object stands behind Request Attributes Sequence.
 _LAST_TAG = 0x00400275
-# As much as is read (what is skipped does not count), or inflated, for it.
-_IDENTITY_BYTES = 4 << 20
+# As much as is read (what is skipped does not count), or inflated, for it; and in how many pieces: two an element.
+_IDENTITY_BYTES, _IDENTITY_READS = 4 << 20, 50_000
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", "Modality",
     "StationName", "StudyDescription", "SeriesDescription", "PatientName", "PatientID", "IssuerOfPatientID",
@@ -88,12 +88,13 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
 class _Sparing(BufferedReader):
     """A file of which only so much is read, whatever lengths the elements in it claim to have."""
 
-    _left = _IDENTITY_BYTES
+    _left, _reads_left = _IDENTITY_BYTES, _IDENTITY_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= size or 0
-        if size is None or size < 0 or self._left < 0:
-            raise Unreadable(f"more than {_IDENTITY_BYTES} bytes stand before what identifies it")
+        self._reads_left -= 1
+        if size is None or size < 0 or self._left < 0 or not self._reads_left:
+            raise Unreadable("too much stands before what identifies it")
         return super().read(size)
 
 

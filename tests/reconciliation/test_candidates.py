@@ -119,7 +119,7 @@ def test_a_step_named_by_its_ids_alone_is_found() -> None:
 )
 def test_what_only_resembles_is_offered_to_a_person_though_the_day_is_busy(said: dict[str, Any]) -> None:
     order = make_order(patient=make_patient("0012345"), step={"start_time": dt.time(10, 35)})
-    busy(2000)
+    busy(300)
     study = make_study(order, uid="2.25.77", **{**claimed(order), "accession_number": "", "sps_id": "", **said})
     reconcile_study(study.pk)
     assert study.claims.get().identity == Identity.HELD

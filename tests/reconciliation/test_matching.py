@@ -242,7 +242,8 @@ def test_a_claim_that_says_less_is_never_matched_where_one_that_says_more_is_not
     """Missing is never agreement: taking an answer away makes no factor."""
     for one in candidates:
         for field in ("patient_name", "birth_date", "accession_number", "sps_id"):
-            less = score(replace(claim, **{field: ""}), one)
+            nothing: dict[str, Any] = {field: ""}
+            less = score(replace(claim, **nothing), one)
             verdicts = {each.field: each.verdict for each in less.evidence}
             assert verdicts["step" if field == "sps_id" else field] == Verdict.MISSING
             if field in ("patient_name", "birth_date"):
@@ -261,7 +262,9 @@ def test_a_conflict_more_never_makes_a_match(
         "identifier": "identifiers", "station": "stations", "study_date": "start_date",
     }.get(field, field)  # fmt: skip
     against = {"identifier": frozenset({Identifier("1", "other")}), "station": ("other",)}.get(field, "other")
-    contradicted = score(replace(claim, **{field: value}), replace(one, **{candidate_field: against}))
+    said: dict[str, Any] = {field: value}
+    ordered: dict[str, Any] = {candidate_field: against}
+    contradicted = score(replace(claim, **said), replace(one, **ordered))
     assert not contradicted.qualifies
 
 

@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from orchestrator.models import ExceptionCase, ImagingServiceRequest, Study
+from orchestrator.services.workflow import transition
 from orchestrator.states import Identity
 from reconciliation.services import reconcile
 from reconciliation.services.decisions import match
 from reconciliation.services.reconcile import reconcile_study
-from tests.factories import make_order, make_study, make_user
+from tests.factories import make_order, make_study, make_user, step_of
 from tests.together import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +30,8 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def two_studies_of(order: ImagingServiceRequest) -> list[Study]:
-    """Both with all that the order says, the second under a study UID of the modality's own."""
+    """Both with all that the order says, under study UIDs of the modality's own; its MPPS has completed the step."""
+    transition(step_of(order), "step.completed")
     return [make_study(order, uid=uid, requested_procedure_id="", sps_id="") for uid in ("2.25.71", "2.25.72")]
 
 

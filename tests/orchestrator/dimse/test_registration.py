@@ -1,27 +1,33 @@
 """From a durable file to rows: studies, series, claims, instances; what is received twice, late or by halves."""
 
 import datetime as dt
+import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from django.conf import settings
-from django.db import DataError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from orchestrator import datasets, storage
-from orchestrator.dimse.registrar import register_all, register_leftovers
+from orchestrator.dimse import store_scp
+from orchestrator.dimse.arriving import ArrivingObject
+from orchestrator.dimse.messages import Peer, Request
+from orchestrator.dimse.registrar import BATCH_SECONDS, Registrar, register_all, register_inbox, register_leftovers
 from orchestrator.models import Device, ExceptionCase, Hop, IdentityClaim, Instance, Study, WorkflowEvent
 from orchestrator.services import registration, studies
 from orchestrator.services.registration import Received
 from orchestrator.states import Custody, Purpose
 from tests.factories import make_ae, make_site
 from tests.orchestrator.dimse.objects import image
+from tests.peers import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -276,3 +282,148 @@ def test_what_the_database_cannot_take_now_stays_in_the_inbox_until_it_can() -> 
         register_leftovers()
     assert Instance.objects.get().calling_ae_title == "CT_NORTH"
     assert not list(storage.waiting())
+
+
+def test_the_registrar_outlives_whatever_fails(caplog: pytest.LogCaptureFixture) -> None:
+    registrar, seen = Registrar(), list[object]()
+
+    def fail(batch: object) -> None:
+        seen.append(batch)
+        raise InterfaceError("away")
+
+    with (
+        patch("orchestrator.dimse.registrar.register_all", fail),
+        patch("orchestrator.dimse.registrar.studies.association_ended", side_effect=InterfaceError("away")),
+    ):
+        registrar.start()
+        for number in (1, 2):
+            registrar.add(durable(image()), association_id="a", study_instance_uid="2.25.1")
+            registrar.association_ended("a")
+            wait_for(lambda number=number: len(seen) >= number, what="a batch")  # type: ignore[misc]
+        registrar.stop()
+    assert "left to the sweep" in caplog.text
+
+
+def test_a_slow_stream_is_registered_while_it_goes_on() -> None:
+    """Objects that come faster than a batch's time apart were collected until there were two hundred."""
+    registrar, seen, going = Registrar(), list[int](), True
+    received = durable(image())
+    with patch("orchestrator.dimse.registrar.register_all", side_effect=lambda batch: seen.append(len(batch))):
+        registrar.start()
+        begun = time.monotonic()
+        while going:
+            registrar.add(received, association_id="a", study_instance_uid="2.25.1")
+            time.sleep(BATCH_SECONDS / 5)
+            going = not seen and time.monotonic() - begun < 10
+        registrar.stop()
+    assert seen
+    assert seen[0] < 20
+
+
+def test_what_somebody_copied_into_the_inbox_stops_no_scan(spool: Path) -> None:
+    received = durable(image())
+    (spool / "inbox" / ".20260705-half.dcm.Xy12").write_bytes(b"of a copying tool")
+    assert register_inbox() == 1
+    assert Instance.objects.get().spool_key == received.spool_key
+
+
+def test_one_process_scans_the_inbox_at_a_time() -> None:
+    durable(image())
+    with storage.scanning_inbox() as alone:
+        assert alone
+        assert register_inbox() == 0
+    assert register_inbox() == 1
+
+
+def test_what_another_listener_is_writing_is_not_cleared_up(spool: Path) -> None:
+    arriving = ArrivingObject()
+    arriving.write(b"x")
+    left = spool / "incoming" / "left.dcm"
+    left.write_bytes(b"of a crash")
+    storage.clear_incoming()
+    assert (Path(arriving.name).exists(), left.exists()) == (True, False)
+    arriving.close()
+
+
+def test_a_spool_that_cannot_be_written_to_is_no_room_and_nothing_breaks(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where a folder should be")
+    settings.SPOOL_DIR = tmp_path / "file"
+    arriving = ArrivingObject()
+    assert arriving.write(b"x") == 1
+    arriving.close()
+    peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
+    request = Request(peer, "C-STORE", "1.2.840.10008.5.1.4.1.1.2", path=Path(arriving.name))
+    assert [each.status for each in store_scp.store(request)] == [0xA700]
+
+
+def test_instances_that_the_modality_made_and_that_did_not_arrive_are_for_a_person_until_they_do() -> None:
+    ds = image()
+    late = like(ds)
+    register(ds)
+    named = [
+        (each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPClassUID, each.SOPInstanceUID) for each in (ds, late)
+    ]
+    studies.expect_instances(mpps_uid="1.2.3", items=named)
+    studies.close(Study.objects.get().pk)
+    case = ExceptionCase.objects.get()
+    assert (case.kind, case.detail) == ("incomplete_study", {"missing": [late.SOPInstanceUID]})
+    register(late)
+    studies.close(Study.objects.get().pk)
+    case.refresh_from_db()
+    assert (case.status, case.resolution) == ("RESOLVED", "complete")
+
+
+def test_a_count_that_comes_after_the_study_was_closed_is_compared_too() -> None:
+    ds = image()
+    register(ds)
+    studies.close(Study.objects.get().pk)
+    named = (ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPClassUID, generate_uid())
+    studies.expect_instances(mpps_uid="1.2.3", items=[named])
+    assert ExceptionCase.objects.get().kind == "incomplete_study"
+
+
+def hostile(path: Path, ds: Dataset, before_pixels: bytes) -> Path:
+    """The object with these bytes before its pixels (they stand in the order of their tags)."""
+    ds.save_as(path, enforce_file_format=True)
+    raw = path.read_bytes()
+    at = raw.index(b"\xe0\x7f\x10\x00")
+    path.write_bytes(raw[:at] + before_pixels + raw[at:])
+    return path
+
+
+_NESTED = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(
+    "bytes_of",
+    [
+        lambda: _NESTED * 200_000,
+        lambda: b"\x29\0\x10\x10OB\0\0\xff\xff\xff\xff" + bytes(64 << 20),
+        lambda: b"\x40\x00\x75\x02SQ\0\0" + (60 << 20).to_bytes(4, "little") + bytes(60 << 20),
+        lambda: b"\x29\0\x10\x10SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000,
+    ],
+    ids=["sequences 200,000 deep", "64 MB without an end", "a sequence of 60 MB", "a million items"],
+)
+def test_a_header_made_to_exhaust_us_is_given_up_cheaply(tmp_path: Path, bytes_of: Callable[[], bytes]) -> None:
+    path = hostile(tmp_path / "hostile.dcm", image(), bytes_of())
+    begun = time.process_time()
+    tracemalloc.start()
+    with pytest.raises(datasets.Unreadable):
+        datasets.read_header(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.process_time() - begun < 5
+    assert peak < 64 << 20
+
+
+def test_private_data_of_any_length_before_the_identity_is_skipped(tmp_path: Path) -> None:
+    private = b"\x29\0\x10\x10OB\0\0" + (64 << 20).to_bytes(4, "little") + bytes(64 << 20)
+    assert datasets.read_header(hostile(tmp_path / "large.dcm", image(), private)).patient_id == "0012345"
+
+
+def test_a_big_endian_object_is_read_as_any_other(tmp_path: Path) -> None:
+    ds = image()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    register(ds)
+    instance = Instance.objects.get()
+    assert (instance.transfer_syntax_uid, instance.claim.patient_id) == (ExplicitVRBigEndian, "0012345")
