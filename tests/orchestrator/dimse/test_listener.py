@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import resource
 import shutil
 import signal

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orchestrator', '0003_wrong_entry'),
+        ('orchestrator', '0004_chain_and_history'),
     ]
 
     operations = [

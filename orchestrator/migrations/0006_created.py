@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orchestrator', '0003_wrong_entry'),
+        ('orchestrator', '0005_identity_and_waiting'),
     ]
 
     operations = [
