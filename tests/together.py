@@ -3,7 +3,11 @@
 import threading
 from collections.abc import Callable
 
+import pytest
 from django.db import connection
+
+# What happens between two writers happens where there are several: SQLite has one, and in memory locks whole tables.
+many_writers = pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
 
 
 def at_once(*works: Callable[[], object]) -> list[BaseException]:

@@ -12,9 +12,9 @@ from reconciliation.services import reconcile
 from reconciliation.services.decisions import match
 from reconciliation.services.reconcile import reconcile_study
 from tests.factories import make_order, make_study, make_user, step_of
-from tests.together import at_once
+from tests.together import at_once, many_writers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), many_writers]
 
 
 def meeting(monkeypatch: pytest.MonkeyPatch) -> None:

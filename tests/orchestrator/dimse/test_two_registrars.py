@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from django.db import connection
 from pydicom.dataset import Dataset
 from pytest_django import Settings
 
@@ -19,9 +18,9 @@ from orchestrator.states import Custody
 from tests.factories import make_site
 from tests.orchestrator.dimse.objects import image
 from tests.orchestrator.dimse.test_registration import durable, like
-from tests.together import at_once
+from tests.together import at_once, many_writers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), many_writers]
 
 
 @pytest.fixture(autouse=True)
@@ -76,8 +75,6 @@ def test_objects_of_one_study_over_two_processes_are_all_counted() -> None:
 
 def test_an_object_that_arrives_while_its_study_is_closed_opens_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The close came between the registrar's look at the study and its commit: the object was never routed."""
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite has one writer at a time: there is no moment between")
     ds = image()
     register_all([durable(ds)])
     late = durable(like(ds))
