@@ -1,6 +1,8 @@
 """The first administrator: once, with a password of one's own or a generated one."""
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from orchestrator.models import Role, User
 from orchestrator.services.tokens import find_token
@@ -37,3 +39,12 @@ def test_the_simulated_hospital_gets_a_new_token_each_time_and_the_old_one_ends(
     token = find_token(second)
     assert token is not None
     assert not token.user.has_usable_password()
+
+
+def test_the_command_makes_the_first_administrator_and_prints_nothing_but_the_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call_command("create_administrator")
+    assert User.objects.get().check_password(capsys.readouterr().out.strip())
+    with pytest.raises(CommandError, match="There are users already"):
+        call_command("create_administrator")
