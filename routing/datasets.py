@@ -47,13 +47,14 @@ def write_rendition(
     corrections: Mapping[str, tuple[str, str]],
     *,
     sender: str,
+    reason: str = "CORRECT",
     default_character_set: str = "",
 ) -> None:
     """Write `source` with corrections and Original Attributes Sequence (PS3.3 C.12.1.1.9).
 
     Everything else keeps its bytes: pixels are copied, not read, and text is encoded anew (as Unicode) only where the
-    object's own character set cannot say a new value. `default_character_set`: what the sender means when it names
-    none. Raises NoRendition.
+    object's own character set cannot say a new value. `reason`: CORRECT, what was wrong, or COERCE, what the record
+    says otherwise. `default_character_set`: what the sender means when it names none. Raises NoRendition.
     """
     try:
         with warnings.catch_warnings(), source.open("rb") as file:
@@ -61,7 +62,7 @@ def write_rendition(
             warnings.simplefilter("ignore")
             deflated = _is_deflated(source)
             ds = read_partial(file, stop_when=_is_bulk)
-            _lay_over(ds, corrections, sender=sender, default_character_set=default_character_set)
+            _lay_over(ds, corrections, sender=sender, reason=reason, default_character_set=default_character_set)
             if deflated:
                 # Its bulk data stands inside the deflated stream.
                 ds.update({tag: each for tag, each in dcmread(source).items() if tag >= _BULK})
@@ -101,7 +102,12 @@ def _is_deflated(source: Path) -> bool:
 
 
 def _lay_over(
-    ds: FileDataset, corrections: Mapping[str, tuple[str, str]], *, sender: str, default_character_set: str
+    ds: FileDataset,
+    corrections: Mapping[str, tuple[str, str]],
+    *,
+    sender: str,
+    reason: str,
+    default_character_set: str,
 ) -> None:
     if not _can_say(ds, [new for _, new in corrections.values()]):
         assume_character_set(ds, default_character_set)
@@ -109,13 +115,13 @@ def _lay_over(
             ds.SpecificCharacterSet = default_character_set
         ds.decode()
         ds.SpecificCharacterSet = "ISO_IR 192"
-    item = _modified(ds, corrections, sender)
+    item = _modified(ds, corrections, sender, reason)
     for keyword, (_, new) in corrections.items():
         setattr(ds, keyword, new)
     ds.OriginalAttributesSequence = [*ds.get("OriginalAttributesSequence", []), item]
 
 
-def _modified(ds: Dataset, keywords: Iterable[str], sender: str) -> Dataset:
+def _modified(ds: Dataset, keywords: Iterable[str], sender: str, reason: str) -> Dataset:
     """An item of Original Attributes Sequence: what is changed now, as it was; empty where it was absent."""
     before = Dataset()
     for keyword in keywords:
@@ -128,7 +134,7 @@ def _modified(ds: Dataset, keywords: Iterable[str], sender: str) -> Dataset:
     item.SourceOfPreviousValues = sender
     item.AttributeModificationDateTime = datetime.now(tz=UTC).strftime("%Y%m%d%H%M%S+0000")
     item.ModifyingSystem = settings.AE_TITLE
-    item.ReasonForTheAttributeModification = "CORRECT"
+    item.ReasonForTheAttributeModification = reason
     item.ModifiedAttributesSequence = [before]
     return item
 

@@ -4,6 +4,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 
@@ -279,13 +280,14 @@ def _validate_actions(actions: Any, where: str, destinations: frozenset[int], pr
 
 def sentence(rule: Mapping[str, Any], destinations: Mapping[int, str]) -> str:
     """A rule as a person says it."""
-    targets = []
-    for action in rule.get("then", ()):
-        if action.get("action") == "keep":
-            targets.append("keep it here")
-        else:
-            name = destinations.get(action.get("destination"), "a destination that is gone")
-            targets.append(f"send to {name} at {action.get('priority', 'normal')} priority")
+    targets: list[str] = []
+    sends = [action for action in rule.get("then", ()) if action.get("action") != "keep"]
+    for priority, group in groupby(sends, key=lambda each: each.get("priority", "normal")):
+        called = [destinations.get(each.get("destination"), "a destination that is gone") for each in group]
+        listed = " and ".join(filter(None, [", ".join(called[:-1]), called[-1]]))
+        targets.append(f"send to {listed} at {priority} priority")
+    if len(sends) < len(rule.get("then", ())):
+        targets.append("keep it here")
     return f"When {_said(rule.get('when', {}))}, {' and '.join(targets)}"
 
 

@@ -20,7 +20,7 @@ from orchestrator.models import ApplicationEntity, IdentityClaim, Instance, acti
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.workflow import LeaseLost, ring, transition
-from orchestrator.states import DeliveryStatus, Identity, IllegalTransition
+from orchestrator.states import DeliveryStatus, Identity, IllegalTransition, MatchedBy
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
 from routing.models import Delivery, DeliveryAttempt, Destination
 from routing.selectors import other_copies
@@ -175,20 +175,27 @@ def _items(delivery: Delivery) -> Iterator[Item]:
     """What is not sent yet, as objects that are made when their turn comes."""
     waiting = delivery.instances.filter(status__in=_UNSENT).select_related("instance__claim").order_by("pk")
     charsets = dict(ApplicationEntity.objects.values_list("ae_title", "default_character_set"))
-    corrections = {
-        claim.pk: corrections_of(claim)
-        for claim in IdentityClaim.objects.filter(pk__in=waiting.values("instance__claim"))
-    }  # fmt: skip
+    claims = IdentityClaim.objects.filter(pk__in=waiting.values("instance__claim"))
+    corrections = {claim.pk: (corrections_of(claim), _reason(claim)) for claim in claims}
     for row in waiting:
         instance = row.instance
         charset = charsets.get(instance.calling_ae_title, "")
-        file = partial(_file, delivery, instance, corrections[instance.claim_id], charset)
+        file = partial(_file, delivery, instance, *corrections[instance.claim_id], charset)
         yield Item(row.pk, instance.sop_class_uid, instance.transfer_syntax_uid, file)
+
+
+def _reason(claim: IdentityClaim) -> str:
+    """(0400,0565): a person said that something is wrong, or the record says otherwise."""
+    return "CORRECT" if claim.matched_by == MatchedBy.PERSON else "COERCE"
 
 
 @contextmanager
 def _file(
-    delivery: Delivery, instance: Instance, corrections: dict[str, tuple[str, str]], default_character_set: str
+    delivery: Delivery,
+    instance: Instance,
+    corrections: dict[str, tuple[str, str]],
+    reason: str,
+    default_character_set: str,
 ) -> Iterator[Path]:
     """An instance's file as this delivery sends it. Raises Unsendable, LeaseLost."""
     if instance.size > _LARGE:
@@ -204,7 +211,7 @@ def _file(
         target = Path(folder) / "object.dcm"
         try:
             write_rendition(
-                path, target, corrections, sender=instance.calling_ae_title,
+                path, target, corrections, sender=instance.calling_ae_title, reason=reason,
                 default_character_set=default_character_set,
             )  # fmt: skip
         except NoRendition as error:

@@ -64,6 +64,37 @@ class _Outbox(queue.Queue[Any]):
             self.queue.clear()
 
 
+class _Gate:
+    """Keeps an association's reactor thread stopped while we send, in place of the event that pynetdicom has for that.
+
+    That thread and `send_c_store` both take from the queue of answers: now and then the thread was faster and dropped
+    one, and the call waited its whole time for nothing (pynetdicom's issues 435 and 875).
+    """
+
+    def __init__(self, assoc: Any) -> None:
+        self._checkpoint = assoc._reactor_checkpoint
+        self._checkpoint.clear()
+        assoc._is_paused = False
+        until = time.monotonic() + 0.1
+        while not assoc._is_paused and time.monotonic() < until:
+            time.sleep(0.0005)
+        assoc._is_paused = True
+        assoc._reactor_checkpoint = self
+
+    def set(self) -> None:
+        """Called by pynetdicom after each message; the thread goes on only when we `open`."""
+
+    def clear(self) -> None:
+        """It is stopped already."""
+
+    def wait(self) -> None:
+        self._checkpoint.wait()
+
+    def open(self) -> None:
+        """Nothing more is sent: the thread may end."""
+        self._checkpoint.set()
+
+
 def _no_delay(event: evt.Event) -> None:
     """One write per PDU: without this every object waits for the peer's delayed acknowledgement."""
     connection: Any = event.assoc.dul.socket
@@ -85,6 +116,7 @@ class CStore:
         self._peer = (host, port)
         self._ae_title = ae_title
         self._assoc: Any = None
+        self._gate: _Gate | None = None
         self._offered: frozenset[Pair] = frozenset()
 
     def __enter__(self) -> Self:
@@ -93,11 +125,14 @@ class CStore:
     def __exit__(self, *error: object) -> None:
         if self.is_open:
             self._assoc.release()
-        self._assoc = None
+        if self._gate is not None:
+            self._gate.open()
+        self._assoc = self._gate = None
 
     @property
     def is_open(self) -> bool:
-        return self._assoc is not None and bool(self._assoc.is_established)
+        assoc = self._assoc
+        return assoc is not None and assoc.is_established and assoc.dul.state_machine.current_state == _READY
 
     def send(self, items: Iterable[Item]) -> Iterator[Result]:
         for group, pairs in _groups(list(items)):
@@ -110,6 +145,9 @@ class CStore:
         if not self.is_open or not pairs <= self._offered:
             self.__exit__()
             self._assoc, self._offered = self._request(pairs), pairs
+            if self._assoc.is_established:
+                _bound(self._assoc)
+                self._gate = _Gate(self._assoc)
         return frozenset((each.abstract_syntax, each.transfer_syntax[0]) for each in self._assoc.accepted_contexts)
 
     def _request(self, pairs: frozenset[Pair]) -> Any:
@@ -133,8 +171,6 @@ class CStore:
         if not assoc.is_established and not assoc.rejected_contexts:
             permanent = assoc.is_rejected and assoc.acceptor.primitive.result == _REJECTED_PERMANENT
             raise TransportError(_why_not(assoc), permanent=permanent)
-        if assoc.is_established:
-            _bound(assoc)
         return assoc
 
     def _send_one(self, item: Item, accepted: frozenset[Pair]) -> Result:

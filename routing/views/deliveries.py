@@ -1,5 +1,6 @@
 """Deliveries: the list, one with what became of each instance, and trying again or stopping it."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         "delivery": delivery,
         "corrected": delivery.rendition != ORIGINAL,
         "doubtful": delivery.pk in selectors.doubtful([delivery]),
+        "next_try": _next_try(delivery),
         "silent": delivery.status in selectors.DELIVERY_WAITING and delivery.destination.line.attempts > 0,
         "instances": [{"row": each, "answer": _answer(each)} for each in instances[:_INSTANCES]],
         "more": len(instances) > _INSTANCES,
@@ -124,6 +126,13 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         context["doubtful"],
     )
     return replies.page(request, "routing/delivery.html", "routing/_delivery.html", context, version=version)
+
+
+def _next_try(delivery: Delivery) -> dt.datetime | None:
+    """When it may be tried next; None when that is now, as soon as it has its turn."""
+    line = delivery.destination.line
+    times = [each for each in (delivery.next_attempt_at, line.next_attempt_at if line.attempts else None) if each]
+    return max(times) if times and max(times) > timezone.now() else None
 
 
 def _answer(row: DeliveredInstance) -> str:

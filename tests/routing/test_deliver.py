@@ -71,6 +71,7 @@ def test_a_corrected_study_arrives_corrected_and_says_what_it_was(tmp_path: Path
     patient = study.claims.get().matched_patient
     assert patient is not None
     for ds in arrived:
+        assert ds.OriginalAttributesSequence[0].ReasonForTheAttributeModification == "COERCE", "no person said so"
         assert (ds.PatientName, ds.PatientID) == (patient.name, patient.identifiers.get().value)
         before = ds.OriginalAttributesSequence[0].ModifiedAttributesSequence[0]
         assert (before.PatientName, before.PatientID) == ("Roe^Jane", "WRONG")

@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from orchestrator import datasets, storage
 from orchestrator.models import Study
+from routing import datasets as renditions
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
 from tests.factories import make_order
 from tests.routing.ward import PIXELS, image, receive
@@ -174,3 +175,23 @@ def test_a_file_that_cannot_be_read_is_said_without_its_content(tmp_path: Path) 
     with pytest.raises(NoRendition) as raised:
         write_rendition(broken, tmp_path / "target", {"PatientID": ("x", "P1")}, sender="CT_NORTH")
     assert "Doe" not in str(raised.value)
+
+
+def test_a_deflated_object_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renditions, "_LARGEST_VALUE", 1 << 20)
+    ds = image(make_order())
+    ds.PixelData = b"\0" * (4 << 20)
+    with pytest.raises(NoRendition, match="too large"):
+        rendered(ds, {"PatientID": ("x", "P1")}, tmp_path, syntax=DeflatedExplicitVRLittleEndian)
+
+
+def test_an_attribute_that_would_fill_the_memory_is_named_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renditions, "_LARGEST_VALUE", 1 << 20)
+    ds = image(make_order())
+    ds.add_new(0x00420011, "OB", b"\0" * (2 << 20))
+    with pytest.raises(NoRendition, match="0042,0011"):
+        rendered(ds, {"PatientID": ("x", "P1")}, tmp_path)

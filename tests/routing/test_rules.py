@@ -276,6 +276,11 @@ def test_a_rule_that_cannot_be_evaluated_says_where() -> None:
         ({"all": [YES]}, [to(ARCHIVE)], "When modality is CT, send to Archive at normal priority"),
         ({"all": []}, [{"action": "keep"}], "When any study comes, keep it here"),
         (
+            {"all": []},
+            [to(ARCHIVE), to(READER), to(9)],
+            "When any study comes, send to Archive, Reader and a destination that is gone at normal priority",
+        ),
+        (
             {"any": [YES, {"all": [NO, condition("number_of_instances", "gt", 10)]}]},
             [to(ARCHIVE, "urgent"), to(9)],
             "When (modality is CT or (modality is MR and number of instances is more than 10)), "
