@@ -20,9 +20,7 @@
   const refresh = () => {
     for (const element of document.querySelectorAll("[hx-trigger*=refresh]")) htmx.trigger(element, "refresh", {}, false);
   };
-  const typing = () => document.querySelector("dialog[open]")
-    ?? [...document.querySelectorAll("#main :is(input, textarea)")].find((field) => field.value !== field.defaultValue);
-  let fresh = time(), ended = false;
+  let fresh = time(), ended = false, typed = false;
 
   const found = () => {
     fresh = time();
@@ -57,7 +55,7 @@
     }
     event.preventDefault();
     // A poll must not take the page away from somebody who is typing.
-    if (polled(ctx) && typing()) {
+    if (polled(ctx) && typed) {
       if (!ended) say(ENDED);
       ended = true;
     } else if (ctx.request.method !== "GET") say(SIGNED_OUT);
@@ -82,6 +80,7 @@
     else say(LINE);
   });
 
+  document.addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("#main, #dialog")); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   document.addEventListener("changed", refresh);
   found();
