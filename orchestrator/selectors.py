@@ -238,11 +238,14 @@ def who_may(action: str, site: Site) -> QuerySet[User]:
 def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:
     """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else its site's.
 
-    None when it names one that is not known, or when there is no default: such an id proves nothing (promise 7).
+    None when it names one that is not known, when there is no default, or when nobody said to which of several sites
+    the AE belongs: such an id proves nothing (promise 7).
     """
     if namespace or universal_id:
         names = {"namespace": namespace, "universal_id": universal_id}
         found = {Issuer.objects.filter(**{name: value}).first() for name, value in names.items() if value} - {None}
         return found.pop() if len(found) == 1 else None
     entity = ApplicationEntity.objects.filter(ae_title=calling_ae_title).select_related("default_issuer").first()
+    if entity is None and Site.objects.exclude(pk=site.pk).exists():
+        return None
     return (entity.default_issuer if entity else None) or site.default_issuer

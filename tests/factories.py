@@ -56,9 +56,11 @@ def make_user(role: Role | None = Role.PACS_ADMINISTRATOR, *, site: Site | None 
     return user
 
 
-def make_ae(title: str = "CT_NORTH", *, site: Site | None = None, **columns: Any) -> ApplicationEntity:
+def make_ae(
+    title: str = "CT_NORTH", *, site: Site | None = None, kind: Device.Kind = Device.Kind.MODALITY, **columns: Any
+) -> ApplicationEntity:
     """An AE on a device of its own."""
-    device = Device.objects.create(name=f"device of {title}", site=site or make_site())
+    device = Device.objects.create(name=f"device of {title}", site=site or make_site(), kind=kind)
     return ApplicationEntity.objects.create(ae_title=title, device=device, **columns)
 
 

@@ -88,7 +88,7 @@ class InterfaceSerializer(serializers.ModelSerializer[HL7Application]):
         model = HL7Application
         fields = (
             "id", "name", "sending_application", "sending_facility", "site", "default_issuer", "default_charset",
-            "ack_policy", "enabled", "last_message_at",
+            "enabled", "last_message_at",
         )  # fmt: skip
         read_only_fields = ("last_message_at",)
 

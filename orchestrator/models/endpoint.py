@@ -71,10 +71,6 @@ class ApplicationEntity(models.Model):
 class HL7Application(models.Model):
     """A sending application and facility (MSH-3, MSH-4): one interface, whose messages keep their order."""
 
-    class AckPolicy(models.TextChoices):
-        STORED = "stored", "when stored"
-        APPLIED = "applied", "when applied"
-
     sending_application = models.CharField(max_length=180, blank=True)
     sending_facility = models.CharField(max_length=180, blank=True)
     name = models.CharField(max_length=100)
@@ -83,7 +79,6 @@ class HL7Application(models.Model):
         "orchestrator.Issuer", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     default_charset = models.CharField(max_length=32, blank=True, help_text="MSH-18 value assumed when empty.")
-    ack_policy = models.CharField(max_length=8, choices=AckPolicy.choices, default=AckPolicy.STORED)
     enabled = models.BooleanField(default=True)
     # Not part of the history: counters that the listener moves with every commit.
     last_sequence = models.BigIntegerField(default=0)

@@ -179,6 +179,6 @@ APPLICATION_ENTITIES = Table(
 INTERFACES = Table(
     HL7Application,
     ("sending_application", "sending_facility"),
-    ("name", "default_charset", "ack_policy", "enabled"),
+    ("name", "default_charset", "enabled"),
     {"site": SITE, "default_issuer": ISSUER},
 ).section()

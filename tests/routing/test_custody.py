@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.models import Correction, Study
+from orchestrator.models import Correction, Device, Study
 from orchestrator.services import studies
 from orchestrator.states import Custody, Identity, Purpose
 from routing.models import Delivery, Destination
@@ -83,7 +83,7 @@ def test_what_comes_back_from_the_archive_does_not_undo_it_for_good() -> None:
     order = make_order()
     study = receive(image(order))
     match(study, order)
-    make_ae("PACS")
+    make_ae("PACS", kind=Device.Kind.ARCHIVE)
     with peer() as archive:
         deliver(queued(study, destination(archive.port, ae_title="PACS", required_for_custody=True)).pk)
     receive(image(order, number=2), calling="PACS")
