@@ -337,10 +337,7 @@ CELERY_BEAT_SCHEDULE = {
 EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "study.received": ["reconciliation.services.reconcile.reconcile_study"],
     "order.placed": ["reconciliation.services.reconcile.rematch_for_order"],
-    "order.changed": [
-        "reconciliation.services.reconcile.rematch_for_order",
-        "reconciliation.services.changes.order_changed",
-    ],
+    "order.changed": ["reconciliation.services.changes.order_changed"],
     "patient.updated": ["reconciliation.services.changes.patient_changed"],
     "case.dismissed": ["orchestrator.services.messages.give_up_dismissed"],
     "study.disowned": ["reconciliation.services.reconcile.hold_disowned"],

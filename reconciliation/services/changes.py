@@ -15,13 +15,18 @@ def patient_changed(patient_id: int) -> None:
 
     May run twice.
     """
-    _correct(IdentityClaim.objects.filter(matched_patient=patient_id))
     for order_id in ImagingServiceRequest.objects.filter(patient=patient_id).values_list("pk", flat=True):
         rematch_for_order(order_id)
+    _correct(IdentityClaim.objects.filter(matched_patient=patient_id))
 
 
 def order_changed(order_id: int) -> None:
-    """What the matched images were made for is numbered otherwise now. Subscriber of order.changed; may run twice."""
+    """What the matched images were made for is numbered otherwise now. Subscriber of order.changed; may run twice.
+
+    First what was matched by itself and fits no longer is taken back: nothing leaves under the new number by a match
+    that does not stand.
+    """
+    rematch_for_order(order_id)
     _correct(IdentityClaim.objects.filter(order=order_id))
 
 

@@ -84,15 +84,16 @@ def test_what_was_exported_comes_back_as_it_was(hospital: None, tmp_path: Path) 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(hospital: None, tmp_path: Path) -> None:
     changed = written(tmp_path)
-    changed["application_entities"][0]["host"] = "10.9.9.9"
+    [modality] = [each for each in changed["application_entities"] if each["ae_title"] == "CT_NORTH"]
+    modality["host"] = "10.9.9.9"
     file = tmp_path / "changed.yaml"
     file.write_text(yaml.safe_dump(changed))
     said = bring_in(file, "--dry-run")
     assert "-  host: 10.1.2.3" in said
     assert "+  host: 10.9.9.9" in said
-    assert ApplicationEntity.objects.get().host == "10.1.2.3"
+    assert ApplicationEntity.objects.get(ae_title="CT_NORTH").host == "10.1.2.3"
     bring_in(file)
-    entity = ApplicationEntity.objects.get()
+    entity = ApplicationEntity.objects.get(ae_title="CT_NORTH")
     newest: Any = entity.history.latest()
     assert (entity.host, newest.actor_name) == ("10.9.9.9", "manage.py config")
     assert newest.history_change_reason == "import of changed.yaml"

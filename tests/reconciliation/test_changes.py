@@ -81,16 +81,34 @@ def test_what_a_person_let_stand_still_stands() -> None:
     assert claim.corrections.get(attribute="PatientName").decision == claim.decisions.get()
 
 
-def test_an_order_that_gets_another_accession_number_corrects_what_was_matched() -> None:
-    order = make_order()
-    study = make_study(order)
-    reconcile_study(study.pk)
+def renumber(order: ImagingServiceRequest) -> None:
+    """An XO that gives an order another accession number, A777."""
     place(
         order=order, data=OrderData(accession_number="A777"), patient=order.patient, visit=None, interface=None,
         site=order.site, anew=False,
     )  # fmt: skip
     work()
-    assert corrections(study.claims.get())["AccessionNumber"] == "A777"
+
+
+def test_an_order_that_gets_another_accession_number_corrects_what_a_person_matched() -> None:
+    order = make_order()
+    study = make_study(order, patient_name="Dough^Jane")
+    reconcile_study(study.pk)
+    claim = study.claims.get()
+    match(case_id=claim.cases.get().pk, order_id=order.pk, user=make_user(), reason="the name band says so")
+    renumber(order)
+    assert corrections(claim)["AccessionNumber"] == "A777"
+
+
+def test_what_was_matched_by_itself_is_held_then_and_never_leaves_under_the_new_number() -> None:
+    order = make_order()
+    study = make_study(order)
+    reconcile_study(study.pk)
+    renumber(order)
+    claim = study.claims.get()
+    assert (claim.identity, corrections(claim)) == (Identity.HELD, {})
+    corrected = WorkflowEvent.objects.filter(name="claim.corrected", subject_id=claim.pk)
+    assert not [each for each in corrected if "AccessionNumber" in each.detail["attributes"]]
 
 
 def test_held_images_match_once_the_patient_is_corrected() -> None:
