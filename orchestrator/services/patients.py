@@ -44,7 +44,7 @@ class IdentityConflict(Exception):
 
 
 # Applying such a message once more is a person's word that it is the same patient.
-ANOTHER_PERSON = "this patient is known as another person (name and birth date differ)"
+ANOTHER_PERSON = "this patient is known as another person (another name, and not the same birth date)"
 
 
 def fold_name(name: str) -> str:
@@ -179,14 +179,16 @@ def _patient_of(identifiers: Sequence[PatientIdentifier]) -> Patient | None:
 def _is_another_person(patient: Patient, data: PatientData) -> bool:
     """Whether a known identifier comes with a person who has nothing of the known one: a number used again, or wrong.
 
-    Values that are missing differ from nothing. An update may change name and birth date, as when somebody unknown
-    becomes known, but not the sex with them.
+    Another name is believed when the birth date says that it is the same person, never when it is missing. An update
+    may change name and birth date, as when somebody unknown becomes known, but not the sex with them.
     """
     names = set(patient.folded_name.split()), set(fold_name(data.name or "").split())
     other_name = all(names) and names[0].isdisjoint(names[1])
+    if not data.updates:
+        return other_name and (not data.birth_date or data.birth_date != patient.birth_date)
     other_birth_date = bool(patient.birth_date and data.birth_date) and patient.birth_date != data.birth_date
     other_sex = bool(patient.sex and data.sex) and patient.sex != data.sex
-    return other_name and other_birth_date and (other_sex or not data.updates)
+    return other_name and other_birth_date and other_sex
 
 
 def _is_late(patient: Patient, data: PatientData) -> bool:

@@ -119,6 +119,22 @@ def test_a_known_number_with_another_name_and_birth_date_is_a_case_until_a_perso
     assert (last().status, jane().name) == (InboundStatus.APPLIED, "Roe^Max")
 
 
+@pytest.mark.parametrize("known", ["19700228", ""], ids=["known born", "known without a birth date"])
+@pytest.mark.parametrize("born", ["", '""', "1980"])
+@pytest.mark.parametrize("event", [True, False], ids=["A04", "ORM"])
+def test_another_name_without_the_same_birth_date_renames_nobody(known: str, born: str, event: bool) -> None:
+    tell(orm(person=pid(born=known)))
+    stranger = pid("P1", "Roe^Max", born=born, sex="")
+    tell(adt("A04", "2", person=stranger) if event else orm(control_id="2", number="2", person=stranger))
+    assert (last().status, jane().name) == (InboundStatus.QUARANTINED, "Doe^Jane")
+    assert ImagingServiceRequest.objects.count() == 1
+
+
+def test_another_name_with_the_same_birth_date_is_the_same_patient() -> None:
+    tell(adt(), adt("A04", "2", person=pid(name="Ng^Bao"), at=LATER))
+    assert jane().name == "Ng^Bao"
+
+
 def test_somebody_unknown_becomes_known_by_an_update_without_anybody_being_asked() -> None:
     tell(adt(person=pid(name="Unknown^Trauma", born="19000101", sex="M")))
     tell(adt("A08", "2", person=REUSED, at=LATER))
