@@ -342,13 +342,16 @@ def project_steps(step_ids: Sequence[int]) -> None:
 
 def project_patient(patient: Patient) -> None:
     """A patient's demographics changed: so do the answers of all open steps."""
-    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__patient=patient))
+    _project_open(ImagingServiceRequest.objects.filter(patient=patient))
 
 
 def project_visit(visit: Visit) -> None:
     """A visit changed (where the patient is): so do the answers of its open steps."""
-    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__visit=visit))
+    _project_open(ImagingServiceRequest.objects.filter(visit=visit))
 
 
-def _project_open(steps: QuerySet[ScheduledProcedureStep]) -> None:
-    project_steps(list(steps.exclude(status__in=STEP_FINAL).values_list("pk", flat=True)))
+def _project_open(orders: QuerySet[ImagingServiceRequest]) -> None:
+    """The orders are locked first, always in the same order: a modality may start one of their steps at this moment."""
+    locked = [order.pk for order in orders.select_for_update(of=("self",), no_key=True).order_by("pk")]
+    steps = ScheduledProcedureStep.objects.filter(procedure__order__in=locked).exclude(status__in=STEP_FINAL)
+    project_steps(list(steps.values_list("pk", flat=True)))
