@@ -16,6 +16,7 @@ from orchestrator.models import (
     PatientIdentifier,
     ScheduledProcedureStep,
 )
+from orchestrator.services.messages import dismiss, replay
 from orchestrator.services.orders import advance_step
 from orchestrator.states import InboundStatus
 from tests.factories import make_site
@@ -130,3 +131,31 @@ def test_an_update_while_a_modality_starts_the_exam_does_not_put_it_back_on_the_
     entry = WorklistEntry.objects.get()
     assert not entry.visible
     assert b"Doe^Jane^Ann" in bytes(entry.answer)
+
+
+def settled_by_a_person(bad: InboundMessage) -> None:
+    dismiss(bad, reason="sent in error")
+
+
+def settled_by_its_worker(bad: InboundMessage) -> None:
+    Patient.objects.update(birth_date=None)
+    PatientIdentifier.objects.filter(value="P2").delete()
+    replay(bad, reason="mended")
+    apply_messages(bad.interface_id or 0)
+
+
+@many_writers
+@pytest.mark.parametrize("settle", [settled_by_a_person, settled_by_its_worker])
+def test_what_comes_while_the_message_before_it_is_settled_does_not_wait_for_ever(
+    settle: Callable[[InboundMessage], None],
+) -> None:
+    take(adt(), adt(control_id="2", person=pid("P2", "Roe^Max")))
+    take(adt("A08", "BAD", person=pid("P1^^^MAIN~P2")))
+    apply_messages(HL7Application.objects.get().pk)
+    bad = InboundMessage.objects.get(control_id="BAD")
+    assert bad.status == InboundStatus.QUARANTINED
+    take(adt("A08", "NEXT", application="HIS"))
+    interface = InboundMessage.objects.get(control_id="NEXT").interface_id or 0
+    while_open(lambda: settle(bad), lambda: apply_messages(interface))
+    apply_messages(interface)
+    assert InboundMessage.objects.get(control_id="NEXT").status == InboundStatus.APPLIED
