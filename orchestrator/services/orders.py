@@ -94,7 +94,7 @@ def find_order(data: OrderData) -> ImagingServiceRequest | None:
     Several orders may follow from one request and share its placer number: one that has another filler number is
     another order. Raises Refused when the numbers lead to more than one.
     """
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).order_by("pk")
+    orders = ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
     filler, placer = data.filler_order_number, data.placer_order_number
     found = orders.filter(filler_order_number=filler, filler_issuer=data.filler_issuer).first() if filler else None
     requested = orders.filter(placer_order_number=placer, placer_issuer=data.placer_issuer) if placer else orders.none()
@@ -206,7 +206,7 @@ def _free(number: str, taken: Sequence[str]) -> str:
 
 def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> ScheduledProcedureStep:
     # Locked: a modality may start it at this moment, and its status must not be written back.
-    known = list(procedure.steps.select_for_update(of=("self",)).order_by("pk"))
+    known = list(procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk"))
     named = [each for each in known if each.sps_id == data.sps_id[:64]]
     meant = named or [each for each in known if each.numbered_here or not data.sps_id]
     if len(meant) > 1:
@@ -303,7 +303,7 @@ def advance_step(
     The order is locked first, as by whatever else changes an order and its steps: two never wait for each other, and
     of two steps that end at once the later sees what the other came to.
     """
-    ImagingServiceRequest.objects.select_for_update(of=("self",)).get(pk=step.procedure.order_id)
+    ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).get(pk=step.procedure.order_id)
     transition(step, event, reason=reason, detail=detail)
     project_steps([step.pk])
     advance_order(step.procedure.order)

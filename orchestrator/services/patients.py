@@ -173,7 +173,7 @@ def _patient_of(identifiers: Sequence[PatientIdentifier]) -> Patient | None:
     found = {surviving(each.patient).pk for each in identifiers}
     if len(found) > 1:
         raise IdentityConflict("the identifiers belong to different patients, who are not merged")
-    return Patient.objects.select_for_update(of=("self",)).get(pk=found.pop()) if found else None
+    return Patient.objects.select_for_update(of=("self",), no_key=True).get(pk=found.pop()) if found else None
 
 
 def _is_another_person(patient: Patient, data: PatientData) -> bool:
