@@ -139,7 +139,13 @@ def place(
 
 
 def _bring_back(order: ImagingServiceRequest, placed: Sequence[ScheduledProcedureStep], *, anew: bool) -> None:
-    """What was canceled comes back by a new order only, and is no longer changed; what is expired by any."""
+    """What was canceled comes back by a new order only, and is no longer changed; what is expired by any.
+
+    What was discontinued has been performed in part: nothing brings it back, and who orders it again is told so.
+    """
+    discontinued = [step for step in placed if step.status == StepStatus.DISCONTINUED]
+    if anew and len(discontinued) == len(placed) and (placed or order.status == OrderStatus.DISCONTINUED):
+        raise Refused("the exam was discontinued: what is to be done once more needs another order number")
     canceled = [step for step in placed if step.status == StepStatus.CANCELED]
     if not anew and (order.status == OrderStatus.CANCELED or (canceled and len(canceled) == len(placed))):
         raise Refused("the exam is canceled: only a new order (NW) brings it back")
