@@ -132,6 +132,7 @@ def upsert_patient(*, data: PatientData, site: Site, interface: HL7Application |
     added = _add_identifiers(patient, issued, known, primary=primary if new else None)
     patient.sites.add(site)
     if added and not new:
+        record("patient.updated", patient, detail={"changed": ["identifiers"]})
         # Other Patient IDs are in the worklist's answers.
         project_patient(patient)
     return patient

@@ -67,6 +67,12 @@ def test_an_identifier_that_is_deleted_or_empty_makes_no_two_patients_one(nobody
     assert Patient.objects.count() == 2
 
 
+def test_another_identifier_of_a_known_patient_is_an_update_of_the_patient() -> None:
+    tell(adt(), adt("A08", "2", person=person("P1^^^MAIN~X7^^^OTHER")), adt("A08", "3"))
+    [event] = WorkflowEvent.objects.filter(name="patient.updated")
+    assert (event.subject_id, event.detail) == (jane().pk, {"changed": ["identifiers"]})
+
+
 def test_an_issuer_is_the_same_by_namespace_and_by_universal_id() -> None:
     tell(adt(person=person("P1^^^MAIN&1.2.3&ISO")))
     tell(adt(control_id="2", person=person("P1^^^MAIN")), adt(control_id="3", person=person("P1^^^&1.2.3&ISO")))
