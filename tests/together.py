@@ -29,3 +29,13 @@ def at_once(*works: Callable[[], object]) -> list[BaseException]:
     for thread in threads:
         thread.join(60)
     return failed
+
+
+def somebody_waits_for_a_lock() -> bool:
+    """Whether a connection to this database (PostgreSQL) waits for what another one holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        [number] = cursor.fetchone()
+    return bool(number)

@@ -51,8 +51,7 @@ def _apply(inbound: InboundMessage) -> None:
     try:
         message = _read(inbound)
         keys = handlers.keys_of(message, inbound)
-        if blocker := messages.blocking(inbound, keys):
-            messages.wait_behind(inbound, blocker, keys=keys)
+        if messages.wait_behind_others(inbound, keys=keys):
             return
         effect = _take_effect(message, inbound)
     except Malformed as problem:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Max, Q
+from django.db.models import F, Max, Q, QuerySet
 from django.utils import timezone
 
 from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, MessageKey, Site, UnknownCaller
@@ -197,12 +197,18 @@ def _hold(message: InboundMessage, keys: Collection[str]) -> None:
 def _settle(message: InboundMessage, *, resolution: str) -> None:
     """What waited behind it is looked at again; its case is settled, also when somebody has claimed it."""
     MessageKey.objects.filter(message=message).delete()
-    for waiting in message.waiting.filter(status=InboundStatus.WAITING).order_by("pk"):
-        transition(waiting, "message.released", waits_for=None)
-        ring_for(waiting.interface_id or 0)
+    _release(message.waiting.all())
     cases = ExceptionCase.objects.filter(kind="hl7_quarantine", message=message, status__in=CASE_OPEN)
     for case in cases:
         resolve(case, resolution=resolution)
+
+
+def _release(messages: QuerySet[InboundMessage]) -> None:
+    """Those of the messages that wait are looked at again."""
+    waiting = messages.filter(status=InboundStatus.WAITING).select_for_update(of=("self",), no_key=True)
+    for each in waiting.order_by("pk"):
+        transition(each, "message.released", waits_for=None)
+        ring_for(each.interface_id or 0)
 
 
 def applied(message: InboundMessage, *, patient_id: int | None, order_id: int | None) -> None:
@@ -211,13 +217,21 @@ def applied(message: InboundMessage, *, patient_id: int | None, order_id: int | 
         message, "message.applied", applied_at=timezone.now(), error="", next_attempt_at=None,
         patient_id=patient_id, order_id=order_id,
     )  # fmt: skip
-    if message.keys.exists():
-        _settle(message, resolution="applied")
+    _settle(message, resolution="applied")
 
 
-def wait_behind(message: InboundMessage, blocker_id: int, *, keys: Collection[str]) -> None:
-    transition(message, "message.waiting", waits_for_id=blocker_id)
-    _hold(message, keys)
+def wait_behind_others(message: InboundMessage, *, keys: Collection[str]) -> bool:
+    """Whether the message waits now, behind one before it that is not settled.
+
+    That one is locked and looked at once more: whoever settles it at this moment would not see that this one waits.
+    """
+    while blocker := blocking(message, keys):
+        InboundMessage.objects.select_for_update(of=("self",), no_key=True).get(pk=blocker)
+        if blocking(message, keys) == blocker:
+            transition(message, "message.waiting", waits_for_id=blocker)
+            _hold(message, keys)
+            return True
+    return False
 
 
 @transaction.atomic
@@ -262,8 +276,11 @@ def give_up_dismissed(case_id: int) -> None:
         dismiss(case.message, reason=f"{case} was dismissed")
 
 
+@transaction.atomic
 def ring_due() -> None:
-    """Sweep: interfaces with messages that nobody has looked at."""
+    """Sweep: interfaces with messages that nobody has looked at; and what waits behind nothing any more."""
+    settled = (InboundStatus.APPLIED, InboundStatus.REJECTED)
+    _release(InboundMessage.objects.filter(waits_for__status__in=settled))
     waiting = InboundMessage.objects.filter(status=InboundStatus.RECEIVED, interface__isnull=False)
     for interface_id in waiting.order_by().values_list("interface_id", flat=True).distinct():
         ring_for(int(interface_id or 0))

@@ -94,7 +94,7 @@ def find_order(data: OrderData) -> ImagingServiceRequest | None:
     Several orders may follow from one request and share its placer number: one that has another filler number is
     another order. Raises Refused when the numbers lead to more than one.
     """
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).order_by("pk")
+    orders = ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
     filler, placer = data.filler_order_number, data.placer_order_number
     found = orders.filter(filler_order_number=filler, filler_issuer=data.filler_issuer).first() if filler else None
     requested = orders.filter(placer_order_number=placer, placer_issuer=data.placer_issuer) if placer else orders.none()
@@ -139,7 +139,13 @@ def place(
 
 
 def _bring_back(order: ImagingServiceRequest, placed: Sequence[ScheduledProcedureStep], *, anew: bool) -> None:
-    """What was canceled comes back by a new order only, and is no longer changed; what is expired by any."""
+    """What was canceled comes back by a new order only, and is no longer changed; what is expired by any.
+
+    What was discontinued has been performed in part: nothing brings it back, and who orders it again is told so.
+    """
+    discontinued = [step for step in placed if step.status == StepStatus.DISCONTINUED]
+    if anew and len(discontinued) == len(placed) and (placed or order.status == OrderStatus.DISCONTINUED):
+        raise Refused("the exam was discontinued: what is to be done once more needs another order number")
     canceled = [step for step in placed if step.status == StepStatus.CANCELED]
     if not anew and (order.status == OrderStatus.CANCELED or (canceled and len(canceled) == len(placed))):
         raise Refused("the exam is canceled: only a new order (NW) brings it back")
@@ -206,7 +212,7 @@ def _free(number: str, taken: Sequence[str]) -> str:
 
 def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> ScheduledProcedureStep:
     # Locked: a modality may start it at this moment, and its status must not be written back.
-    known = list(procedure.steps.select_for_update(of=("self",)).order_by("pk"))
+    known = list(procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk"))
     named = [each for each in known if each.sps_id == data.sps_id[:64]]
     meant = named or [each for each in known if each.numbered_here or not data.sps_id]
     if len(meant) > 1:
@@ -303,7 +309,7 @@ def advance_step(
     The order is locked first, as by whatever else changes an order and its steps: two never wait for each other, and
     of two steps that end at once the later sees what the other came to.
     """
-    ImagingServiceRequest.objects.select_for_update(of=("self",)).get(pk=step.procedure.order_id)
+    ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).get(pk=step.procedure.order_id)
     transition(step, event, reason=reason, detail=detail)
     project_steps([step.pk])
     advance_order(step.procedure.order)
@@ -342,13 +348,16 @@ def project_steps(step_ids: Sequence[int]) -> None:
 
 def project_patient(patient: Patient) -> None:
     """A patient's demographics changed: so do the answers of all open steps."""
-    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__patient=patient))
+    _project_open(ImagingServiceRequest.objects.filter(patient=patient))
 
 
 def project_visit(visit: Visit) -> None:
     """A visit changed (where the patient is): so do the answers of its open steps."""
-    _project_open(ScheduledProcedureStep.objects.filter(procedure__order__visit=visit))
+    _project_open(ImagingServiceRequest.objects.filter(visit=visit))
 
 
-def _project_open(steps: QuerySet[ScheduledProcedureStep]) -> None:
-    project_steps(list(steps.exclude(status__in=STEP_FINAL).values_list("pk", flat=True)))
+def _project_open(orders: QuerySet[ImagingServiceRequest]) -> None:
+    """The orders are locked first, always in the same order: a modality may start one of their steps at this moment."""
+    locked = [order.pk for order in orders.select_for_update(of=("self",), no_key=True).order_by("pk")]
+    steps = ScheduledProcedureStep.objects.filter(procedure__order__in=locked).exclude(status__in=STEP_FINAL)
+    project_steps(list(steps.values_list("pk", flat=True)))

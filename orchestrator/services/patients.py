@@ -44,7 +44,7 @@ class IdentityConflict(Exception):
 
 
 # Applying such a message once more is a person's word that it is the same patient.
-ANOTHER_PERSON = "this patient is known as another person (name and birth date differ)"
+ANOTHER_PERSON = "this patient is known as another person (another name, and not the same birth date)"
 
 
 def fold_name(name: str) -> str:
@@ -132,6 +132,7 @@ def upsert_patient(*, data: PatientData, site: Site, interface: HL7Application |
     added = _add_identifiers(patient, issued, known, primary=primary if new else None)
     patient.sites.add(site)
     if added and not new:
+        record("patient.updated", patient, detail={"changed": ["identifiers"]})
         # Other Patient IDs are in the worklist's answers.
         project_patient(patient)
     return patient
@@ -173,20 +174,22 @@ def _patient_of(identifiers: Sequence[PatientIdentifier]) -> Patient | None:
     found = {surviving(each.patient).pk for each in identifiers}
     if len(found) > 1:
         raise IdentityConflict("the identifiers belong to different patients, who are not merged")
-    return Patient.objects.select_for_update(of=("self",)).get(pk=found.pop()) if found else None
+    return Patient.objects.select_for_update(of=("self",), no_key=True).get(pk=found.pop()) if found else None
 
 
 def _is_another_person(patient: Patient, data: PatientData) -> bool:
     """Whether a known identifier comes with a person who has nothing of the known one: a number used again, or wrong.
 
-    Values that are missing differ from nothing. An update may change name and birth date, as when somebody unknown
-    becomes known, but not the sex with them.
+    Another name is believed when the birth date says that it is the same person, never when it is missing. An update
+    may change name and birth date, as when somebody unknown becomes known, but not the sex with them.
     """
     names = set(patient.folded_name.split()), set(fold_name(data.name or "").split())
     other_name = all(names) and names[0].isdisjoint(names[1])
+    if not data.updates:
+        return other_name and (not data.birth_date or data.birth_date != patient.birth_date)
     other_birth_date = bool(patient.birth_date and data.birth_date) and patient.birth_date != data.birth_date
     other_sex = bool(patient.sex and data.sex) and patient.sex != data.sex
-    return other_name and other_birth_date and (other_sex or not data.updates)
+    return other_name and other_birth_date and other_sex
 
 
 def _is_late(patient: Patient, data: PatientData) -> bool:

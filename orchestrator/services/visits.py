@@ -41,7 +41,7 @@ def upsert_visit(*, data: VisitData, patient: Patient, site: Site, active: bool)
     if not data.visit_number:
         return None
     number = data.visit_number[:64]
-    visit = Visit.objects.select_for_update(of=("self",)).filter(site=site, visit_number=number).first()
+    visit = Visit.objects.select_for_update(of=("self",), no_key=True).filter(site=site, visit_number=number).first()
     if visit is not None and surviving(visit.patient) != patient:
         raise OtherPatient("the visit belongs to another patient")
     new = visit is None

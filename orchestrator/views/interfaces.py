@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from orchestrator import selectors
 from orchestrator.audit import record_access
 from orchestrator.forms import CallerForm, ReasonForm
+from orchestrator.hl7 import validation
 from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
 from orchestrator.permissions import can, require, visible_to
 from orchestrator.services import messages, peers
@@ -23,6 +24,8 @@ from . import lists, replies, searches, viewer_of
 
 _UNKNOWN = 50
 _LIST = "/interfaces/"
+# Set aside, refused or given up: whoever looks at them wants to know whose fault it is.
+_FAILED = (InboundStatus.QUARANTINED, InboundStatus.REJECTED)
 _SEPARATORS = 5  # MSH-1 and MSH-2: the field separator and the encoding characters
 
 
@@ -145,6 +148,8 @@ def message_page(request: HttpRequest, pk: int) -> HttpResponse:
         "raw": _lines(bytes(message.raw)),
         "ack": _lines(bytes(message.ack)),
         "segments": _segments(message),
+        "failed": message.status in _FAILED,
+        "faults": _faults(message) if message.status in _FAILED else [],
         "cases": list(visible_to(message.cases.all(), viewer, "exceptions.view"))
         if can(viewer, "exceptions.view")
         else [],
@@ -197,6 +202,11 @@ def _lines(raw: bytes) -> list[str]:
     return (
         raw.decode("utf-8", errors="backslashreplace").replace("\r\n", "\r").replace("\n", "\r").strip("\r").split("\r")
     )
+
+
+def _faults(message: InboundMessage) -> list[str]:
+    charset = message.interface.default_charset if message.interface else ""
+    return validation.faults(bytes(message.raw), default_charset=charset)
 
 
 def _segments(message: InboundMessage) -> list[dict[str, Any]]:

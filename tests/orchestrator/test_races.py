@@ -13,6 +13,7 @@ from orchestrator.services.workflow import transition
 from orchestrator.states import IllegalTransition, VisitStatus
 from tests.factories import make_site, make_user
 from tests.peers import wait_for
+from tests.together import somebody_waits_for_a_lock
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -39,15 +40,6 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join(30)
     return outcomes
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        [number] = cursor.fetchone()
-    return bool(number)
 
 
 def errors(outcomes: Sequence[Any]) -> list[Any]:

@@ -5,13 +5,25 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from orchestrator.hl7.drain import apply_messages
-from orchestrator.models import HL7Application, ImagingServiceRequest, InboundMessage, Patient, PatientIdentifier
+from orchestrator.models import (
+    HL7Application,
+    ImagingServiceRequest,
+    InboundMessage,
+    Patient,
+    PatientIdentifier,
+    ScheduledProcedureStep,
+)
+from orchestrator.services.messages import dismiss, replay
+from orchestrator.services.orders import advance_step
 from orchestrator.states import InboundStatus
 from tests.factories import make_site
 from tests.orchestrator.hl7.speech import Sender, adt, listening, orm, pid, take
+from tests.peers import wait_for
+from tests.together import many_writers, somebody_waits_for_a_lock
+from worklists.models import WorklistEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,3 +96,66 @@ def test_the_same_message_on_many_connections_at_once_is_taken_once() -> None:
     assert (len(answers), len(set(answers))) == (12, 1)
     assert InboundMessage.objects.filter(status=InboundStatus.RECEIVED).count() == 1
     assert InboundMessage.objects.filter(status=InboundStatus.DUPLICATE).count() == 11
+
+
+def while_open(work: Callable[[], object], other: Callable[[], object]) -> None:
+    """`other` comes while the transaction of `work` is open, which ends when `other` waits for it."""
+    done, seen = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with transaction.atomic():
+            work()
+            done.set()
+            assert seen.wait(30), "nobody waited"
+
+    def second() -> None:
+        assert done.wait(30)
+        other()
+
+    def watch() -> None:
+        assert done.wait(30)
+        wait_for(somebody_waits_for_a_lock, what="the other transaction at what this one holds")
+        seen.set()
+
+    at_once([first, second, watch])
+
+
+@many_writers
+def test_an_update_while_a_modality_starts_the_exam_does_not_put_it_back_on_the_worklist() -> None:
+    take(orm())
+    interface = HL7Application.objects.get().pk
+    apply_messages(interface)
+    take(adt("A08", "2", person=pid(name="Doe^Jane^Ann")))
+    step = ScheduledProcedureStep.objects.get()
+    while_open(lambda: advance_step(step=step, event="step.started"), lambda: apply_messages(interface))
+    entry = WorklistEntry.objects.get()
+    assert not entry.visible
+    assert b"Doe^Jane^Ann" in bytes(entry.answer)
+
+
+def settled_by_a_person(bad: InboundMessage) -> None:
+    dismiss(bad, reason="sent in error")
+
+
+def settled_by_its_worker(bad: InboundMessage) -> None:
+    Patient.objects.update(birth_date=None)
+    PatientIdentifier.objects.filter(value="P2").delete()
+    replay(bad, reason="mended")
+    apply_messages(bad.interface_id or 0)
+
+
+@many_writers
+@pytest.mark.parametrize("settle", [settled_by_a_person, settled_by_its_worker])
+def test_what_comes_while_the_message_before_it_is_settled_does_not_wait_for_ever(
+    settle: Callable[[InboundMessage], None],
+) -> None:
+    take(adt(), adt(control_id="2", person=pid("P2", "Roe^Max")))
+    take(adt("A08", "BAD", person=pid("P1^^^MAIN~P2")))
+    apply_messages(HL7Application.objects.get().pk)
+    bad = InboundMessage.objects.get(control_id="BAD")
+    assert bad.status == InboundStatus.QUARANTINED
+    take(adt("A08", "NEXT", application="HIS"))
+    interface = InboundMessage.objects.get(control_id="NEXT").interface_id or 0
+    while_open(lambda: settle(bad), lambda: apply_messages(interface))
+    apply_messages(interface)
+    assert InboundMessage.objects.get(control_id="NEXT").status == InboundStatus.APPLIED

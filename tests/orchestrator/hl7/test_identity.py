@@ -67,6 +67,12 @@ def test_an_identifier_that_is_deleted_or_empty_makes_no_two_patients_one(nobody
     assert Patient.objects.count() == 2
 
 
+def test_another_identifier_of_a_known_patient_is_an_update_of_the_patient() -> None:
+    tell(adt(), adt("A08", "2", person=person("P1^^^MAIN~X7^^^OTHER")), adt("A08", "3"))
+    [event] = WorkflowEvent.objects.filter(name="patient.updated")
+    assert (event.subject_id, event.detail) == (jane().pk, {"changed": ["identifiers"]})
+
+
 def test_an_issuer_is_the_same_by_namespace_and_by_universal_id() -> None:
     tell(adt(person=person("P1^^^MAIN&1.2.3&ISO")))
     tell(adt(control_id="2", person=person("P1^^^MAIN")), adt(control_id="3", person=person("P1^^^&1.2.3&ISO")))
@@ -117,6 +123,22 @@ def test_a_known_number_with_another_name_and_birth_date_is_a_case_until_a_perso
     replay(last(), reason="asked the ward: a correction")
     tell()
     assert (last().status, jane().name) == (InboundStatus.APPLIED, "Roe^Max")
+
+
+@pytest.mark.parametrize("known", ["19700228", ""], ids=["known born", "known without a birth date"])
+@pytest.mark.parametrize("born", ["", '""', "1980"])
+@pytest.mark.parametrize("event", [True, False], ids=["A04", "ORM"])
+def test_another_name_without_the_same_birth_date_renames_nobody(known: str, born: str, event: bool) -> None:
+    tell(orm(person=pid(born=known)))
+    stranger = pid("P1", "Roe^Max", born=born, sex="")
+    tell(adt("A04", "2", person=stranger) if event else orm(control_id="2", number="2", person=stranger))
+    assert (last().status, jane().name) == (InboundStatus.QUARANTINED, "Doe^Jane")
+    assert ImagingServiceRequest.objects.count() == 1
+
+
+def test_another_name_with_the_same_birth_date_is_the_same_patient() -> None:
+    tell(adt(), adt("A04", "2", person=pid(name="Ng^Bao"), at=LATER))
+    assert jane().name == "Ng^Bao"
 
 
 def test_somebody_unknown_becomes_known_by_an_update_without_anybody_being_asked() -> None:

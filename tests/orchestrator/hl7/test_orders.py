@@ -145,6 +145,11 @@ def test_what_is_canceled_comes_back_by_a_new_order_and_is_changed_by_nothing_el
     assert (on_worklist(), ImagingServiceRequest.objects.get().status) == (1, OrderStatus.SCHEDULED)
 
 
+def test_a_new_order_of_a_discontinued_exam_is_a_case_and_not_silence() -> None:
+    tell(orm(), orm("DC", "2"), orm("NW", "3"))
+    assert (last().status, last().error.split(":")[0], on_worklist()) == (InboundStatus.QUARANTINED, "ORC-1", 0)
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [("CA", StepStatus.CANCELED), ("DC", StepStatus.DISCONTINUED), ("HD", StepStatus.ON_HOLD)],

@@ -8,8 +8,9 @@ from orchestrator.hl7.drain import apply_messages
 from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, MessageKey, Patient, Subscription
 from orchestrator.services.exceptions import claim_case
 from orchestrator.services.exceptions import dismiss as dismiss_case
-from orchestrator.services.messages import dismiss, replay
+from orchestrator.services.messages import dismiss, replay, ring_due
 from orchestrator.services.subscriptions import run_subscription
+from orchestrator.services.workflow import transition
 from orchestrator.states import CaseStatus, InboundStatus
 from tests.factories import make_user
 from tests.orchestrator.hl7.speech import adt, orm, pid, take
@@ -80,6 +81,29 @@ def test_while_it_is_looked_at_once_more_those_behind_it_still_wait() -> None:
     assert message("NEXT").status == WAITING
     drain()
     assert (message("BAD").status, message("NEXT").status) == (InboundStatus.QUARANTINED, WAITING)
+
+
+def test_a_message_that_was_set_aside_before_keys_were_kept_releases_what_waits_behind_it() -> None:
+    take(adt("A08", "OLD", person=pid(born="")), adt("A08", "NEXT"))
+    [old, following] = InboundMessage.objects.order_by("pk")
+    transition(following, "message.waiting", waits_for=old)
+    drain()
+    assert message("OLD").status == APPLIED
+    drain()
+    assert message("NEXT").status == APPLIED
+
+
+@pytest.mark.parametrize("end", [APPLIED, InboundStatus.REJECTED])
+def test_what_waits_behind_a_settled_message_is_released_by_the_sweep(end: InboundStatus) -> None:
+    take(BROKEN, adt("A08", "NEXT"))
+    drain()
+    ring_due()
+    assert message("NEXT").status == WAITING
+    InboundMessage.objects.filter(control_id="BAD").update(status=end)
+    MessageKey.objects.filter(message=message("BAD")).delete()
+    ring_due()
+    drain()
+    assert (message("NEXT").status, message("NEXT").waits_for) == (APPLIED, None)
 
 
 def test_whoever_dismisses_the_case_gives_the_message_up_and_nothing_waits_for_ever() -> None:

@@ -337,11 +337,15 @@ def test_a_message_set_aside_is_applied_again_or_given_up_with_a_reason(sign_in:
         status=InboundStatus.QUARANTINED,
     )  # fmt: skip
     client = sign_in(Role.PACS_ADMINISTRATOR)
-    assert "Apply again" in client.get(f"/messages/{message.pk}/").text
+    page = client.get(f"/messages/{message.pk}/").text
+    assert "Apply again" in page
+    assert "By the standard" in page
+    assert "MSH-9 (message type) is required, and empty." in page
     assert client.post(f"/messages/{message.pk}/replay/", {"reason": ""}).status_code == 422
     client.post(f"/messages/{message.pk}/replay/", {"reason": "The table is mended"})
     message.refresh_from_db()
     assert message.status == InboundStatus.RECEIVED
+    assert "By the standard" not in client.get(f"/messages/{message.pk}/").text
     client.post(f"/messages/{message.pk}/dismiss/", {"reason": "Too late"})
     assert "no longer set aside" in client.get(f"/messages/{message.pk}/").text
     assert "Apply again" not in client.get(f"/messages/{message.pk}/").text
