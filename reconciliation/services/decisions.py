@@ -120,19 +120,15 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
 
 
 def _kept(sides: Mapping[str, str], claim: IdentityClaim, order: ImagingServiceRequest) -> set[str]:
-    """The keywords whose received value stands.
-
-    An issuer leaves with its ID: an ID under the issuer of another one would name somebody else.
-    """
-    unknown = sides.keys() - corrections.RECEIVED.keys()
+    """The keywords whose received value stands. An issuer leaves with its ID (corrections.ISSUER)."""
+    unknown = sides.keys() - {*corrections.RECEIVED, *corrections.ISSUER}
     if unknown:
         raise CannotDecide(f"A match corrects no {', '.join(sorted(unknown))}.")
     kept = {keyword for keyword, side in sides.items() if side == "study"}
-    if "PatientID" in corrections.differences(claim, order.patient, order.accession_number):
-        kept.discard("IssuerOfPatientID")
-        if "PatientID" in kept:
-            kept.add("IssuerOfPatientID")
-    return kept
+    found = corrections.differences(claim, order.patient, order.accession_number)
+    first = next((keyword for keyword in ("PatientID", *corrections.ISSUER) if keyword in found), "")
+    together = {*corrections.ISSUER} if first else set[str]()
+    return kept | together if first in kept else kept - together
 
 
 def _followers(decision: Decision) -> list[IdentityClaim]:
