@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import PN_DELIMS
 
-from orchestrator.datasets import assume_character_set
+from orchestrator.datasets import assume_character_set, text_of
 from orchestrator.services.corrections import QUALIFIERS
 
 ORIGINAL = "original"
@@ -135,7 +135,18 @@ def _values(ds: Dataset, corrections: Mapping[str, tuple[str, str]]) -> dict[str
         issuer = _issuer(ds, corrections)
         if issuer or "IssuerOfPatientIDQualifiersSequence" in ds:
             values["IssuerOfPatientIDQualifiersSequence"] = issuer
+    if "AccessionNumber" in corrections and (requests := _requests(ds, *corrections["AccessionNumber"])):
+        values["RequestAttributesSequence"] = requests
     return values
+
+
+def _requests(ds: Dataset, received: str, current: str) -> list[Dataset]:
+    """Request Attributes (0040,0275) under the current accession number, if an item has the received one."""
+    items = copy.deepcopy(list(ds.get("RequestAttributesSequence") or []))
+    named = [item for item in items if received and text_of(item, "AccessionNumber") == received]
+    for item in named:
+        item.AccessionNumber = current
+    return items if named else []
 
 
 def _issuer(ds: Dataset, corrections: Mapping[str, tuple[str, str]]) -> list[Dataset]:

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
-from orchestrator.models import Correction, Decision, IdentityClaim, Patient, PatientIdentifier
+from orchestrator.models import (
+    Correction,
+    Decision,
+    IdentityClaim,
+    ImagingServiceRequest,
+    Patient,
+    PatientIdentifier,
+)
 from orchestrator.services.workflow import record
 from orchestrator.states import Identity
 
@@ -41,15 +48,24 @@ def current_values(patient: Patient, accession_number: str) -> dict[str, str]:
     }
 
 
-def differences(claim: IdentityClaim, patient: Patient, accession_number: str) -> dict[str, tuple[str, str]]:
+def differences(claim: IdentityClaim, patient: Patient, order: ImagingServiceRequest) -> dict[str, tuple[str, str]]:
     """{keyword: (received, current)} where the record says something else. Missing values are filled."""
     found = {}
-    for keyword, new in current_values(patient, accession_number).items():
+    for keyword, new in current_values(patient, order.accession_number).items():
         old = getattr(claim, RECEIVED[keyword])
         # Trailing empty components of a name say nothing (PS3.5 6.2.1).
         if new and old.rstrip("^") != new.rstrip("^"):
             found[keyword] = (old, new)
+    if _is_of_another(claim.accession_number, order):
+        found["AccessionNumber"] = (claim.accession_number, order.accession_number)
     return found | _issuer(claim, patient, id_differs="PatientID" in found)
+
+
+def _is_of_another(accession_number: str, order: ImagingServiceRequest) -> bool:
+    """Whether it numbers another order: under it these images would be filed there, though this one has none."""
+    if not accession_number or accession_number == order.accession_number:
+        return False
+    return ImagingServiceRequest.objects.filter(accession_number=accession_number).exclude(pk=order.pk).exists()
 
 
 def _issuer(claim: IdentityClaim, patient: Patient, *, id_differs: bool) -> dict[str, tuple[str, str]]:
@@ -76,7 +92,7 @@ def recompute(claim: IdentityClaim, *, decision: Decision | None = None, keep: f
     """Bring a claim's corrections up to date; whether they changed. `keep`: keywords whose received value stands."""
     wanted: dict[str, tuple[str, str]] = {}
     if claim.identity == Identity.MATCHED and claim.matched_patient and claim.order:
-        wanted = differences(claim, claim.matched_patient, claim.order.accession_number)
+        wanted = differences(claim, claim.matched_patient, claim.order)
     if "PatientID" in wanted and "PatientID" not in keep:
         keep = keep.difference(ISSUER)
     for keyword in keep:

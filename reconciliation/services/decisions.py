@@ -46,7 +46,7 @@ class Change:
 def preview(*, case: ExceptionCase, order: ImagingServiceRequest) -> list[Change]:
     """Which attributes a match to this order would change in what leaves."""
     claim = _claim_of(case)
-    found = corrections.differences(claim, order.patient, order.accession_number)
+    found = corrections.differences(claim, order.patient, order)
     return [Change(attribute, old, new) for attribute, (old, new) in found.items()]
 
 
@@ -125,7 +125,7 @@ def _kept(sides: Mapping[str, str], claim: IdentityClaim, order: ImagingServiceR
     if unknown:
         raise CannotDecide(f"A match corrects no {', '.join(sorted(unknown))}.")
     kept = {keyword for keyword, side in sides.items() if side == "study"}
-    found = corrections.differences(claim, order.patient, order.accession_number)
+    found = corrections.differences(claim, order.patient, order)
     first = next((keyword for keyword in ("PatientID", *corrections.ISSUER) if keyword in found), "")
     together = {*corrections.ISSUER} if first else set[str]()
     return kept | together if first in kept else kept - together

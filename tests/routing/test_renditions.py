@@ -106,6 +106,36 @@ def test_nor_under_the_universal_id_of_that_issuer(tmp_path: Path) -> None:
     assert before.IssuerOfPatientIDQualifiersSequence[0].UniversalEntityID == "1.2.9"
 
 
+def test_an_accession_number_of_another_order_never_leaves_with_an_order_that_has_none(tmp_path: Path) -> None:
+    make_order(accession_number="FOREIGN")
+    order = make_order(accession_number="")
+    left = left_for(order, image(order, AccessionNumber="FOREIGN"), tmp_path)
+    assert (left.AccessionNumber, "AccessionNumber" in left) == ("", True)
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert before.AccessionNumber == "FOREIGN"
+
+
+def test_one_of_nobody_stays_with_an_order_that_has_none() -> None:
+    order = make_order(accession_number="")
+    study = receive(image(order, AccessionNumber="THEIRS"))
+    match(study, order)
+    assert corrections_of(study.claims.get()) == {}
+
+
+def test_a_corrected_accession_number_leaves_the_request_attributes_too(tmp_path: Path) -> None:
+    order = make_order(accession_number="A1")
+    mine, others = Dataset(), Dataset()
+    mine.AccessionNumber, mine.ScheduledProcedureStepID = "TYPED", "S1"
+    others.AccessionNumber = "GROUPED"
+    received = image(order, AccessionNumber="TYPED", RequestAttributesSequence=[mine, others])
+    left = left_for(order, received, tmp_path)
+    assert left.AccessionNumber == "A1"
+    assert [item.AccessionNumber for item in left.RequestAttributesSequence] == ["A1", "GROUPED"]
+    assert left.RequestAttributesSequence[0].ScheduledProcedureStepID == "S1"
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert [item.AccessionNumber for item in before.RequestAttributesSequence] == ["TYPED", "GROUPED"]
+
+
 def test_an_issuer_that_only_goes_by_another_name_is_left_alone(tmp_path: Path) -> None:
     patient = make_patient("77")
     Issuer.objects.update(namespace=None, universal_id="1.2.3")
