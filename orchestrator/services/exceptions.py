@@ -66,7 +66,7 @@ def open_case(
 
 def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> ExceptionCase | None:
     """The open case with these columns, locked: one that a person settles meanwhile counts as closed."""
-    waiting = ExceptionCase.objects.select_for_update(of=("self",)).filter(status__in=CASE_OPEN)
+    waiting = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).filter(status__in=CASE_OPEN)
     case = waiting.filter(**subject).first()
     if case is None:
         return None
@@ -81,7 +81,7 @@ def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> Excep
 
 def lock_open(case_id: int, *, user: User | None = None) -> ExceptionCase:
     """The case, locked for this transaction. Raises CaseClosed, or CaseTaken when another person owns it."""
-    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
+    case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case_id)
     if case.status not in CASE_OPEN:
         raise CaseClosed(f"{case} was {case.get_status_display().lower()} meanwhile.")
     if user and case.status == CaseStatus.CLAIMED and case.owner_id != user.pk:

@@ -15,7 +15,15 @@ from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
 from reconciliation.models import MatchRun
-from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claims, unmatch
+from reconciliation.services.reconcile import (
+    HELD_KINDS,
+    apply_match,
+    evidence_of,
+    hold_doubtful,
+    lock_orders,
+    reconcile_claims,
+    unmatch,
+)
 
 REJECT_CODES: Mapping[str, str] = {
     "113001": "Rejected for quality reasons",
@@ -64,12 +72,11 @@ def match(
 
     Raises CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
     """
-    _lock_study(case_id)
+    lock_study_of(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
-    # Locked, so that no other study is matched to it by itself at this moment.
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).select_related("patient")
-    order = orders.get(pk=order_id)
+    lock_orders(claim.study, order_id)
+    order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
     found = selectors.best_step(claim, order)
     if found is None:
         raise CannotDecide("This order has no scheduled step.")
@@ -78,6 +85,7 @@ def match(
     parameters = {"order": order.pk, "keep": sorted(_kept(sides or {}, claim, order))}
     decision = _decide(case, claim, Decision.Kind.MATCH, user, reason, parameters, evidence, remember)
     apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence, reason=reason, decision=decision)
+    hold_doubtful(claim.study, order.patient_id)
     _settle(case, claim, "matched", reason)
     return decision
 
@@ -87,7 +95,7 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
     """These images belong nowhere: they stay here and go nowhere. Raises as `match`."""
     if code not in REJECT_CODES:
         raise CannotDecide(f"{code} is no reason to reject.")
-    _lock_study(case_id)
+    lock_study_of(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
     decision = _decide(case, claim, Decision.Kind.REJECT, user, reason, {"code": code}, [], False)
@@ -99,12 +107,13 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
 @transaction.atomic
 def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent."""
-    _lock_study(case_id)
-    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
-    decision = case.decisions.select_for_update(of=("self",)).filter(undone_at=None).first()
+    lock_study_of(case_id)
+    case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case_id)
+    decision = case.decisions.select_for_update(of=("self",), no_key=True).filter(undone_at=None).first()
     if decision is None:
         raise CannotDecide("There is no decision in force that could be taken back.")
     claim = decision.claim
+    lock_orders(claim.study)
     followed = _followers(decision)
     decision.undone_at, decision.undone_by, decision.undo_reason = timezone.now(), user, reason
     decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
@@ -144,9 +153,9 @@ def _followers(decision: Decision) -> list[IdentityClaim]:
     return list(matched.exclude(pk__in=own)) if decision.remember else []
 
 
-def _lock_study(case_id: int) -> None:
-    """The study first, as reconcile_study does: a person and a worker never wait for each other."""
-    Study.objects.select_for_update(of=("self",)).filter(cases=case_id).first()
+def lock_study_of(case_id: int) -> None:
+    """The study of a case before the case, as reconcile_study does: a person and a worker never deadlock."""
+    Study.objects.select_for_update(of=("self",), no_key=True).filter(cases=case_id).first()
 
 
 def _claim_of(case: ExceptionCase) -> IdentityClaim:

@@ -2,15 +2,19 @@
 
 import contextlib
 import threading
+from typing import Any
 
 import pytest
+from django.test import Client
 
-from orchestrator.models import ExceptionCase, ImagingServiceRequest, Study
+from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, Study
 from orchestrator.services.workflow import transition
 from orchestrator.states import Identity
+from reconciliation.matching import Outcome
 from reconciliation.services import reconcile
 from reconciliation.services.decisions import match
 from reconciliation.services.reconcile import reconcile_study
+from reconciliation.views import seen
 from tests.factories import make_order, make_study, make_user, step_of
 from tests.together import at_once, many_writers
 
@@ -60,3 +64,31 @@ def test_a_person_and_a_worker_at_one_study_never_wait_for_each_other() -> None:
         assert not at_once(decide, work)
         study.refresh_from_db()
         assert study.identity == Identity.MATCHED
+
+
+def test_a_person_at_the_form_and_a_worker_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = make_order()
+    study = make_study(order, patient_id="typed")
+    reconcile_study(study.pk)
+    client, case = Client(), ExceptionCase.objects.get(study=study)
+    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    met, look, compare = threading.Barrier(2), seen.news, reconcile.compare
+
+    def meet() -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait(1)
+
+    def news(*what: Any) -> str:
+        meet()
+        return look(*what)
+
+    def compared(claim: IdentityClaim) -> Outcome:
+        meet()
+        return compare(claim)
+
+    monkeypatch.setattr(seen, "news", news)
+    monkeypatch.setattr(reconcile, "compare", compared)
+    url = f"/exceptions/{case.pk}/match/{order.pk}/"
+    assert not at_once(lambda: client.post(url, {"reason": "Asked the ward"}), lambda: reconcile_study(study.pk))
+    study.refresh_from_db()
+    assert study.identity == Identity.MATCHED
