@@ -188,8 +188,8 @@ def deliver_to(
 
     `rule`: the name of the rule that asks for it; empty when a person does, who also revives what failed or was
     canceled. `instead`: the destination has another rendition. `series`: these alone (Series Instance UIDs), else
-    all. None where a loop would begin (an uncorrected study
-    back to the device that it came from, unless a person wants that) and where there is nothing to send.
+    all. None where a loop would begin (an uncorrected study back to the device that it came from, unless a person
+    wants that) and where there is nothing to send.
     """
     rendition = rendition_of(corrections_of(claim))
     if rule and not instead and rendition == ORIGINAL and destination.device == _came_from(claim):
@@ -272,9 +272,10 @@ def send_study(
 
 @transaction.atomic
 def withdraw_claim(claim_id: int) -> None:
-    """A decision was undone: cancel what is not sent yet, open a case for each destination already reached.
+    """A match was taken back, by a person or because the order changed: cancel what is not sent yet, open a case for
+    each destination already reached.
 
-    Subscriber of decision.undone; may run twice, and after the claim was matched anew: what its present rendition
+    Subscriber of claim.unmatched; may run twice, and after the claim was matched anew: what its present rendition
     delivers is right.
     """
     lock_study(IdentityClaim.objects.values_list("study", flat=True).get(pk=claim_id))
@@ -285,13 +286,13 @@ def withdraw_claim(claim_id: int) -> None:
         wrong = _others(claim, rendition_of(corrections_of(claim)))
     for delivery in wrong.select_for_update(of=("self",), no_key=True).select_related("destination").order_by("pk"):
         reached = mine.filter(delivery=delivery, status__in=PERHAPS_THERE).exists()
-        _take_out(delivery, claim, "the decision was undone")
+        _take_out(delivery, claim, "the match was taken back")
         if reached:
             open_case(
                 "already_delivered",
                 about=delivery,
-                reason_code="UNDONE_AFTER_DELIVERY",
-                summary=f"A decision was undone after {delivery.destination.name} had got the images.",
+                reason_code="UNMATCHED_AFTER_DELIVERY",
+                summary=f"The match was taken back after {delivery.destination.name} had got the images.",
                 site=claim.study.site,
                 study=claim.study,
                 claim=claim,
