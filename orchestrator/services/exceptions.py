@@ -51,17 +51,21 @@ def open_case(
     columns = {"reason_code": reason_code, "summary": summary[:300], "detail": detail or {}, **links}
     if case := _bring_up_to_date(subject, columns):
         return case
-    due_at = timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
     try:
         # A savepoint: what the failing transaction has to keep must outlive the refusal.
         with transaction.atomic():
-            case = ExceptionCase.objects.create(site=site, due_at=due_at, **subject, **columns)
+            case = ExceptionCase.objects.create(site=site, due_at=due_at(kind), **subject, **columns)
     except IntegrityError:
         if case := _bring_up_to_date(subject, columns):
             return case
         raise
     record("case.opened", case, to_state=case.status, detail={"kind": kind, "reason_code": reason_code})
     return case
+
+
+def due_at(kind: str) -> datetime:
+    """When a person should have looked at a case of this kind that opens, or opens again, now."""
+    return timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
 
 
 def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> ExceptionCase | None:

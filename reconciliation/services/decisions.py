@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from orchestrator.models import Decision, ExceptionCase, IdentityClaim, ImagingServiceRequest, Study, User
 from orchestrator.services import corrections
-from orchestrator.services.exceptions import lock_open, resolve
+from orchestrator.services.exceptions import due_at, lock_open, resolve
 from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
@@ -119,7 +119,9 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
     before = {name: decision.before[name] for name in _BEFORE if name != "identity"}
     unmatch(claim, reason=reason, detail={"undone": decision.pk}, **before)
-    transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
+    transition(
+        case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None, due_at=due_at(case.kind)
+    )  # fmt: skip
     for each in followed:
         unmatch(each, reason=reason, detail={"undone": decision.pk})
         reconcile_claims([each])
