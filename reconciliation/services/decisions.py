@@ -31,6 +31,8 @@ REJECT_CODES: Mapping[str, str] = {
     "113038": "Incorrect modality worklist entry",
     "TEST": "Test images, not of a patient",
 }
+# Evidence names the fields of the claim, a data set its DICOM keywords: either may say which value is meant.
+_KEYWORDS = {column: keyword for keyword, column in corrections.RECEIVED.items()}
 _BEFORE = ("identity", "matched_by", "matched_patient_id", "order_id", "procedure_id", "step_id", "evidence")
 
 
@@ -68,9 +70,10 @@ def match(
     remember: bool = True,
     sides: Mapping[str, str] | None = None,
 ) -> Decision:
-    """These images belong to this order. `sides`: {DICOM keyword: "study"} where the received value stands.
+    """These images belong to this order.
 
-    Raises CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
+    `sides`: {field as in evidence, or DICOM keyword: "study"} where the received value stands. Raises
+    CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
     """
     lock_study_of(case_id)
     case = lock_open(case_id, user=user)
@@ -132,6 +135,7 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
 
 def _kept(sides: Mapping[str, str], claim: IdentityClaim, order: ImagingServiceRequest) -> set[str]:
     """The keywords whose received value stands. An issuer leaves with its ID (corrections.ISSUER)."""
+    sides = {_KEYWORDS.get(name, name): side for name, side in sides.items()}
     unknown = sides.keys() - {*corrections.RECEIVED, *corrections.ISSUER}
     if unknown:
         raise CannotDecide(f"A match corrects no {', '.join(sorted(unknown))}.")
