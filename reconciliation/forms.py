@@ -8,6 +8,7 @@ from django import forms
 from django.utils import timezone
 
 from orchestrator.forms import ReasonForm
+from orchestrator.services.corrections import ISSUER
 from reconciliation.services.decisions import REJECT_CODES
 
 SNOOZES = [("1", "1 hour"), ("4", "4 hours"), ("12", "12 hours"), ("24", "1 day"), ("72", "3 days")]
@@ -40,18 +41,21 @@ class MatchForm(ReasonForm):
 class SidesForm(forms.Form):
     """For each attribute that differs, whose value leaves: the order's, or the images'.
 
-    An issuer leaves with its ID: an ID under the issuer of another one would name somebody else.
+    An issuer leaves with its ID (corrections.ISSUER): there is one choice for both.
     """
 
     def __init__(self, data: Mapping[str, Any] | None = None, *, changes: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(data)
         self.changes = changes
-        self.id_differs = any(change["attribute"] == "PatientID" and change["before"] for change in changes)
+        differing = [change["attribute"] for change in changes]
+        together = [keyword for keyword in ("PatientID", *ISSUER) if keyword in differing]
+        # These leave as the first of them does.
+        self.led = frozenset(together[1:])
         for change in changes:
-            if change["before"] and not (self.id_differs and change["attribute"] == "IssuerOfPatientID"):
+            if change["before"] and change["attribute"] not in self.led:
                 self.fields[f"side_{change['attribute']}"] = forms.ChoiceField(
                     label=change["label"],
-                    choices=[("study", change["before"]), ("order", change["after"])],
+                    choices=[("study", change["before"]), ("order", change["after"] or "empty")],
                     initial="order",
                     required=False,
                     widget=forms.RadioSelect,
@@ -65,7 +69,4 @@ class SidesForm(forms.Form):
 
     def sides(self) -> dict[str, str]:
         """{DICOM keyword: side} as chosen."""
-        chosen = {name.removeprefix("side_"): value or "order" for name, value in self.cleaned_data.items()}
-        if self.id_differs:
-            chosen["IssuerOfPatientID"] = chosen["PatientID"]
-        return chosen
+        return {name.removeprefix("side_"): value or "order" for name, value in self.cleaned_data.items()}

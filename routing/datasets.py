@@ -9,17 +9,20 @@ import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from pydicom import dcmread
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import PN_DELIMS
 
-from orchestrator.datasets import assume_character_set
+from orchestrator.datasets import assume_character_set, text_of
+from orchestrator.services.corrections import QUALIFIERS
 
 ORIGINAL = "original"
 # Attributes are read into memory: none may be larger, and no deflated object may become larger (a bomb).
@@ -115,10 +118,46 @@ def _lay_over(
             ds.SpecificCharacterSet = default_character_set
         ds.decode()
         ds.SpecificCharacterSet = "ISO_IR 192"
-    item = _modified(ds, corrections, sender, reason)
-    for keyword, (_, new) in corrections.items():
-        setattr(ds, keyword, new)
+    values = _values(ds, corrections)
+    item = _modified(ds, values, sender, reason)
+    for keyword, new in values.items():
+        if new == []:
+            del ds[keyword]
+        else:
+            setattr(ds, keyword, new)
     ds.OriginalAttributesSequence = [*ds.get("OriginalAttributesSequence", []), item]
+
+
+def _values(ds: Dataset, corrections: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """What is to stand at the top level of the object, by keyword; corrections inside of sequences make these anew."""
+    values: dict[str, Any] = {key: new for key, (_, new) in corrections.items() if key not in QUALIFIERS}
+    if corrections.keys() & {"PatientID", *QUALIFIERS}:
+        issuer = _issuer(ds, corrections)
+        if issuer or "IssuerOfPatientIDQualifiersSequence" in ds:
+            values["IssuerOfPatientIDQualifiersSequence"] = issuer
+    if "AccessionNumber" in corrections and (requests := _requests(ds, *corrections["AccessionNumber"])):
+        values["RequestAttributesSequence"] = requests
+    return values
+
+
+def _requests(ds: Dataset, received: str, current: str) -> list[Dataset]:
+    """Request Attributes (0040,0275) under the current accession number, if an item has the received one."""
+    items = copy.deepcopy(list(ds.get("RequestAttributesSequence") or []))
+    named = [item for item in items if received and text_of(item, "AccessionNumber") == received]
+    for item in named:
+        item.AccessionNumber = current
+    return items if named else []
+
+
+def _issuer(ds: Dataset, corrections: Mapping[str, tuple[str, str]]) -> list[Dataset]:
+    """Issuer of Patient ID Qualifiers (0010,0024) with a universal id alone: all else was said of the received ID."""
+    [received, *_] = ds.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()]
+    item = Dataset()
+    for keyword in QUALIFIERS:
+        value = corrections[keyword][1] if keyword in corrections else received.get(keyword)
+        if value:
+            setattr(item, keyword, value)
+    return [item] if "UniversalEntityID" in item else []
 
 
 def _modified(ds: Dataset, keywords: Iterable[str], sender: str, reason: str) -> Dataset:
@@ -129,7 +168,7 @@ def _modified(ds: Dataset, keywords: Iterable[str], sender: str, reason: str) ->
             # A copy: the element in `ds` is about to get its new value.
             before[keyword] = copy.deepcopy(ds[keyword])
         else:
-            setattr(before, keyword, "")
+            setattr(before, keyword, [] if dictionary_VR(keyword) == "SQ" else "")
     item = Dataset()
     item.SourceOfPreviousValues = sender
     item.AttributeModificationDateTime = datetime.now(tz=UTC).strftime("%Y%m%d%H%M%S+0000")

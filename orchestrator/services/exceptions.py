@@ -51,11 +51,10 @@ def open_case(
     columns = {"reason_code": reason_code, "summary": summary[:300], "detail": detail or {}, **links}
     if case := _bring_up_to_date(subject, columns):
         return case
-    due_at = timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
     try:
         # A savepoint: what the failing transaction has to keep must outlive the refusal.
         with transaction.atomic():
-            case = ExceptionCase.objects.create(site=site, due_at=due_at, **subject, **columns)
+            case = ExceptionCase.objects.create(site=site, due_at=due_at(kind), **subject, **columns)
     except IntegrityError:
         if case := _bring_up_to_date(subject, columns):
             return case
@@ -64,9 +63,14 @@ def open_case(
     return case
 
 
+def due_at(kind: str) -> datetime:
+    """When a person should have looked at a case of this kind that opens, or opens again, now."""
+    return timezone.now() + timedelta(minutes=case_kinds()[kind].due_minutes)
+
+
 def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> ExceptionCase | None:
     """The open case with these columns, locked: one that a person settles meanwhile counts as closed."""
-    waiting = ExceptionCase.objects.select_for_update(of=("self",)).filter(status__in=CASE_OPEN)
+    waiting = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).filter(status__in=CASE_OPEN)
     case = waiting.filter(**subject).first()
     if case is None:
         return None
@@ -81,7 +85,7 @@ def _bring_up_to_date(subject: dict[str, Any], columns: dict[str, Any]) -> Excep
 
 def lock_open(case_id: int, *, user: User | None = None) -> ExceptionCase:
     """The case, locked for this transaction. Raises CaseClosed, or CaseTaken when another person owns it."""
-    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
+    case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case_id)
     if case.status not in CASE_OPEN:
         raise CaseClosed(f"{case} was {case.get_status_display().lower()} meanwhile.")
     if user and case.status == CaseStatus.CLAIMED and case.owner_id != user.pk:

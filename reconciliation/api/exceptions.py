@@ -42,7 +42,9 @@ class ExceptionSerializer(serializers.ModelSerializer[ExceptionCase]):
 class MatchSerializer(ReasonSerializer):
     order = serializers.PrimaryKeyRelatedField(queryset=ImagingServiceRequest.objects.none())
     sides = serializers.DictField(
-        child=serializers.ChoiceField(choices=["order", "study"]), required=False, help_text="{DICOM keyword: side}"
+        child=serializers.ChoiceField(choices=["order", "study"]),
+        required=False,
+        help_text="{DICOM keyword, or field as in evidence: side}",
     )
     remember = serializers.BooleanField(default=True)
 
@@ -114,10 +116,16 @@ class ExceptionResource(Resource[ExceptionCase]):
     @extend_schema(responses=_Preview, filters=False)
     @action(detail=True, pagination_class=None, filterset_class=None)
     def preview(self, request: Request, **_kwargs: Any) -> Response:
-        """What `?action=match&order=ID` would change in the images that leave. Nothing is written."""
+        """What `?action=match&order=ID` would change in the images that leave; other actions change nothing there.
+
+        Nothing is written.
+        """
         case = self.get_object()
-        if request.query_params.get("action") != "match":
-            raise serializers.ValidationError({"action": "Only a match changes attributes: action=match&order=ID."})
+        act = request.query_params.get("action", "").replace("-", "_")
+        if act not in _ACTS:
+            raise serializers.ValidationError({"action": f"One of {', '.join(_ACTS)}; a match with order=ID."})
+        if act != "match":
+            return Response({"changes": []})
         asked = serializers.PrimaryKeyRelatedField(queryset=orders(self.viewer).select_related("patient"))
         order = asked.run_validation(request.query_params.get("order"))
         try:

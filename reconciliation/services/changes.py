@@ -3,11 +3,11 @@
 from django.db import transaction
 from django.db.models import QuerySet
 
-from orchestrator.models import SYSTEM, Decision, IdentityClaim, ImagingServiceRequest, Study, acting
+from orchestrator.models import SYSTEM, Decision, IdentityClaim, ImagingServiceRequest, acting
 from orchestrator.services import corrections
 from orchestrator.services.workflow import record
 from orchestrator.states import Identity, MatchedBy
-from reconciliation.services.reconcile import decision_of, rematch_for_order
+from reconciliation.services.reconcile import decision_of, lock_study, rematch_for_order
 
 
 def patient_changed(patient_id: int) -> None:
@@ -35,7 +35,7 @@ def _correct(claims: QuerySet[IdentityClaim]) -> None:
     matched = claims.filter(identity=Identity.MATCHED).order_by()
     for study_id in matched.values_list("study", flat=True).distinct():
         with transaction.atomic(), acting(SYSTEM):
-            study = Study.objects.select_for_update().get(pk=study_id)
+            study = lock_study(study_id)
             changed = [_recompute(claim) for claim in claims.filter(study=study, identity=Identity.MATCHED)]
             if any(changed):
                 record("study.reconciled", study)

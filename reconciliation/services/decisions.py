@@ -9,13 +9,21 @@ from django.utils import timezone
 
 from orchestrator.models import Decision, ExceptionCase, IdentityClaim, ImagingServiceRequest, Study, User
 from orchestrator.services import corrections
-from orchestrator.services.exceptions import lock_open, resolve
+from orchestrator.services.exceptions import due_at, lock_open, resolve
 from orchestrator.services.studies import refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Identity, MatchedBy
 from reconciliation import selectors
 from reconciliation.models import MatchRun
-from reconciliation.services.reconcile import HELD_KINDS, apply_match, evidence_of, reconcile_claims, unmatch
+from reconciliation.services.reconcile import (
+    HELD_KINDS,
+    apply_match,
+    evidence_of,
+    hold_doubtful,
+    lock_orders,
+    reconcile_claims,
+    unmatch,
+)
 
 REJECT_CODES: Mapping[str, str] = {
     "113001": "Rejected for quality reasons",
@@ -23,6 +31,8 @@ REJECT_CODES: Mapping[str, str] = {
     "113038": "Incorrect modality worklist entry",
     "TEST": "Test images, not of a patient",
 }
+# Evidence names the fields of the claim, a data set its DICOM keywords: either may say which value is meant.
+_KEYWORDS = {column: keyword for keyword, column in corrections.RECEIVED.items()}
 _BEFORE = ("identity", "matched_by", "matched_patient_id", "order_id", "procedure_id", "step_id", "evidence")
 
 
@@ -46,7 +56,7 @@ class Change:
 def preview(*, case: ExceptionCase, order: ImagingServiceRequest) -> list[Change]:
     """Which attributes a match to this order would change in what leaves."""
     claim = _claim_of(case)
-    found = corrections.differences(claim, order.patient, order.accession_number)
+    found = corrections.differences(claim, order.patient, order)
     return [Change(attribute, old, new) for attribute, (old, new) in found.items()]
 
 
@@ -60,16 +70,16 @@ def match(
     remember: bool = True,
     sides: Mapping[str, str] | None = None,
 ) -> Decision:
-    """These images belong to this order. `sides`: {DICOM keyword: "study"} where the received value stands.
+    """These images belong to this order.
 
-    Raises CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
+    `sides`: {field as in evidence, or DICOM keyword: "study"} where the received value stands. Raises
+    CaseClosed, CaseTaken, AlreadyDecided, CannotDecide.
     """
-    _lock_study(case_id)
+    lock_study_of(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
-    # Locked, so that no other study is matched to it by itself at this moment.
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",)).select_related("patient")
-    order = orders.get(pk=order_id)
+    lock_orders(claim.study, order_id)
+    order = ImagingServiceRequest.objects.select_related("patient").get(pk=order_id)
     found = selectors.best_step(claim, order)
     if found is None:
         raise CannotDecide("This order has no scheduled step.")
@@ -78,6 +88,7 @@ def match(
     parameters = {"order": order.pk, "keep": sorted(_kept(sides or {}, claim, order))}
     decision = _decide(case, claim, Decision.Kind.MATCH, user, reason, parameters, evidence, remember)
     apply_match(claim, step, matched_by=MatchedBy.PERSON, evidence=evidence, reason=reason, decision=decision)
+    hold_doubtful(claim.study, order.patient_id)
     _settle(case, claim, "matched", reason)
     return decision
 
@@ -87,7 +98,7 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
     """These images belong nowhere: they stay here and go nowhere. Raises as `match`."""
     if code not in REJECT_CODES:
         raise CannotDecide(f"{code} is no reason to reject.")
-    _lock_study(case_id)
+    lock_study_of(case_id)
     case = lock_open(case_id, user=user)
     claim = _claim_of(case)
     decision = _decide(case, claim, Decision.Kind.REJECT, user, reason, {"code": code}, [], False)
@@ -99,18 +110,21 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
 @transaction.atomic
 def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
     """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent."""
-    _lock_study(case_id)
-    case = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case_id)
-    decision = case.decisions.select_for_update(of=("self",)).filter(undone_at=None).first()
+    lock_study_of(case_id)
+    case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case_id)
+    decision = case.decisions.select_for_update(of=("self",), no_key=True).filter(undone_at=None).first()
     if decision is None:
         raise CannotDecide("There is no decision in force that could be taken back.")
     claim = decision.claim
+    lock_orders(claim.study)
     followed = _followers(decision)
     decision.undone_at, decision.undone_by, decision.undo_reason = timezone.now(), user, reason
     decision.save(update_fields=["undone_at", "undone_by", "undo_reason"])
     before = {name: decision.before[name] for name in _BEFORE if name != "identity"}
     unmatch(claim, reason=reason, detail={"undone": decision.pk}, **before)
-    transition(case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None)
+    transition(
+        case, "case.reopened", reason=reason, resolved_at=None, resolution="", owner=None, due_at=due_at(case.kind)
+    )  # fmt: skip
     for each in followed:
         unmatch(each, reason=reason, detail={"undone": decision.pk})
         reconcile_claims([each])
@@ -120,19 +134,16 @@ def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
 
 
 def _kept(sides: Mapping[str, str], claim: IdentityClaim, order: ImagingServiceRequest) -> set[str]:
-    """The keywords whose received value stands.
-
-    An issuer leaves with its ID: an ID under the issuer of another one would name somebody else.
-    """
-    unknown = sides.keys() - corrections.RECEIVED.keys()
+    """The keywords whose received value stands. An issuer leaves with its ID (corrections.ISSUER)."""
+    sides = {_KEYWORDS.get(name, name): side for name, side in sides.items()}
+    unknown = sides.keys() - {*corrections.RECEIVED, *corrections.ISSUER}
     if unknown:
         raise CannotDecide(f"A match corrects no {', '.join(sorted(unknown))}.")
     kept = {keyword for keyword, side in sides.items() if side == "study"}
-    if "PatientID" in corrections.differences(claim, order.patient, order.accession_number):
-        kept.discard("IssuerOfPatientID")
-        if "PatientID" in kept:
-            kept.add("IssuerOfPatientID")
-    return kept
+    found = corrections.differences(claim, order.patient, order)
+    first = next((keyword for keyword in ("PatientID", *corrections.ISSUER) if keyword in found), "")
+    together = {*corrections.ISSUER} if first else set[str]()
+    return kept | together if first in kept else kept - together
 
 
 def _followers(decision: Decision) -> list[IdentityClaim]:
@@ -148,9 +159,9 @@ def _followers(decision: Decision) -> list[IdentityClaim]:
     return list(matched.exclude(pk__in=own)) if decision.remember else []
 
 
-def _lock_study(case_id: int) -> None:
-    """The study first, as reconcile_study does: a person and a worker never wait for each other."""
-    Study.objects.select_for_update(of=("self",)).filter(cases=case_id).first()
+def lock_study_of(case_id: int) -> None:
+    """The study of a case before the case, as reconcile_study does: a person and a worker never deadlock."""
+    Study.objects.select_for_update(of=("self",), no_key=True).filter(cases=case_id).first()
 
 
 def _claim_of(case: ExceptionCase) -> IdentityClaim:

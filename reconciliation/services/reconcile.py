@@ -47,7 +47,8 @@ def reconcile_study(study_id: int) -> None:
 
     Subscriber of study.received; may run twice.
     """
-    study = Study.objects.select_for_update().get(pk=study_id)
+    study = lock_study(study_id)
+    lock_orders(study)
     with acting(SYSTEM):
         claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0).order_by("pk"))
         for claim in claims:
@@ -68,24 +69,45 @@ def _stands(claim: IdentityClaim) -> bool:
 
 
 def reconcile_claims(claims: Sequence[IdentityClaim]) -> None:
-    """Match these claims of one study, or hold them."""
-    _lock_orders(claims)
+    """Match these claims of one study, or hold them. Study and orders are locked."""
     compared = [(claim, outcome, _step_of(outcome)) for claim in claims for outcome in [compare(claim)]]
     said = {step.procedure.order.patient_id for _, _, step in compared if step is not None}
-    doubtful = _doubtful(claims[0].study, said) if said else set()
+    doubtful = _doubtful(claims[0].study, said) if said else set[int]()
     for claim, outcome, step in compared:
         _settle(claim, outcome, step, doubtful)
-    for claim in IdentityClaim.objects.filter(study=claims[0].study_id, matched_patient__in=doubtful) if said else ():
+    if doubtful:
+        _take_back(claims[0].study, doubtful)
+
+
+def hold_doubtful(study: Study, said: int) -> None:
+    """Images of the study belong to this patient: what was matched to another one by itself is held."""
+    _take_back(study, _doubtful(study, {said}))
+
+
+def _take_back(study: Study, patients: Collection[int]) -> None:
+    for claim in IdentityClaim.objects.filter(study=study, matched_patient__in=patients).order_by("pk"):
         if _is_automatic(claim):
             unmatch(claim, reason="other images of this study are matched to another patient")
             hold(claim, compare(claim), "TWO_PATIENTS")
 
 
-def _lock_orders(claims: Sequence[IdentityClaim]) -> None:
-    """Whoever else would match one of these orders at this moment, to another study, waits and then looks again."""
+def lock_study(study_id: int) -> Study:
+    """The study first, then its case, its orders, their steps: who takes several never waits in a circle."""
+    # Only against writers: rows that refer to it may be made meanwhile (no_key, everywhere).
+    return Study.objects.select_for_update(of=("self",), no_key=True).get(pk=study_id)
+
+
+def lock_orders(study: Study, *more: int) -> None:
+    """All orders that claims of the study name or are matched to, and these.
+
+    Whoever else would match one of them at this moment, to another study, waits and then looks again.
+    """
+    claims = list(study.claims.all())
     steps = {key for claim in claims for key in selectors.steps_named(claim)}
-    orders = ImagingServiceRequest.objects.filter(requested_procedures__steps__in=steps).values("pk")
-    list(ImagingServiceRequest.objects.select_for_update(of=("self",)).filter(pk__in=orders).order_by("pk"))
+    named = ImagingServiceRequest.objects.filter(requested_procedures__steps__in=steps).values_list("pk", flat=True)
+    orders = {*named, *(claim.order_id for claim in claims if claim.order_id), *more}
+    locked = ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True)
+    list(locked.filter(pk__in=orders).order_by("pk"))
 
 
 def _step_of(outcome: Outcome) -> ScheduledProcedureStep | None:
@@ -269,7 +291,8 @@ def hold_disowned(study_id: int) -> None:
 
     Subscriber of study.disowned; may run twice.
     """
-    study = Study.objects.select_for_update().get(pk=study_id)
+    study = lock_study(study_id)
+    lock_orders(study)
     with acting(SYSTEM):
         for claim in study.claims.filter(identity=Identity.MATCHED, matched_by=MatchedBy.AUTO).order_by("pk"):
             unmatch(claim, reason="the modality used another patient's worklist entry")

@@ -101,7 +101,8 @@ def ask(
 @transaction.atomic
 def _write(case: ExceptionCase, stamp: str, shown: Sequence[object], write: Callable[[], object]) -> None:
     """One transaction: nobody comes between the look and the write."""
-    now = ExceptionCase.objects.select_for_update(of=("self",)).get(pk=case.pk)
+    decisions.lock_study_of(case.pk)
+    now = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case.pk)
     if now.status in CASE_OPEN and (since := seen.news(now, stamp, *shown)):
         raise Stale(since)
     write()

@@ -30,6 +30,8 @@ ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "PatientName": ("Name", "0010,0010"),
     "PatientID": ("Patient ID", "0010,0020"),
     "IssuerOfPatientID": ("Issuer", "0010,0021"),
+    "UniversalEntityID": ("Issuer, universal ID", "0040,0032"),
+    "UniversalEntityIDType": ("Its type", "0040,0033"),
     "PatientBirthDate": ("Birth date", "0010,0030"),
     "PatientSex": ("Sex", "0010,0040"),
     "AccessionNumber": ("Accession", "0008,0050"),

@@ -19,10 +19,16 @@ def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
     return {each.attribute: (each.old, each.new) for each in claim.corrections.all()}
 
 
+def lock_study(study_id: int) -> Study:
+    """The study before its deliveries: who takes both never waits in a circle."""
+    # Only against writers: rows that refer to it may be made meanwhile (no_key, everywhere).
+    return Study.objects.select_for_update(of=("self",), no_key=True).get(pk=study_id)
+
+
 @transaction.atomic
 def refresh_custody(study_id: int) -> None:
     """DELIVERED or RECEIVED, as the rows of its instances say now. What is still arriving is not judged."""
-    study = Study.objects.select_for_update(of=("self",)).get(pk=study_id)
+    study = lock_study(study_id)
     if study.custody == Custody.RECEIVED and _is_delivered(study):
         transition(study, "study.delivered")
     elif study.custody == Custody.DELIVERED and not _is_delivered(study):

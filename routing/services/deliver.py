@@ -25,7 +25,7 @@ from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_renditio
 from routing.models import Delivery, DeliveryAttempt, Destination
 from routing.selectors import other_copies
 from routing.services import turns
-from routing.services.custody import corrections_of, refresh_custody
+from routing.services.custody import corrections_of, lock_study, refresh_custody
 from routing.services.notes import Notes
 from routing.services.route import deliver_to, withdraw_claim
 from routing.transports.base import Item, Result, Transport, TransportError, Unsendable
@@ -155,6 +155,7 @@ def _keep_what_is_right(delivery: Delivery) -> bool:
 
     What is matched but corrected otherwise leaves by a delivery of its present rendition. False when nothing is left.
     """
+    lock_study(delivery.study_id)
     right = []
     waiting = delivery.instances.exclude(status=DeliveryStatus.CANCELED)
     for claim in IdentityClaim.objects.filter(pk__in=waiting.values("instance__claim")).select_related("study"):
@@ -223,7 +224,8 @@ def _file(
 def _conclude(delivery: Delivery, error: str, *, permanent: bool, started_at: datetime, newly_sent: int) -> None:
     """From the instances' results to the delivery's state."""
     # Locked against late instances: they either count here, or find the delivery finished and extend it.
-    Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
+    lock_study(delivery.study_id)
+    _locked(delivery)
     live = delivery.instances.exclude(status=DeliveryStatus.CANCELED)
     statuses = Counter(live.values_list("status", flat=True))
     total, sent, failed = statuses.total(), statuses[DeliveryStatus.SENT], statuses[DeliveryStatus.FAILED]
@@ -320,7 +322,7 @@ def _failed(delivery: Delivery, error: str, sent: int, total: int) -> None:
 
 
 def _locked(delivery: Delivery) -> Delivery:
-    return Delivery.objects.select_for_update(of=("self",)).get(pk=delivery.pk)
+    return Delivery.objects.select_for_update(of=("self",), no_key=True).get(pk=delivery.pk)
 
 
 @transaction.atomic
@@ -347,6 +349,7 @@ def cancel(delivery: Delivery, *, reason: str) -> None:
 
     Raises IllegalTransition when it is sent or canceled.
     """
+    lock_study(delivery.study_id)
     locked = _locked(delivery)
     transition(
         locked, "delivery.canceled", reason=reason, fence=locked.fence + 1, lease_until=None, next_attempt_at=None,
@@ -360,7 +363,7 @@ def cancel(delivery: Delivery, *, reason: str) -> None:
 @transaction.atomic
 def set_paused(destination: Destination, *, paused: bool, reason: str) -> bool:
     """A paused destination takes nothing; its deliveries wait. False when it was so already."""
-    locked = Destination.objects.select_for_update().get(pk=destination.pk)
+    locked = Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
     if locked.paused == paused:
         return False
     locked.paused = paused

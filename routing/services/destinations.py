@@ -82,7 +82,7 @@ def change(*, destination: Destination, reason: str = "", **columns: Any) -> Des
 
     What is as it was is not written: the history has changes only.
     """
-    current = Destination.objects.select_for_update().get(pk=destination.pk)
+    current = Destination.objects.select_for_update(no_key=True).get(pk=destination.pk)
     _check(current, **columns)
     changed = {name: value for name, value in columns.items() if getattr(current, name) != value}
     for name, value in changed.items():

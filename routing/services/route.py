@@ -36,7 +36,7 @@ from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
 from routing.selectors import PERHAPS_THERE, other_copies
-from routing.services.custody import ROUTED, corrections_of, refresh_custody
+from routing.services.custody import ROUTED, corrections_of, lock_study, refresh_custody
 
 
 def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def facts_of_object(header: Header) -> dict[str, Any]:
 @transaction.atomic
 def route_study(study_id: int) -> None:
     """Make the deliveries that the published rules want. Subscriber of study.reconciled; may run twice."""
-    study = Study.objects.select_for_update(of=("self",)).select_related("site").get(pk=study_id)
+    study = lock_study(study_id)
     claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED).select_related(
         "order__visit", "procedure"
     )
@@ -101,8 +101,8 @@ def route_corrected(claim_id: int) -> None:
     """Other values leave now (a person's decision, a changed patient or order). Subscriber of claim.corrected; may run
     twice.
     """
-    claim = IdentityClaim.objects.select_related("study").get(pk=claim_id)
-    study = Study.objects.select_for_update(of=("self",)).get(pk=claim.study_id)
+    study = lock_study(IdentityClaim.objects.values_list("study", flat=True).get(pk=claim_id))
+    claim = IdentityClaim.objects.get(pk=claim_id)
     # What is not matched any more is for `withdraw_claim`.
     if claim.identity == Identity.MATCHED and claim.purpose in ROUTED:
         _send_instead(study, claim)
@@ -188,8 +188,8 @@ def deliver_to(
 
     `rule`: the name of the rule that asks for it; empty when a person does, who also revives what failed or was
     canceled. `instead`: the destination has another rendition. `series`: these alone (Series Instance UIDs), else
-    all. None where a loop would begin (an uncorrected study
-    back to the device that it came from, unless a person wants that) and where there is nothing to send.
+    all. None where a loop would begin (an uncorrected study back to the device that it came from, unless a person
+    wants that) and where there is nothing to send.
     """
     rendition = rendition_of(corrections_of(claim))
     if rule and not instead and rendition == ORIGINAL and destination.device == _came_from(claim):
@@ -201,7 +201,7 @@ def deliver_to(
     if not instances.exists():
         return None
     # Locked, so that a worker that is just finishing it sees the new instances, or we see that it has finished.
-    delivery, created = Delivery.objects.select_for_update(of=("self",)).get_or_create(
+    delivery, created = Delivery.objects.select_for_update(of=("self",), no_key=True).get_or_create(
         study=study,
         destination=destination,
         rendition=rendition,
@@ -257,6 +257,7 @@ def send_study(
     *, study: Study, destinations: Sequence[Destination], user: User, reason: str, series: Sequence[str] = ()
 ) -> list[Delivery]:
     """A person sends a matched study, or these series of it; the loop guard does not apply to what a person wants."""
+    lock_study(study.pk)
     claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED)
     with acting(Actor(ActorKind.USER, user.username, user.pk), reason):
         made = [
@@ -271,25 +272,27 @@ def send_study(
 
 @transaction.atomic
 def withdraw_claim(claim_id: int) -> None:
-    """A decision was undone: cancel what is not sent yet, open a case for each destination already reached.
+    """A match was taken back, by a person or because the order changed: cancel what is not sent yet, open a case for
+    each destination already reached.
 
-    Subscriber of decision.undone; may run twice, and after the claim was matched anew: what its present rendition
+    Subscriber of claim.unmatched; may run twice, and after the claim was matched anew: what its present rendition
     delivers is right.
     """
+    lock_study(IdentityClaim.objects.values_list("study", flat=True).get(pk=claim_id))
     claim = IdentityClaim.objects.select_related("study__site").get(pk=claim_id)
     mine = DeliveredInstance.objects.filter(instance__claim=claim)
     wrong = Delivery.objects.filter(pk__in=mine.values("delivery"))
     if claim.identity == Identity.MATCHED:
         wrong = _others(claim, rendition_of(corrections_of(claim)))
-    for delivery in wrong.select_for_update(of=("self",)).select_related("destination"):
+    for delivery in wrong.select_for_update(of=("self",), no_key=True).select_related("destination").order_by("pk"):
         reached = mine.filter(delivery=delivery, status__in=PERHAPS_THERE).exists()
-        _take_out(delivery, claim, "the decision was undone")
+        _take_out(delivery, claim, "the match was taken back")
         if reached:
             open_case(
                 "already_delivered",
                 about=delivery,
-                reason_code="UNDONE_AFTER_DELIVERY",
-                summary=f"A decision was undone after {delivery.destination.name} had got the images.",
+                reason_code="UNMATCHED_AFTER_DELIVERY",
+                summary=f"The match was taken back after {delivery.destination.name} had got the images.",
                 site=claim.study.site,
                 study=claim.study,
                 claim=claim,

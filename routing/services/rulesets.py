@@ -38,7 +38,7 @@ def _locked(rule_set_id: int) -> RuleSet:
     `published` is not joined: PostgreSQL gives who waited for the lock the new row of the set, beside the version
     that was joined before the wait. It is read by a statement of its own, after the lock.
     """
-    return RuleSet.objects.select_for_update().get(pk=rule_set_id)
+    return RuleSet.objects.select_for_update(no_key=True).get(pk=rule_set_id)
 
 
 def _check_seen(rule_set: RuleSet, stamp: str) -> None:

@@ -90,7 +90,7 @@ def answered(destination: Destination) -> None:
 @transaction.atomic
 def silent(destination: Destination, error: str) -> None:
     """The peer could not be talked to: it is left alone for a while, and in the end a person is told."""
-    line = Line.objects.select_for_update(of=("self",)).get(destination=destination)
+    line = Line.objects.select_for_update(of=("self",), no_key=True).get(destination=destination)
     line.attempts += 1
     Line.objects.filter(pk=line.pk).update(
         attempts=line.attempts, lease_until=None, last_error=error,

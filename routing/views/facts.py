@@ -74,7 +74,7 @@ def _to(send: Send, destination: Destination | None, claim: IdentityClaim) -> tu
     if destination is None:
         return "warn", f"The rule “{send.rule}” names a destination that is gone: a case opens."
     order = claim.order
-    unchanged = order is None or not differences(claim, order.patient, order.accession_number)
+    unchanged = order is None or not differences(claim, order.patient, order)
     if unchanged and destination.device.application_entities.filter(ae_title=claim.calling_ae_title).exists():
         return "ban", f"Not back to {destination}, where they came from."
     waits = ", which is paused" if destination.paused else ""

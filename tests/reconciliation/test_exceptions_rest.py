@@ -1,6 +1,9 @@
 """The REST API of the exceptions queue: what a script reads and decides."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from orchestrator.models import ExceptionCase, Role, Study
 from orchestrator.states import CaseStatus, Identity
@@ -85,6 +88,37 @@ def test_a_match_is_previewed_decided_and_taken_back(call: Caller, held: Study) 
     assert call("GET", f"studies/{held.study_instance_uid}/")["identity"] == "HELD"
     call("POST", f"{path}undo/", {"reason": "again"})
     assert call.status == 409
+
+
+def test_sides_are_named_as_evidence_names_them_or_by_keyword(call: Caller, held: Study) -> None:
+    path = f"exceptions/{case_of(held).pk}/"
+    found = call("GET", f"{path}candidates/")[0]
+    assert "patient_name" in {each["field"] for each in found["evidence"]}
+    match = {"order": found["order"]["id"], "reason": "She married"}
+    call("POST", f"{path}match/", {**match, "sides": {"shoe_size": "study"}})
+    assert call.status == 409
+    call("POST", f"{path}match/", {**match, "sides": {"patient_name": "study", "AccessionNumber": "order"}})
+    assert call.status == 200
+    corrected = set(held.claims.get().corrections.values_list("attribute", flat=True))
+    assert corrected == {"PatientID", "IssuerOfPatientID", "AccessionNumber"}
+
+
+def test_what_is_no_match_changes_nothing_in_what_leaves(call: Caller, held: Study) -> None:
+    path = f"exceptions/{case_of(held).pk}/preview/"
+    for act in ("reject", "undo", "hand-back"):
+        assert call("GET", f"{path}?action={act}") == {"changes": []}
+    call("GET", f"{path}?action=burn")
+    assert call.status == 400
+
+
+def test_a_reopened_case_has_its_whole_time_again(call: Caller, held: Study) -> None:
+    case = case_of(held)
+    path = f"exceptions/{case.pk}/"
+    ExceptionCase.objects.filter(pk=case.pk).update(due_at=timezone.now() - timedelta(days=1))
+    call("POST", f"{path}reject/", {"code": "113037", "reason": "Wrong patient"})
+    call("POST", f"{path}undo/", {"reason": "It was the right one"})
+    case.refresh_from_db()
+    assert case.due_at > timezone.now()
 
 
 def test_held_images_are_rejected_with_a_code_and_not_dismissed(call: Caller, held: Study) -> None:

@@ -167,3 +167,18 @@ def test_a_decision_that_was_taken_back_is_no_longer_remembered() -> None:
     match(case_id=case.pk, order_id=order.pk, user=user, reason="Asked the ward")
     undo(case_id=case.pk, user=user, reason="The ward was wrong")
     assert reconciled(study).identity == Identity.HELD
+
+
+def test_what_a_person_matches_to_one_patient_holds_what_was_matched_to_another_by_itself() -> None:
+    order, chosen = make_order(), make_order()
+    study = make_study(order)
+    theirs, automatic = make_claim(study, patient_id="typed", patient_name="Roe^Jane"), study.claims.earliest("pk")
+    reconcile_study(study.pk)
+    automatic.refresh_from_db()
+    assert automatic.identity == Identity.MATCHED
+    case = ExceptionCase.objects.get(claim=theirs)
+    match(case_id=case.pk, order_id=chosen.pk, user=make_user(), reason="The name band says so")
+    for claim in (automatic, theirs, study):
+        claim.refresh_from_db()
+    assert (theirs.identity, automatic.identity, study.identity) == (Identity.MATCHED, Identity.HELD, Identity.HELD)
+    assert ExceptionCase.objects.get(claim=automatic).reason_code == "TWO_PATIENTS"

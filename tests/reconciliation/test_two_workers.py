@@ -2,15 +2,19 @@
 
 import contextlib
 import threading
+from typing import Any
 
 import pytest
+from django.test import Client
 
-from orchestrator.models import ExceptionCase, ImagingServiceRequest, Study
+from orchestrator.models import ExceptionCase, IdentityClaim, ImagingServiceRequest, Study
 from orchestrator.services.workflow import transition
 from orchestrator.states import Identity
+from reconciliation.matching import Outcome
 from reconciliation.services import reconcile
 from reconciliation.services.decisions import match
 from reconciliation.services.reconcile import reconcile_study
+from reconciliation.views import seen
 from tests.factories import make_order, make_study, make_user, step_of
 from tests.together import at_once, many_writers
 
@@ -60,3 +64,33 @@ def test_a_person_and_a_worker_at_one_study_never_wait_for_each_other() -> None:
         assert not at_once(decide, work)
         study.refresh_from_db()
         assert study.identity == Identity.MATCHED
+
+
+def test_a_person_at_the_form_and_a_worker_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = make_order()
+    study = make_study(order, patient_id="typed")
+    reconcile_study(study.pk)
+    client, case = Client(), ExceptionCase.objects.get(study=study)
+    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    at_the_form, at_the_study, look, compare = threading.Event(), threading.Event(), seen.news, reconcile.compare
+
+    def news(*what: Any) -> str:
+        at_the_form.set()
+        # As far as the locks let them: a worker who waits for the study does not come.
+        at_the_study.wait(2)
+        return look(*what)
+
+    def compared(claim: IdentityClaim) -> Outcome:
+        at_the_study.set()
+        return compare(claim)
+
+    def work() -> None:
+        assert at_the_form.wait(30)
+        reconcile_study(study.pk)
+
+    monkeypatch.setattr(seen, "news", news)
+    monkeypatch.setattr(reconcile, "compare", compared)
+    url = f"/exceptions/{case.pk}/match/{order.pk}/"
+    assert not at_once(lambda: client.post(url, {"reason": "Asked the ward"}), work)
+    study.refresh_from_db()
+    assert study.identity == Identity.MATCHED

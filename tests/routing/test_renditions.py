@@ -16,11 +16,12 @@ from pydicom.uid import (
 )
 
 from orchestrator import datasets, storage
-from orchestrator.models import Study
+from orchestrator.models import ImagingServiceRequest, Issuer, Study
 from routing import datasets as renditions
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
-from tests.factories import make_order
-from tests.routing.ward import PIXELS, image, receive
+from routing.services.custody import corrections_of
+from tests.factories import make_order, make_patient
+from tests.routing.ward import PIXELS, image, match, receive
 
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +64,86 @@ def test_new_values_stand_in_place_and_old_ones_in_original_attributes(tmp_path:
     assert (before.PatientID, before.PatientName) == ("WRONG", "Roe^Jane")
     assert "IssuerOfPatientID" in before
     assert not before.IssuerOfPatientID
+
+
+def _issuer(universal_id: str, **more: str) -> Dataset:
+    item = Dataset()
+    item.UniversalEntityID = universal_id
+    for keyword, value in more.items():
+        setattr(item, keyword, value)
+    return item
+
+
+def left_for(order: ImagingServiceRequest, received: Dataset, tmp_path: Path) -> Dataset:
+    """How an image leaves that a person matched to this order."""
+    study = receive(received)
+    match(study, order)
+    write_rendition(_path(study), tmp_path / "left", corrections_of(study.claims.get()), sender="CT_NORTH")
+    return dcmread(tmp_path / "left")
+
+
+def test_an_id_never_leaves_under_the_issuer_of_the_one_that_it_replaces(tmp_path: Path) -> None:
+    patient = make_patient("77")
+    by_oid = Issuer.objects.create(universal_id="1.2.3", universal_id_type="ISO")
+    patient.identifiers.update(issuer=by_oid)
+    order = make_order(patient=patient)
+    left = left_for(order, image(order, PatientID="5", IssuerOfPatientID="A"), tmp_path)
+    assert (left.PatientID, left.IssuerOfPatientID) == ("77", "")
+    [issuer] = left.IssuerOfPatientIDQualifiersSequence
+    assert (issuer.UniversalEntityID, issuer.UniversalEntityIDType) == ("1.2.3", "ISO")
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert (before.PatientID, before.IssuerOfPatientID) == ("5", "A")
+    assert not before.IssuerOfPatientIDQualifiersSequence
+
+
+def test_nor_under_the_universal_id_of_that_issuer(tmp_path: Path) -> None:
+    order = make_order(patient=make_patient("77"))
+    theirs = _issuer("1.2.9", UniversalEntityIDType="ISO")
+    left = left_for(order, image(order, PatientID="5", IssuerOfPatientIDQualifiersSequence=[theirs]), tmp_path)
+    assert (left.PatientID, left.IssuerOfPatientID) == ("77", "MAIN")
+    assert "IssuerOfPatientIDQualifiersSequence" not in left
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert before.IssuerOfPatientIDQualifiersSequence[0].UniversalEntityID == "1.2.9"
+
+
+def test_an_accession_number_of_another_order_never_leaves_with_an_order_that_has_none(tmp_path: Path) -> None:
+    make_order(accession_number="FOREIGN")
+    order = make_order(accession_number="")
+    left = left_for(order, image(order, AccessionNumber="FOREIGN"), tmp_path)
+    assert (left.AccessionNumber, "AccessionNumber" in left) == ("", True)
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert before.AccessionNumber == "FOREIGN"
+
+
+def test_one_of_nobody_stays_with_an_order_that_has_none() -> None:
+    order = make_order(accession_number="")
+    study = receive(image(order, AccessionNumber="THEIRS"))
+    match(study, order)
+    assert corrections_of(study.claims.get()) == {}
+
+
+def test_a_corrected_accession_number_leaves_the_request_attributes_too(tmp_path: Path) -> None:
+    order = make_order(accession_number="A1")
+    mine, others = Dataset(), Dataset()
+    mine.AccessionNumber, mine.ScheduledProcedureStepID = "TYPED", "S1"
+    others.AccessionNumber = "GROUPED"
+    received = image(order, AccessionNumber="TYPED", RequestAttributesSequence=[mine, others])
+    left = left_for(order, received, tmp_path)
+    assert left.AccessionNumber == "A1"
+    assert [item.AccessionNumber for item in left.RequestAttributesSequence] == ["A1", "GROUPED"]
+    assert left.RequestAttributesSequence[0].ScheduledProcedureStepID == "S1"
+    [before] = left.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert [item.AccessionNumber for item in before.RequestAttributesSequence] == ["TYPED", "GROUPED"]
+
+
+def test_an_issuer_that_only_goes_by_another_name_is_left_alone(tmp_path: Path) -> None:
+    patient = make_patient("77")
+    Issuer.objects.update(namespace=None, universal_id="1.2.3")
+    order = make_order(patient=patient)
+    received = image(order, IssuerOfPatientID="CT", IssuerOfPatientIDQualifiersSequence=[_issuer("1.2.3")])
+    study = receive(received)
+    match(study, order)
+    assert corrections_of(study.claims.get()) == {}
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

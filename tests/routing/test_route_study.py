@@ -9,9 +9,12 @@ from orchestrator.models import (
     IdentityClaim,
     Instance,
     Study,
+    Subscription,
     WorkflowEvent,
 )
+from orchestrator.services.subscriptions import run_subscription
 from orchestrator.states import CaseStatus, DeliveryStatus, Identity, Purpose
+from reconciliation.services.reconcile import reconcile_study, rematch_for_order
 from routing.datasets import ORIGINAL
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet, RuleSetVersion
 from routing.services.deliver import cancel
@@ -281,6 +284,23 @@ def test_an_undone_decision_cancels_what_waits_and_asks_about_what_has_arrived()
     found = case("already_delivered")
     assert (found.subject_id, found.claim) == (Delivery.objects.get(destination=archive).pk, study.claims.get())
     assert "Archive" in found.summary
+
+
+def test_a_match_that_fell_with_its_order_asks_in_words_that_blame_nobody() -> None:
+    publish(send_rule(destination()))
+    order = make_order()
+    study = make_study(order)
+    reconcile_study(study.pk)
+    route_study(study.pk)
+    finish(Delivery.objects.get())
+    order.accession_number = "OTHER"
+    order.save()
+    rematch_for_order(order.pk)
+    for owed in Subscription.objects.filter(event_name="claim.unmatched"):
+        run_subscription(owed.pk)
+    found = case("already_delivered")
+    assert found.reason_code == "UNMATCHED_AFTER_DELIVERY"
+    assert found.summary == "The match was taken back after Archive had got the images."
 
 
 @pytest.mark.parametrize("half", [DeliveryStatus.SENT, DeliveryStatus.UNKNOWN])
