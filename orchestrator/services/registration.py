@@ -174,7 +174,7 @@ class _Batch:
         firsts = {each.header.study_instance_uid: each for each in reversed(fresh)}
         # In one order everywhere: two processes never wait for each other.
         ids = [_study_of(firsts[uid]).pk for uid in sorted(firsts)]
-        locked = Study.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+        locked = Study.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
         self._studies = {study.study_instance_uid: study for study in locked}
 
     def _series_of(self, study: Study, header: Header) -> Series:
