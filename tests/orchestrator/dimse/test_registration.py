@@ -1,6 +1,7 @@
 """From a durable file to rows: studies, series, claims, instances; what is received twice, late or by halves."""
 
 import datetime as dt
+import errno
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -354,6 +355,19 @@ def test_a_spool_that_cannot_be_written_to_is_no_room_and_nothing_breaks(setting
     peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
     request = Request(peer, "C-STORE", "1.2.840.10008.5.1.4.1.1.2", path=Path(arriving.name))
     assert [each.status for each in store_scp.store(request)] == [0xA700]
+
+
+def test_a_disk_that_is_found_full_at_the_last_moment_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ds, path = image(), storage.incoming() / "arriving"
+    ds.save_as(path, enforce_file_format=True)
+    monkeypatch.setattr("os.fsync", full)
+    peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
+    request = Request(peer, "C-STORE", ds.SOPClassUID, sop_instance_uid=ds.SOPInstanceUID, path=path)
+    assert [each.status for each in store_scp.store(request)] == [0xA700]
+    assert not list(storage.waiting())
 
 
 def test_instances_that_the_modality_made_and_that_did_not_arrive_are_for_a_person_until_they_do() -> None:
