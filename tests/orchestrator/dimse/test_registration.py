@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, generate_uid
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from orchestrator import datasets, storage
@@ -119,16 +119,6 @@ def test_a_batch_asks_the_database_little_per_object(django_assert_max_num_queri
     assert Study.objects.get().number_of_instances == 30
 
 
-def test_the_same_object_in_another_transfer_syntax_is_not_lost() -> None:
-    """Its bytes differ, so a person is asked: nothing is decoded to find out that it says the same."""
-    ds = image()
-    register(ds)
-    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    register(ds)
-    assert Instance.objects.count() == 2
-    assert ExceptionCase.objects.get().reason_code == "OTHER_CONTENT"
-
-
 def test_a_deflated_object_is_taken_and_a_bomb_is_inflated_only_so_far() -> None:
     ds = image(PixelData=bytes(200 << 20))
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -186,7 +176,11 @@ def test_what_comes_back_from_where_we_sent_it_has_returned(kind: Device.Kind) -
     sent_to(kind, ds)
     ds.PixelData = b"\1" * 2048
     register(ds, ae_title="THERE")
-    assert Instance.objects.latest("pk").purpose == Purpose.RETURNED
+    returned = Instance.objects.latest("pk")
+    assert (returned.purpose, returned.differs_from) == (Purpose.RETURNED, Instance.objects.earliest("pk"))
+    assert not ExceptionCase.objects.exists(), "it is ours as corrected, or as it is kept there"
+    event = WorkflowEvent.objects.get(name="study.copies_returned")
+    assert (event.actor_name, event.detail) == ("THERE", {"instances": 1})
 
 
 @pytest.mark.parametrize(
