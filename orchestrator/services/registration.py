@@ -27,6 +27,7 @@ from orchestrator.models import (
     acting,
 )
 from orchestrator.services.exceptions import open_case
+from orchestrator.services.studies import close_if_complete
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import Custody, Purpose
 
@@ -272,6 +273,7 @@ class _Batch:
         for study_id, objects in sorted(grown.items()):
             with acting(Actor(ActorKind.AE, objects[0].received.calling_ae_title)):
                 _grow(study_id, objects)
+                close_if_complete(Study.objects.get(pk=study_id))
 
 
 _PURPOSES: dict[str, Purpose] = {Device.Kind.PROCESSOR: Purpose.DERIVED, Device.Kind.ARCHIVE: Purpose.IMPORTED}

@@ -29,7 +29,7 @@ def association_ended(study_instance_uids: Iterable[str]) -> None:
         study = Study.objects.filter(study_instance_uid=uid, custody=Custody.RECEIVING).first()
         if study is not None:
             Study.objects.filter(pk=study.pk, quiet_until__gt=soon).update(quiet_until=soon)
-            _close_if_complete(study)
+            close_if_complete(study)
 
 
 def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]]) -> None:
@@ -50,7 +50,7 @@ def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]
     )  # fmt: skip
     for study in Study.objects.filter(study_instance_uid__in={row[0] for row in rows}):
         if study.custody == Custody.RECEIVING:
-            _close_if_complete(study)
+            close_if_complete(study)
         else:
             _tell_what_is_missing(study)
 
@@ -70,7 +70,8 @@ def missing_instances(study: Study) -> list[str]:
     return list(expected.exclude(sop_instance_uid__in=here).values_list("sop_instance_uid", flat=True))
 
 
-def _close_if_complete(study: Study) -> None:
+def close_if_complete(study: Study) -> None:
+    """A study that has all that its MPPS name need not wait; where none has said anything, quiet time tells."""
     expected = ExpectedInstance.objects.filter(study_instance_uid=study.study_instance_uid).exists()
     if expected and not missing_instances(study):
         close(study.pk)
