@@ -101,7 +101,7 @@ class _Sparing(BufferedReader):
 def _transfer_syntax_of(file: BinaryIO) -> str:
     """(0002,0010) of a DICOM file."""
     file.seek(144)
-    meta = file.read(_end_of_file_meta(file) - 144)
+    meta = file.read(end_of_file_meta(file) - 144)
     file.seek(0)
     at = meta.index(b"\x02\x00\x10\x00UI")
     return meta[at + 8 :][: int.from_bytes(meta[at + 6 : at + 8], "little")].decode("ascii").rstrip("\0 ")
@@ -109,7 +109,7 @@ def _transfer_syntax_of(file: BinaryIO) -> str:
 
 def _inflated(file: BinaryIO) -> Dataset:
     """What identifies an object whose data set is deflated (PS3.5 A.5); a bomb is inflated only so far."""
-    file.seek(_end_of_file_meta(file))
+    file.seek(end_of_file_meta(file))
     inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_IDENTITY_BYTES // 2), _IDENTITY_BYTES)
     return read_dataset(BytesIO(inflated), False, True, stop_when=_is_behind_identity, specific_tags=_TAGS)
 
@@ -176,13 +176,13 @@ def digest_of(path: Path) -> str:
     """sha256 over the data set's bytes, without preamble and file meta: the same object, whoever sent it."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(_end_of_file_meta(file))
+        file.seek(end_of_file_meta(file))
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _end_of_file_meta(file: BinaryIO) -> int:
+def end_of_file_meta(file: BinaryIO) -> int:
     """Where the data set begins: (0002,0000) File Meta Information Group Length says (PS3.10 7.1)."""
     file.seek(132)
     group_length = file.read(12)

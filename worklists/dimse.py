@@ -1,9 +1,11 @@
 """Modality Worklist (PS3.4 annex K) and MPPS (annex F) as the listener calls them: decode, call, answer."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Protocol
 
+from django.db import OperationalError, connection
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ImplicitVRLittleEndian
 
@@ -17,6 +19,8 @@ from worklists.datasets.performed import Json, read_performed, write_performed
 from worklists.matching import BadKey
 from worklists.services import mpps, refusals
 from worklists.services.queries import Asked, record_query
+
+logger = logging.getLogger(__name__)
 
 _SUCCESS, _CANCELLED = 0x0000, 0xFE00
 _PENDING, _PENDING_WITH_WARNING = 0xFF00, 0xFF01
@@ -124,7 +128,7 @@ def _performed(request: Request, take: _Take) -> Response:
     with acting(Actor(ActorKind.AE, peer.ae_title)):
         try:
             sent = read_performed(request.dataset, request.transfer_syntax_uid, default_character_set=default_set)
-            take(sop_instance_uid=uid, performed=sent, sender=mpps.Sender(peer.ae_title, peer.site_id))
+            _take_twice(take, sop_instance_uid=uid, performed=sent, sender=mpps.Sender(peer.ae_title, peer.site_id))
         except Unreadable:
             refusal = Response(_PROCESSING_FAILURE, error_comment="The data set cannot be read")
         except mpps.Refused as error:
@@ -132,8 +136,22 @@ def _performed(request: Request, take: _Take) -> Response:
             refusal = Response(status, error_comment=str(error)[:64], error_id=error_id)
             if isinstance(error, mpps.Repeated):
                 return refusal
+        except Exception:
+            # Many modalities never say it again: a failure of ours is kept for a person as well.
+            logger.exception("%s failed (association %s)", request.command, peer.association_id)
+            refusal = Response(_PROCESSING_FAILURE, error_comment="Internal error")
         else:
             refusals.settle(report)
             return Response(_SUCCESS)
         refusals.keep(report, status=refusal.status, reason=refusal.error_comment)
     return refusal
+
+
+def _take_twice(take: _Take, *, sop_instance_uid: str, performed: Json, sender: mpps.Sender) -> None:
+    """Again at once when another writer was in the way (a deadlock, a lock), or the connection was lost."""
+    try:
+        take(sop_instance_uid=sop_instance_uid, performed=performed, sender=sender)
+    except OperationalError:
+        logger.warning("A performed step is taken once more", exc_info=True)
+        connection.close_if_unusable_or_obsolete()
+        take(sop_instance_uid=sop_instance_uid, performed=performed, sender=sender)

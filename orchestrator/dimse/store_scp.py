@@ -44,7 +44,12 @@ def store(request: Request) -> Iterator[Response]:
         _keep(request, "DOES_NOT_MATCH", f"An object was refused and its bytes are kept: {problem}.")
         yield Response(DOES_NOT_MATCH, error_comment=problem[:64])
         return
-    key = storage.accept(path, calling_ae_title=request.peer.ae_title)
+    try:
+        key = storage.accept(path, calling_ae_title=request.peer.ae_title)
+    except OSError:
+        logger.exception("An object of %s cannot be made durable: it is refused", request.peer.ae_title)
+        yield Response(OUT_OF_RESOURCES, error_comment="The spool cannot be written to")
+        return
     received = Received(key, request.peer.ae_title, request.peer.address, datetime.now(tz=UTC), header)
     registrar.add(received, association_id=request.peer.association_id, study_instance_uid=header.study_instance_uid)
     yield Response(SUCCESS)

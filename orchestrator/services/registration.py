@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from orchestrator import datasets, storage
+from orchestrator import content, datasets, storage
 from orchestrator.datasets import Header
 from orchestrator.models import (
     Actor,
@@ -27,7 +27,8 @@ from orchestrator.models import (
     acting,
 )
 from orchestrator.services.exceptions import open_case
-from orchestrator.services.workflow import transition
+from orchestrator.services.studies import close_if_complete
+from orchestrator.services.workflow import record, transition
 from orchestrator.states import Custody, Purpose
 
 
@@ -92,6 +93,8 @@ class _Batch:
         # What is here under these UIDs: every copy by its content, and the first one, which is the one that is sent.
         self._copies: set[tuple[str, str]] = set()
         self._firsts: dict[str, Instance] = {}
+        # Where the first one stands and its transfer syntax, of this batch or from before.
+        self._files: dict[str, tuple[str, str]] = {}
         # One query, one moment: were the rows that another process commits just now seen as copies and not as the
         # object's own, its only file would be discarded as a repetition of itself.
         own = Q(spool_key__in=[each.received.spool_key for each in objects])
@@ -102,6 +105,7 @@ class _Batch:
             self._copies.add((instance.sop_instance_uid, instance.digest))
             if instance.differs_from_id is None:
                 self._firsts[instance.sop_instance_uid] = instance
+                self._files[instance.sop_instance_uid] = (instance.spool_key, instance.transfer_syntax_uid)
         self._studies: dict[str, Study] = {}
         self._series: dict[tuple[int, str], Series] = {}
         self._claims: dict[tuple[int, str], IdentityClaim] = {}
@@ -110,17 +114,20 @@ class _Batch:
         self._differing: list[Instance] = []
 
     def write(self) -> set[str]:
-        """Answers the keys of objects that are here already with the same bytes."""
+        """Answers the keys of objects that are here already, with the same bytes or saying the same."""
         repeated: set[str] = set()
         fresh: list[_Object] = []
         for each in self._objects:
-            content = (each.header.sop_instance_uid, each.digest)
+            copy = (each.header.sop_instance_uid, each.digest)
             if each.received.spool_key in self._registered:
                 continue
-            if content in self._copies:
+            if copy in self._copies or self._says_what_is_here(each):
                 repeated.add(each.received.spool_key)
                 continue
-            self._copies.add(content)
+            self._copies.add(copy)
+            self._files.setdefault(
+                each.header.sop_instance_uid, (each.received.spool_key, each.header.transfer_syntax_uid)
+            )
             fresh.append(each)
         self._lock_studies(fresh)
         for each in fresh:
@@ -131,10 +138,35 @@ class _Batch:
             # The first one may have got its key just now.
             instance.differs_from = self._firsts[instance.sop_instance_uid]
             instance.save()
-            with acting(Actor(ActorKind.AE, instance.calling_ae_title)):
-                _raise_difference(instance)
+            if instance.purpose != Purpose.RETURNED:
+                with acting(Actor(ActorKind.AE, instance.calling_ae_title)):
+                    _raise_difference(instance)
+        self._note_what_returned()
         self._count()
         return repeated
+
+    def _says_what_is_here(self, each: _Object) -> bool:
+        """Whether it is the first one encoded otherwise (promise 6); where that cannot be told, it is another."""
+        if each.header.sop_instance_uid not in self._files:
+            return False
+        key, syntax = self._files[each.header.sop_instance_uid]
+        try:
+            first, other = storage.path_of(key), storage.path_of(each.received.spool_key)
+        except FileNotFoundError:
+            return False
+        return content.say_the_same(first, syntax, other, each.header.transfer_syntax_uid)
+
+    def _note_what_returned(self) -> None:
+        """What we gave away comes back as we corrected it, or as an archive keeps it: nobody need look."""
+        returned = Counter(
+            (instance.study_id, instance.calling_ae_title)
+            for instance in self._differing
+            if instance.purpose == Purpose.RETURNED
+        )
+        studies = {study.pk: study for study in self._studies.values()}
+        for (study_id, title), number in sorted(returned.items()):
+            with acting(Actor(ActorKind.AE, title)):
+                record("study.copies_returned", studies[study_id], detail={"instances": number})
 
     def take(self, each: _Object) -> None:
         """One object that is not here yet."""
@@ -174,7 +206,7 @@ class _Batch:
         firsts = {each.header.study_instance_uid: each for each in reversed(fresh)}
         # In one order everywhere: two processes never wait for each other.
         ids = [_study_of(firsts[uid]).pk for uid in sorted(firsts)]
-        locked = Study.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+        locked = Study.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk")
         self._studies = {study.study_instance_uid: study for study in locked}
 
     def _series_of(self, study: Study, header: Header) -> Series:
@@ -241,6 +273,7 @@ class _Batch:
         for study_id, objects in sorted(grown.items()):
             with acting(Actor(ActorKind.AE, objects[0].received.calling_ae_title)):
                 _grow(study_id, objects)
+                close_if_complete(Study.objects.get(pk=study_id))
 
 
 _PURPOSES: dict[str, Purpose] = {Device.Kind.PROCESSOR: Purpose.DERIVED, Device.Kind.ARCHIVE: Purpose.IMPORTED}

@@ -29,7 +29,7 @@ def association_ended(study_instance_uids: Iterable[str]) -> None:
         study = Study.objects.filter(study_instance_uid=uid, custody=Custody.RECEIVING).first()
         if study is not None:
             Study.objects.filter(pk=study.pk, quiet_until__gt=soon).update(quiet_until=soon)
-            _close_if_complete(study)
+            close_if_complete(study)
 
 
 def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]]) -> None:
@@ -50,9 +50,17 @@ def expect_instances(*, mpps_uid: str, items: Iterable[tuple[str, str, str, str]
     )  # fmt: skip
     for study in Study.objects.filter(study_instance_uid__in={row[0] for row in rows}):
         if study.custody == Custody.RECEIVING:
-            _close_if_complete(study)
+            close_if_complete(study)
         else:
             _tell_what_is_missing(study)
+
+
+def lock(*, study_instance_uid: str) -> None:
+    """Lock a study, if it is here, until the commit.
+
+    Who works on a study and on the orders of its images locks the study first: two never wait for each other.
+    """
+    Study.objects.select_for_update(no_key=True).filter(study_instance_uid=study_instance_uid).first()
 
 
 def missing_instances(study: Study) -> list[str]:
@@ -62,7 +70,8 @@ def missing_instances(study: Study) -> list[str]:
     return list(expected.exclude(sop_instance_uid__in=here).values_list("sop_instance_uid", flat=True))
 
 
-def _close_if_complete(study: Study) -> None:
+def close_if_complete(study: Study) -> None:
+    """A study that has all that its MPPS name need not wait; where none has said anything, quiet time tells."""
     expected = ExpectedInstance.objects.filter(study_instance_uid=study.study_instance_uid).exists()
     if expected and not missing_instances(study):
         close(study.pk)
@@ -92,7 +101,7 @@ def _tell_what_is_missing(study: Study) -> None:
 @transaction.atomic
 def close(study_id: int, *, only_if_quiet: bool = False) -> None:
     """The study counts as received, until more comes."""
-    study = Study.objects.select_for_update().get(pk=study_id)
+    study = Study.objects.select_for_update(no_key=True).get(pk=study_id)
     if study.custody != Custody.RECEIVING:
         return
     if only_if_quiet and study.quiet_until is not None and study.quiet_until > timezone.now():
@@ -126,7 +135,7 @@ def refresh_identity(*, study_id: int) -> None:
     Claims of objects that need no order (PRIOR, DERIVED, RETURNED) do not count, nor do those that only copies with
     other content make, which are never sent.
     """
-    study = Study.objects.select_for_update().get(pk=study_id)
+    study = Study.objects.select_for_update(no_key=True).get(pk=study_id)
     claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0))
     present = {claim.identity for claim in claims}
     identity = next((each for each in _WORST_FIRST if each in present), Identity.PENDING)

@@ -40,12 +40,13 @@ def transition(
 ) -> WorkflowEvent:
     """Move `subject` by `event` (see states.MACHINES), setting `columns` in the same save.
 
-    Locks and re-reads the row, so that two callers cannot both leave the same state; `subject` is refreshed.
+    Locks and re-reads the row, so that two callers cannot both leave the same state; `subject` is refreshed. Nobody
+    changes its key: whoever refers to it meanwhile (PostgreSQL looks at the commit) does not wait for this lock.
     Raises IllegalTransition when the event may not happen now, LeaseLost when `subject` is Work that another
     worker has taken since.
     """
     machine = MACHINE_OF_EVENT[event]
-    locked = type(subject)._default_manager.select_for_update(of=("self",)).get(pk=subject.pk)
+    locked = type(subject)._default_manager.select_for_update(of=("self",), no_key=True).get(pk=subject.pk)
     if isinstance(locked, Work) and isinstance(subject, Work) and locked.fence != subject.fence:
         raise LeaseLost(f"{locked} was taken by another worker.")
     before = getattr(locked, machine.field)

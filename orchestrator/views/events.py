@@ -28,6 +28,7 @@ _WORDS: Mapping[str, Words] = {
     "study.received": Words("Received", "inbox"),
     "study.outstanding": Words("No longer delivered: other values leave now", "inbox"),
     "study.not_returned": Words("Not sent back to where it came from", "undo"),
+    "study.copies_returned": Words("Came back as another copy: kept, not sent", "undo"),
     "study.disowned": Words("Wrong worklist entry used", "warn"),
     "claim.unmatched": Words("No longer matched", "undo"),
     "decision.undone": Words("Decision taken back", "undo"),

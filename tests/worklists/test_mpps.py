@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
@@ -24,6 +25,7 @@ from orchestrator.states import CaseStatus, MppsStatus, StepStatus
 from tests.worklists.ward import encoded, found, keys, peer, schedule
 from worklists.dimse import create_mpps, set_mpps
 from worklists.models import ModalityPerformedProcedureStep, RefusedReport
+from worklists.services import mpps
 from worklists.services.steps import project
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +302,47 @@ def test_an_end_told_twice_is_refused_twice_and_nobody_is_asked_but_another_end_
     assert not ExceptionCase.objects.exists()
     assert send("N-SET", uid, ended("DISCONTINUED")).error_id == 0xA710
     assert ExceptionCase.objects.get().reason_code == "report_refused"
+
+
+class Failing:
+    """mpps.create as it is when the database fails so many times first."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.left, self.error, self.create = times, error, mpps.create
+
+    def __call__(self, **words: Any) -> object:
+        performed = self.create(**words)
+        self.left -= 1
+        if self.left >= 0:
+            raise self.error
+        return performed
+
+
+def test_a_report_that_another_writer_was_in_the_way_of_is_taken_at_the_second_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = schedule()
+    monkeypatch.setattr(mpps, "create", transaction.atomic(Failing(1, OperationalError("deadlock detected"))))
+    assert send("N-CREATE", generate_uid(), begun(step)).status == 0
+    assert status_of(step) == StepStatus.STARTED
+    assert ModalityPerformedProcedureStep.objects.count() == 1
+    assert not ExceptionCase.objects.exists()
+
+
+@pytest.mark.parametrize("error", [OperationalError("database is locked"), ZeroDivisionError()], ids=["locked", "ours"])
+def test_a_report_that_fails_for_us_is_kept_and_shown_until_it_is_reported_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, uid = schedule(), generate_uid()
+    with monkeypatch.context() as patch:
+        patch.setattr(mpps, "create", transaction.atomic(Failing(9, error)))
+        response = send("N-CREATE", uid, begun(step))
+    assert (response.status, response.error_comment) == (0x0110, "Internal error")
+    assert status_of(step) == StepStatus.SCHEDULED
+    assert bytes(RefusedReport.objects.get().dataset) == encoded(begun(step))
+    assert "Internal error" in ExceptionCase.objects.get().summary
+    assert send("N-CREATE", uid, begun(step)).status == 0
+    assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
 
 
 @pytest.mark.parametrize("uid", ["not.a.uid", "1" * 65])

@@ -64,8 +64,8 @@ def link(mpps: ModalityPerformedProcedureStep) -> Doubts:
 def locked_steps(mpps: ModalityPerformedProcedureStep) -> list[ScheduledProcedureStep]:
     """The linked steps as they are now, locked (their orders first, as HL7 does): two modalities may end at once."""
     orders = mpps.steps.order_by("procedure__order").values_list("procedure__order", flat=True)
-    list(ImagingServiceRequest.objects.select_for_update().filter(pk__in=list(orders)).order_by("pk"))
-    steps = mpps.steps.select_for_update(of=("self",)).select_related("procedure__order__patient")
+    list(ImagingServiceRequest.objects.select_for_update(no_key=True).filter(pk__in=list(orders)).order_by("pk"))
+    steps = mpps.steps.select_for_update(of=("self",), no_key=True).select_related("procedure__order__patient")
     return list(steps.order_by("pk"))
 
 

@@ -12,8 +12,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from orchestrator.models import ScheduledProcedureStep
+from orchestrator.services import studies
 from orchestrator.services.orders import advance_step
-from orchestrator.services.studies import disown, expect_instances
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import MACHINES, MppsStatus, StepStatus
 from worklists.datasets.performed import (
@@ -130,7 +130,7 @@ def update(*, sop_instance_uid: str, performed: Json, sender: Sender) -> Modalit
     Raises NoSuchInstance, NoLongerUpdatable, InvalidValue.
     """
     mpps = (
-        ModalityPerformedProcedureStep.objects.select_for_update(of=("self",))
+        ModalityPerformedProcedureStep.objects.select_for_update(of=("self",), no_key=True)
         .filter(sop_instance_uid=sop_instance_uid, site=sender.site_id)
         .first()
     )
@@ -182,6 +182,7 @@ def _series_rows(performed: Json) -> list[dict[str, str | int]]:
 
 
 def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus, said: SaidPatient) -> None:
+    studies.lock(study_instance_uid=mpps.study_instance_uid)
     reason = discontinuation_reason(mpps.dataset)
     transition(
         mpps,
@@ -210,7 +211,7 @@ def _finish(mpps: ModalityPerformedProcedureStep, status: MppsStatus, said: Said
         if all(map(_UID.fullmatch, (each.series_instance_uid, sop_class_uid, sop_instance_uid)))
     ]
     if items:
-        expect_instances(mpps_uid=mpps.sop_instance_uid, items=items)
+        studies.expect_instances(mpps_uid=mpps.sop_instance_uid, items=items)
 
 
 def _settle(step: ScheduledProcedureStep) -> str:
@@ -245,4 +246,4 @@ def _undo_wrong_entry(mpps: ModalityPerformedProcedureStep) -> None:
             advance_step(step=step, event="step.returned", reason="Wrong worklist entry selected")
     record("mpps.wrong_worklist_entry", mpps, detail={"steps": [step.pk for step in steps]})
     if mpps.study_instance_uid:
-        disown(study_instance_uid=mpps.study_instance_uid, mpps_uid=mpps.sop_instance_uid)
+        studies.disown(study_instance_uid=mpps.study_instance_uid, mpps_uid=mpps.sop_instance_uid)

@@ -219,6 +219,21 @@ def test_a_disk_that_fills_up_while_an_object_arrives_is_answered_and_nothing_re
     listener.wait_for_instances(before + 1)
 
 
+def test_an_object_that_cannot_be_made_durable_is_refused_for_now(listener: Listener, tmp_path: Path) -> None:
+    """It arrived whole, and the last step fails: no renaming into what is no folder."""
+    files, inbox = parts(tmp_path / "sent", image()), listener.folder / "spool" / "inbox"
+    away = inbox.rename(inbox.with_name("away"))
+    inbox.touch()
+    answer = listener.send(*files, check=False)
+    inbox.unlink()
+    away.rename(inbox)
+    assert "OutOfResources" in answer.stdout.replace(" ", ""), answer.stdout
+    assert not listener.files("incoming")
+    before = listener.instances()
+    listener.send(*files)
+    listener.wait_for_instances(before + 1)
+
+
 def test_unknown_callers_are_refused_recorded_and_offered(fresh: dict[str, str], tmp_path: Path) -> None:
     with listening(fresh, FIDUCIAL_TRUST="known") as strict:
         answer = strict.send(*parts(tmp_path / "sent", image()), ae_title="STRANGER", check=False)

@@ -1,6 +1,7 @@
 """From a durable file to rows: studies, series, claims, instances; what is received twice, late or by halves."""
 
 import datetime as dt
+import errno
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError
 from django.utils import timezone
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, generate_uid
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from orchestrator import datasets, storage
@@ -118,16 +119,6 @@ def test_a_batch_asks_the_database_little_per_object(django_assert_max_num_queri
     assert Study.objects.get().number_of_instances == 30
 
 
-def test_the_same_object_in_another_transfer_syntax_is_not_lost() -> None:
-    """Its bytes differ, so a person is asked: nothing is decoded to find out that it says the same."""
-    ds = image()
-    register(ds)
-    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    register(ds)
-    assert Instance.objects.count() == 2
-    assert ExceptionCase.objects.get().reason_code == "OTHER_CONTENT"
-
-
 def test_a_deflated_object_is_taken_and_a_bomb_is_inflated_only_so_far() -> None:
     ds = image(PixelData=bytes(200 << 20))
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -185,7 +176,11 @@ def test_what_comes_back_from_where_we_sent_it_has_returned(kind: Device.Kind) -
     sent_to(kind, ds)
     ds.PixelData = b"\1" * 2048
     register(ds, ae_title="THERE")
-    assert Instance.objects.latest("pk").purpose == Purpose.RETURNED
+    returned = Instance.objects.latest("pk")
+    assert (returned.purpose, returned.differs_from) == (Purpose.RETURNED, Instance.objects.earliest("pk"))
+    assert not ExceptionCase.objects.exists(), "it is ours as corrected, or as it is kept there"
+    event = WorkflowEvent.objects.get(name="study.copies_returned")
+    assert (event.actor_name, event.detail) == ("THERE", {"instances": 1})
 
 
 @pytest.mark.parametrize(
@@ -234,11 +229,11 @@ def test_a_study_that_has_all_that_the_mpps_names_is_received_at_once(mpps_first
     if mpps_first:
         studies.expect_instances(mpps_uid="1.2.3", items=[named])
         register(ds)
-        studies.association_ended([ds.StudyInstanceUID])
     else:
         register(ds)
         studies.expect_instances(mpps_uid="1.2.3", items=[named])
     assert Study.objects.get().custody == Custody.RECEIVED
+    assert received_events() == 1
     studies.expect_instances(mpps_uid="1.2.4", items=[missing])
     assert studies.missing_instances(Study.objects.get()) == [missing[3]]
 
@@ -354,6 +349,19 @@ def test_a_spool_that_cannot_be_written_to_is_no_room_and_nothing_breaks(setting
     peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
     request = Request(peer, "C-STORE", "1.2.840.10008.5.1.4.1.1.2", path=Path(arriving.name))
     assert [each.status for each in store_scp.store(request)] == [0xA700]
+
+
+def test_a_disk_that_is_found_full_at_the_last_moment_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ds, path = image(), storage.incoming() / "arriving"
+    ds.save_as(path, enforce_file_format=True)
+    monkeypatch.setattr("os.fsync", full)
+    peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
+    request = Request(peer, "C-STORE", ds.SOPClassUID, sop_instance_uid=ds.SOPInstanceUID, path=path)
+    assert [each.status for each in store_scp.store(request)] == [0xA700]
+    assert not list(storage.waiting())
 
 
 def test_instances_that_the_modality_made_and_that_did_not_arrive_are_for_a_person_until_they_do() -> None:
