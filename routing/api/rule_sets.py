@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import Resource, looking
 from orchestrator.datasets import Unreadable, read_header
+from orchestrator.permissions import require_everywhere
 from orchestrator.selectors import studies
 from routing import selectors
 from routing.models import RuleSet, RuleSetVersion
@@ -136,6 +137,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["put"])
     def draft(self, request: Request, **_kwargs: Any) -> Response:
         """Replace the draft."""
+        require_everywhere(self.viewer, "routing.edit")
         asked = DraftSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
@@ -148,6 +150,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["post"])
     def publish(self, request: Request, **_kwargs: Any) -> Response:
         """The draft becomes the next version, in force from now on."""
+        require_everywhere(self.viewer, "routing.publish")
         asked = PublishSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
@@ -160,6 +163,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, **_kwargs: Any) -> Response:
         """An older version's rules become the next version."""
+        require_everywhere(self.viewer, "routing.publish")
         asked = RollBackSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         rule_set, facts = self.get_object(), asked.validated_data
