@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
@@ -244,12 +244,12 @@ def _plan(rules: list[dict[str, Any]], facts: Mapping[str, Any], claim_id: int |
 
 def _facts_of_upload(upload: "UploadedFile[Any]") -> dict[str, Any]:
     """What an object says by itself. Hostile: read only as far as it must be, and from a file of ours."""
-    with tempfile.NamedTemporaryFile() as copy:
-        for block in upload.chunks():
-            copy.write(block)
-        copy.flush()
-        try:
-            header = read_header(Path(copy.name))
-        except Unreadable as error:
-            raise serializers.ValidationError({"file": "This is not a DICOM file that can be read."}) from error
-    return facts_of_object(header)
+    try:
+        if isinstance(upload, TemporaryUploadedFile):
+            return facts_of_object(read_header(Path(upload.temporary_file_path())))
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(upload.read())  # small: Django keeps it in memory
+            copy.flush()
+            return facts_of_object(read_header(Path(copy.name)))
+    except Unreadable as error:
+        raise serializers.ValidationError({"file": "This is not a DICOM file that can be read."}) from error
