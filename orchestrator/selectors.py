@@ -85,13 +85,19 @@ def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str
     ]  # fmt: skip
 
 
+def number_of(text: str) -> int | None:
+    """The row id that a text names: None for what is no number, or a larger one than a database holds."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
 def filter_cases(queryset: QuerySet[ExceptionCase], chosen: Mapping[str, str]) -> QuerySet[ExceptionCase]:
     """The cases with these values of `count_cases`."""
     for name, value in chosen.items():
         if name == "due":
             queryset = queryset.filter(due_filter(value))
         elif name in ("site", "owner"):
-            queryset = queryset.filter(**{f"{name}_id": int(value) if value.isdecimal() else None})
+            key = number_of(value)
+            queryset = queryset.filter(**{f"{name}_id": key}) if key or value == NOBODY else queryset.none()
         elif name in ("kind", "modality", "source"):
             queryset = queryset.filter(**{name: "" if value == NOBODY else value})
     return queryset

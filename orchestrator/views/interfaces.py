@@ -90,8 +90,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
     queryset = selectors.messages(viewer, text)
     if status in InboundStatus.values:
         queryset = queryset.filter(status=status)
-    if interface.isdecimal():
-        queryset = queryset.filter(interface_id=int(interface))
+    if (key := selectors.number_of(interface)) is not None:
+        queryset = queryset.filter(interface_id=key)
     if site:
         queryset = queryset.filter(site_id=int(site))
     # The bytes are for the message's own page.

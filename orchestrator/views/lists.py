@@ -9,6 +9,8 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
+from orchestrator.selectors import number_of
+
 from .replies import is_fragment
 from .shell import preferred_site
 
@@ -36,7 +38,7 @@ def site_filter(request: HttpRequest) -> str:
     chosen = request.GET.get("site", "")
     if chosen == EVERY_SITE:
         return ""
-    return chosen if chosen.isdecimal() else str(preferred_site(request) or "")
+    return chosen if number_of(chosen) is not None else str(preferred_site(request) or "")
 
 
 def here(request: HttpRequest) -> str:
@@ -54,7 +56,12 @@ def shown_of(request: HttpRequest) -> list[int]:
     """The ids of the rows that a poll has on its screen; none when a page is asked for."""
     if not is_fragment(request):
         return []
-    return [int(key) for key in request.GET.get(_SHOWN, "").split(",") if key.isdecimal() and len(key) < 19][:PAGE_ROWS]
+    return numbers_of(request.GET.get(_SHOWN, "").split(","))
+
+
+def numbers_of(texts: Iterable[str]) -> list[int]:
+    """The row ids among the texts, no more than a page has rows."""
+    return [key for key in map(number_of, texts) if key is not None][:PAGE_ROWS]
 
 
 def in_place(queryset: QuerySet[M], shown: Sequence[int]) -> Sequence[M]:
@@ -106,9 +113,10 @@ def _key(after: str) -> tuple[dt.datetime, int]:
         parsed = parse_datetime(moment)
     except ValueError:
         parsed = None
-    if parsed is None or parsed.tzinfo is None or not key.isdecimal():
+    number = number_of(key)
+    if parsed is None or parsed.tzinfo is None or number is None:
         raise BadRequest("This address of a page is not one of ours.")
-    return parsed, int(key)
+    return parsed, number
 
 
 class Facet(NamedTuple):

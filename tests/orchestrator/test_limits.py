@@ -1,4 +1,4 @@
-"""A body that is too large is refused before a byte of it is read, whoever sends it."""
+"""What is too large, a body or a number, is refused or left out, and is no fault of ours."""
 
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from orchestrator.models import Role
 from orchestrator.services.tokens import create_token
 from routing.models import RuleSet
+from tests.caller import Caller
 from tests.factories import make_order, make_user
 from tests.routing.ward import image
 
@@ -61,3 +62,37 @@ def test_a_large_file_is_asked_about(tmp_path: Path) -> None:
     client = Client(headers={"Authorization": f"Token {key}"})
     answer = client.post(evaluate(), {"file": content, "draft": "true"})
     assert answer.status_code == 200, answer.text
+
+
+HUGE = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(f"/{name}/?site={HUGE}" for name in ("studies", "patients", "orders", "messages", "worklist", "deliveries")),
+        f"/exceptions/?site={HUGE}", f"/exceptions/?owner={HUGE}", f"/messages/?interface={HUGE}",
+        f"/deliveries/?destination={HUGE}", f"/audit/?user={HUGE}",
+        "/worklist/?day=0001-01-01", "/worklist/?day=9999-12-31",
+    ],
+)  # fmt: skip
+def test_a_page_that_is_asked_for_a_huge_number_is_a_page(page: str) -> None:
+    client = Client()
+    client.force_login(make_user(Role.ADMINISTRATOR))
+    assert client.get(page).status_code == 200
+
+
+def test_a_huge_number_that_is_sent_names_nothing() -> None:
+    client = Client()
+    client.force_login(make_user(Role.ADMINISTRATOR))
+    assert client.post("/exceptions/claim/", {"case": HUGE}).status_code < 400
+    assert client.post("/shell/site/", {"site": HUGE}).status_code == 302
+    assert client.get("/studies/").status_code == 200, "the site of the top bar is none"
+
+
+@pytest.mark.parametrize("asked", ["orders/?patient=", "messages/?interface=", "deliveries/?destination="])
+def test_a_script_that_asks_for_a_huge_number_is_told_so(asked: str) -> None:
+    call = Caller(make_user(Role.PACS_ADMINISTRATOR))
+    for number in (HUGE, f"-{HUGE}"):
+        assert call("GET", f"{asked}{number}")["errors"], number
+        assert call.status == 400
