@@ -3,6 +3,7 @@
 import datetime as dt
 import queue
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -370,3 +371,22 @@ def test_an_unknown_caller_is_let_in_with_one_form(sign_in: SignIn, north: Site,
     else:
         assert HL7Application.objects.get(sending_application="RIS", sending_facility="WEST").site == north
     assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_times_are_told_as_the_clock_of_the_site_shows_them(sign_in: SignIn, north: Site, south: Site) -> None:
+    Site.objects.update(time_zone="Asia/Tokyo")
+    Site.objects.filter(pk=south.pk).update(time_zone="America/New_York")
+    here, there = (timezone.now().astimezone(ZoneInfo(zone)) for zone in ("Asia/Tokyo", "America/New_York"))
+
+    def shown(client: Client) -> str:
+        return str(client.get("/").context["subtitle"])
+
+    assert f"{here:%d %B, %H:}" in shown(sign_in(Role.MANAGER, north)), "the only site of the person"
+    assert f"{there:%d %B, %H:}" in shown(sign_in(Role.MANAGER, south))
+    everywhere = sign_in(Role.ADMINISTRATOR)
+    assert f"{here:%d %B, %H:}" in shown(everywhere), "the first one"
+    everywhere.post("/shell/site/", {"site": str(south.pk)})
+    assert f"{there:%d %B, %H:}" in shown(everywhere), "the one of the top bar"
+    AccessEvent.objects.create(at=timezone.now(), action="studies.view", subject_type="study")
+    [event] = everywhere.get("/api/v1/audit/").json()["results"]
+    assert event["at"].endswith("Z"), "programs get UTC"
