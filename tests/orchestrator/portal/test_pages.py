@@ -35,7 +35,7 @@ from orchestrator.models import (
 )
 from orchestrator.services.exceptions import open_case
 from orchestrator.states import CaseStatus, InboundStatus
-from tests.factories import make_order, make_study
+from tests.factories import make_ae, make_order, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -390,3 +390,28 @@ def test_times_are_told_as_the_clock_of_the_site_shows_them(sign_in: SignIn, nor
     AccessEvent.objects.create(at=timezone.now(), action="studies.view", subject_type="study")
     [event] = everywhere.get("/api/v1/audit/").json()["results"]
     assert event["at"].endswith("Z"), "programs get UTC"
+
+
+def test_nothing_is_shown_that_nothing_can_change(sign_in: SignIn, north: Site) -> None:
+    study = study_of(order_of(north))
+    make_ae("CT_NORTH", site=north)
+    client = sign_in(Role.ADMINISTRATOR)
+    dims = [each["label"] for each in client.get(f"/studies/{study.pk}/").context["dims"]]
+    assert dims == ["Identity", "Custody"], "nobody derives its context or its quality"
+    custody = next(group for group in client.get("/studies/").context["groups"] if group["id"] == "custody")
+    assert "Incomplete" not in [choice["label"] for choice in custody["choices"]]
+    assert 'data-l="Modality"' not in client.get("/interfaces/").text
+    [entity] = client.get("/api/v1/application-entities/").json()["results"]
+    assert "modality" not in entity
+
+
+def test_the_rail_of_images_counts_the_studies_of_which_something_is_missing(sign_in: SignIn, north: Site) -> None:
+    study = study_of(order_of(north))
+    client = sign_in(Role.READER)
+
+    def incomplete() -> int:
+        return int(next(rail for rail in client.get("/").context["rails"] if rail["name"] == "Images")["errors"])
+
+    assert incomplete() == 0
+    open_case("incomplete_study", about=study, reason_code="INSTANCES_MISSING", summary="1 is missing", site=north)
+    assert incomplete() == 1, "also for who does not see the case itself"
