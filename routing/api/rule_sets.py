@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import Resource, looking
+from orchestrator.audit import record_access
 from orchestrator.datasets import Unreadable, read_header
 from orchestrator.permissions import require_everywhere
 from orchestrator.selectors import studies
@@ -228,6 +229,8 @@ class RuleSetResource(Resource[RuleSet]):
         study = found.filter(study_instance_uid=facts["study_instance_uid"]).first()
         if study is None:
             raise NotFound("There is no such study.")
+        address = request.META.get("REMOTE_ADDR")
+        record_access(self.viewer, "studies.view", "study", subject_id=str(study.pk), address=address)
         claims = study.claims.select_related("order__visit", "procedure")
         return Response([_plan(rules, facts_of(study, claim), claim.pk) for claim in claims])
 

@@ -6,7 +6,8 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from orchestrator.models import Instance, Role, Series, Study
+from orchestrator import audit
+from orchestrator.models import AccessEvent, Instance, Role, Series, Study
 from orchestrator.states import DeliveryStatus, Identity, MatchedBy
 from routing.models import Delivery, Destination, RuleSet
 from routing.services import destinations
@@ -128,6 +129,9 @@ def test_why_a_study_goes_where_it_goes(call: Caller, default: RuleSet, archive:
     [plan] = call("POST", f"{path}evaluate/", asked)
     assert plan["sends"] == [{"destination": archive.pk, "priority": "normal", "rule": "CT to the archive"}]
     assert plan["reasons"]["CT to the archive"]["children"][0]["text"] == "modality is CT (it is CT)"
+    audit.recorder.finish()
+    seen = AccessEvent.objects.latest("pk")
+    assert (seen.action, seen.subject_id) == ("studies.view", str(study.pk)), "what a reason tells is of a patient"
     assert not Delivery.objects.exists()
 
 
