@@ -321,7 +321,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "rest"
 CELERY_TASK_ROUTES = {
     "orchestrator.tasks.apply_messages": {"queue": "hl7"},
-    "reconciliation.tasks.*": {"queue": "hl7"},
     "routing.tasks.deliver": {"queue": "deliver"},
 }
 CELERY_BEAT_SCHEDULE = {
@@ -349,7 +348,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it
-SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
+SUBSCRIBER_QUEUES = {"reconciliation": "hl7"}
 
 # HL7 message type -> function(message: orchestrator.hl7.messages.Message, inbound: InboundMessage) -> None
 HL7_HANDLERS: dict[str, str] = {
