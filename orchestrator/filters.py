@@ -19,6 +19,7 @@ from orchestrator.selectors import folded_words
 from orchestrator.states import CASE_OPEN, CaseStatus, Custody, Identity, InboundStatus, JobStatus
 
 Rows = QuerySet[Any]
+_LARGEST_KEY = 2**63 - 1
 
 
 class _StateField(forms.ChoiceField):
@@ -30,6 +31,13 @@ class _StateField(forms.ChoiceField):
 
 class StateFilter(filters.ChoiceFilter):
     field_class = _StateField
+
+
+class KeyFilter(filters.NumberFilter):
+    """A row id: what no database could hold is refused."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(min_value=1, max_value=_LARGEST_KEY, **more)
 
 
 class PatientFilter(filters.FilterSet):
@@ -58,7 +66,7 @@ class OrderFilter(filters.FilterSet):
     accession_number = filters.CharFilter()
     placer_order_number = filters.CharFilter()
     filler_order_number = filters.CharFilter()
-    patient = filters.NumberFilter(field_name="patient_id")
+    patient = KeyFilter(field_name="patient_id")
 
     class Meta:
         model = ImagingServiceRequest
@@ -98,7 +106,7 @@ class ExceptionFilter(filters.FilterSet):
 
 class MessageFilter(filters.FilterSet):
     direction = filters.ChoiceFilter(choices=[("in", "received"), ("out", "sent")], method="by_direction")
-    interface = filters.NumberFilter(field_name="interface_id")
+    interface = KeyFilter(field_name="interface_id")
     control_id = filters.CharFilter()
     status = StateFilter(choices=InboundStatus.choices)
     type = filters.CharFilter(field_name="message_type", help_text="As TYPE^EVENT.")

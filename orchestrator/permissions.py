@@ -111,6 +111,17 @@ def require(viewer: Viewer, action: str, site_id: int | None = None) -> None:
         raise PermissionDenied(action)
 
 
+def can_everywhere(viewer: Viewer, action: str) -> bool:
+    """Whether `action` is allowed at all sites: for what belongs to none of them and works at each."""
+    return viewer.sites_for(action) is None
+
+
+def require_everywhere(viewer: Viewer, action: str) -> None:
+    """Raise PermissionDenied unless `can_everywhere`."""
+    if not can_everywhere(viewer, action):
+        raise PermissionDenied(action)
+
+
 def may_manage(viewer: Viewer, user: User) -> bool:
     """Whether the viewer may let this person in and out: all roles of whom are at sites whose users they look after."""
     sites = viewer.sites_for("users.edit")

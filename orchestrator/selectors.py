@@ -85,14 +85,27 @@ def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str
     ]  # fmt: skip
 
 
+def number_of(text: str) -> int | None:
+    """The row id that a text names: None for what is no number, or a larger one than a database holds."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def values_of(name: str, chosen: str) -> list[str]:
+    """The values that a filter is set to: several kinds stand with commas between, of all else there is one."""
+    return chosen.split(",") if name == "kind" else [chosen]
+
+
 def filter_cases(queryset: QuerySet[ExceptionCase], chosen: Mapping[str, str]) -> QuerySet[ExceptionCase]:
     """The cases with these values of `count_cases`."""
     for name, value in chosen.items():
         if name == "due":
             queryset = queryset.filter(due_filter(value))
         elif name in ("site", "owner"):
-            queryset = queryset.filter(**{f"{name}_id": int(value) if value.isdecimal() else None})
-        elif name in ("kind", "modality", "source"):
+            key = number_of(value)
+            queryset = queryset.filter(**{f"{name}_id": key}) if key or value == NOBODY else queryset.none()
+        elif name == "kind":
+            queryset = queryset.filter(kind__in=values_of(name, value))
+        elif name in ("modality", "source"):
             queryset = queryset.filter(**{name: "" if value == NOBODY else value})
     return queryset
 

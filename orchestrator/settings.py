@@ -142,6 +142,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "orchestrator.api.limits.BodyLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -222,7 +223,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 WHITENOISE_MANIFEST_STRICT = False
-DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # of any body, but for:
+FILE_LIMITS = {r"^/api/v1/rule-sets/[^/]+/evaluate/$": 512 * 1024 * 1024}  # multipart/form-data, a DICOM file in it
 
 # --- security -----------------------------------------------------------------------------------------
 _TLS_WEB = TLS_CERT is not None or env.behind_proxy
@@ -319,7 +321,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "rest"
 CELERY_TASK_ROUTES = {
     "orchestrator.tasks.apply_messages": {"queue": "hl7"},
-    "reconciliation.tasks.*": {"queue": "hl7"},
     "routing.tasks.deliver": {"queue": "deliver"},
 }
 CELERY_BEAT_SCHEDULE = {
@@ -347,7 +348,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
 # first part of a subscriber's dotted name -> the queue whose workers call it
-SUBSCRIBER_QUEUES = {"reconciliation": "hl7", "worklists": "hl7"}
+SUBSCRIBER_QUEUES = {"reconciliation": "hl7"}
 
 # HL7 message type -> function(message: orchestrator.hl7.messages.Message, inbound: InboundMessage) -> None
 HL7_HANDLERS: dict[str, str] = {

@@ -359,7 +359,6 @@ MACHINES: Mapping[str, Machine] = {
                 "claim.matched": ({Identity.PENDING, Identity.HELD, Identity.REJECTED}, Identity.MATCHED),
                 "claim.held": ({Identity.PENDING, Identity.MATCHED, Identity.REJECTED}, Identity.HELD),
                 "claim.rejected": ({Identity.PENDING, Identity.HELD, Identity.MATCHED}, Identity.REJECTED),
-                "claim.reopened": ({Identity.HELD, Identity.MATCHED, Identity.REJECTED}, Identity.PENDING),
             },
         ),
         _machine(

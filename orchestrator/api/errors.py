@@ -67,6 +67,13 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return defaults.bad_request(request, exception)
 
 
+def refused(request: HttpRequest, status: HTTPStatus, detail: str) -> HttpResponse:
+    """What is refused before anybody asks who sends it."""
+    if _is_for_programs(request):
+        return _problem(status, detail)
+    return HttpResponse(f"{status.phrase}. {detail}\n", status=status, content_type="text/plain; charset=utf-8")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """An address that does not exist."""
     if _is_for_programs(request):

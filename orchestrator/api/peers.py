@@ -27,7 +27,7 @@ class ApplicationEntitySerializer(serializers.ModelSerializer[ApplicationEntity]
     class Meta:
         model = ApplicationEntity
         fields = (
-            "id", "ae_title", "device", "kind", "site", "host", "port", "modality", "default_issuer",
+            "id", "ae_title", "device", "kind", "site", "host", "port", "default_issuer",
             "default_character_set", "answer_character_set", "enabled",
         )  # fmt: skip
 

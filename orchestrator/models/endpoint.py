@@ -51,7 +51,6 @@ class ApplicationEntity(models.Model):
     device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="application_entities")
     host = models.CharField(max_length=255, blank=True)
     port = models.PositiveIntegerField(null=True, blank=True)
-    modality = models.CharField(max_length=16, blank=True)
     default_issuer = models.ForeignKey(
         "orchestrator.Issuer", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )

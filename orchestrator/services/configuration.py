@@ -172,7 +172,7 @@ DEVICES = Table(Device, ("name",), ("kind",), {"site": SITE}).section()
 APPLICATION_ENTITIES = Table(
     ApplicationEntity,
     ("ae_title",),
-    ("host", "port", "modality", "default_character_set", "answer_character_set", "enabled"),
+    ("host", "port", "default_character_set", "answer_character_set", "enabled"),
     {"device": DEVICE, "default_issuer": ISSUER},
     _check_entity,
 ).section()

@@ -29,7 +29,8 @@ def _introduce(api: Api, ae_title: str, port: int, say: Callable[[str], None]) -
     ours = {"name": NAME, "kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port}
     known = next((each for each in api.call("GET", "destinations/")["results"] if each["name"] == NAME), None)
     if known is None:
-        known = api.call("POST", "destinations/", {**ours, "required_for_custody": True})
+        site = api.call("GET", "sites/")["results"][-1]["code"]
+        known = api.call("POST", "destinations/", {**ours, "site": site, "required_for_custody": True})
         say(f"{ae_title} is a destination of Fiducial now")
     elif known["port"] != port:
         api.call("PATCH", f"destinations/{known['id']}/", {"port": port})

@@ -13,7 +13,7 @@ from orchestrator.models import ExceptionCase, IdentityClaim, InboundMessage, Pa
 from orchestrator.models import ImagingServiceRequest as Order
 from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.services.exceptions import case_kinds
-from orchestrator.states import STEP_ON_WORKLIST, Custody, Identity, InboundStatus
+from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
 
 from . import replies, viewer_of
 
@@ -26,11 +26,11 @@ _KINDS = {
 }
 
 
-def _cases(viewer: Viewer) -> dict[str, int]:
-    """Cases that wait, by rail."""
-    by_kind = dict(selectors.cases(viewer).values_list("kind").annotate(Count("pk")).order_by())
-    waiting = {rail: sum(by_kind.pop(kind, 0) for kind in kinds) for rail, kinds in _KINDS.items()}
-    return {**waiting, "Images": sum(by_kind.values()), "Results": 0}
+def _cases(viewer: Viewer) -> dict[str, dict[str, int]]:
+    """Cases that wait, by rail and kind."""
+    by_kind = dict(selectors.cases(viewer).values_list("kind").annotate(Count("pk")).order_by("kind"))
+    waiting = {rail: {kind: by_kind.pop(kind) for kind in kinds if kind in by_kind} for rail, kinds in _KINDS.items()}
+    return {**waiting, "Images": by_kind}
 
 
 def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, int]:
@@ -53,9 +53,8 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
     steps = mine(ScheduledProcedureStep.objects.filter(start_date=timezone.localdate())).aggregate(
         today=Count("pk"), open=Count("pk", filter=Q(status__in=STEP_ON_WORKLIST))
     )
-    studies = mine(Study.objects.filter(last_received_at__gte=since)).aggregate(
-        hour=Count("pk"), incomplete=Count("pk", filter=Q(custody=Custody.INCOMPLETE))
-    )
+    studies = mine(Study.objects.filter(last_received_at__gte=since)).count()
+    incomplete = mine(ExceptionCase.objects.filter(kind="incomplete_study", status__in=CASE_OPEN)).count()
     receiving = mine(Study.objects.filter(custody=Custody.RECEIVING, quiet_until__isnull=False)).count()
     claims = dict(
         mine(IdentityClaim.objects.filter(identity__in=[Identity.PENDING, Identity.HELD]))
@@ -68,13 +67,14 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
          f"orders, {messages['hour']} messages",
          messages["queue"], "messages not settled", messages["refused"], "refused"),
         ("Worklist", "worklist", steps["today"], "steps today", steps["open"], "still to do", 0, ""),
-        ("Images", "image", studies["hour"], "studies", receiving, "arriving now", studies["incomplete"], "incomplete"),
+        ("Images", "image", studies, "studies", receiving, "arriving now", incomplete, "incomplete"),
         ("Results", "result", None, "no reports come here yet", None, "", None, ""),
     ]  # fmt: skip
     return [
         {
             "name": name, "icon": icon, "hour": hour, "what": what, "queue": queue, "queued": queued,
-            "errors": errors, "failed": failed, "waiting": cases.get(name, 0),
+            "errors": errors, "failed": failed,
+            "waiting": sum(cases.get(name, {}).values()), "kinds": ",".join(cases.get(name, {})),
         }
         for name, icon, hour, what, queue, queued, errors, failed in rows
     ]  # fmt: skip

@@ -34,7 +34,6 @@ _WORDS: Mapping[str, Words] = {
     "decision.undone": Words("Decision taken back", "undo"),
     "claim.matched": Words("Matched to an order", "link"),
     "claim.held": Words("Held for a person", "hold"),
-    "claim.reopened": Words("Match opened again", "undo"),
 }
 _RAILS: Mapping[str, str] = {
     "patient": "Identity", "visit": "Identity", "claim": "Identity", "decision": "Identity", "case": "Identity",

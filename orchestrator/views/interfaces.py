@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -16,7 +15,7 @@ from orchestrator.audit import record_access
 from orchestrator.forms import CallerForm, ReasonForm
 from orchestrator.hl7 import validation
 from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
-from orchestrator.permissions import can, require, visible_to
+from orchestrator.permissions import can, can_everywhere, require, require_everywhere, visible_to
 from orchestrator.services import messages, peers
 from orchestrator.states import IllegalTransition, InboundStatus
 
@@ -52,7 +51,7 @@ def interface_list(request: HttpRequest) -> HttpResponse:
         "entities": list(entities.order_by("ae_title")),
         "unknown": unknown,
         "may_see_messages": can(viewer, "messages.view"),
-        "may_introduce": viewer.sites_for("interfaces.edit") is None,
+        "may_introduce": can_everywhere(viewer, "interfaces.edit"),
     }
     version = (
         timezone.now().replace(second=0, microsecond=0),
@@ -67,9 +66,7 @@ def interface_list(request: HttpRequest) -> HttpResponse:
 def introduce(request: HttpRequest, pk: int) -> HttpResponse:
     """Let an unknown caller in from now on. For those who look after all sites: it belongs to none yet."""
     viewer = viewer_of(request)
-    require(viewer, "interfaces.edit")
-    if viewer.sites_for("interfaces.edit") is not None:
-        raise PermissionDenied("interfaces.edit")
+    require_everywhere(viewer, "interfaces.edit")
     caller = UnknownCaller.objects.filter(pk=pk).first()
     if caller is None:
         return replies.done(request, "Nothing was changed: somebody let it in meanwhile.", to=_LIST, colour="wait")
@@ -96,8 +93,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
     queryset = selectors.messages(viewer, text)
     if status in InboundStatus.values:
         queryset = queryset.filter(status=status)
-    if interface.isdecimal():
-        queryset = queryset.filter(interface_id=int(interface))
+    if (key := selectors.number_of(interface)) is not None:
+        queryset = queryset.filter(interface_id=key)
     if site:
         queryset = queryset.filter(site_id=int(site))
     # The bytes are for the message's own page.

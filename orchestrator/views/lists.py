@@ -9,6 +9,8 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.dateparse import parse_datetime
 
+from orchestrator.selectors import number_of, values_of
+
 from .replies import is_fragment
 from .shell import preferred_site
 
@@ -36,7 +38,7 @@ def site_filter(request: HttpRequest) -> str:
     chosen = request.GET.get("site", "")
     if chosen == EVERY_SITE:
         return ""
-    return chosen if chosen.isdecimal() else str(preferred_site(request) or "")
+    return chosen if number_of(chosen) is not None else str(preferred_site(request) or "")
 
 
 def here(request: HttpRequest) -> str:
@@ -54,7 +56,12 @@ def shown_of(request: HttpRequest) -> list[int]:
     """The ids of the rows that a poll has on its screen; none when a page is asked for."""
     if not is_fragment(request):
         return []
-    return [int(key) for key in request.GET.get(_SHOWN, "").split(",") if key.isdecimal() and len(key) < 19][:PAGE_ROWS]
+    return numbers_of(request.GET.get(_SHOWN, "").split(","))
+
+
+def numbers_of(texts: Iterable[str]) -> list[int]:
+    """The row ids among the texts, no more than a page has rows."""
+    return [key for key in map(number_of, texts) if key is not None][:PAGE_ROWS]
 
 
 def in_place(queryset: QuerySet[M], shown: Sequence[int]) -> Sequence[M]:
@@ -106,9 +113,10 @@ def _key(after: str) -> tuple[dt.datetime, int]:
         parsed = parse_datetime(moment)
     except ValueError:
         parsed = None
-    if parsed is None or parsed.tzinfo is None or not key.isdecimal():
+    number = number_of(key)
+    if parsed is None or parsed.tzinfo is None or number is None:
         raise BadRequest("This address of a page is not one of ours.")
-    return parsed, int(key)
+    return parsed, number
 
 
 class Facet(NamedTuple):
@@ -134,29 +142,34 @@ def chosen_of(request: HttpRequest, facets: Iterable[Facet]) -> dict[str, str]:
 def counted(rows: Counted, chosen: Mapping[str, str], *, without: str = "") -> Counted:
     """The rows that the chosen filters leave; `without` one of them, for that facet's own counts."""
     others = {name: value for name, value in chosen.items() if name != without}
-    return [row for row in rows if all(row[0].get(name, "") == value for name, value in others.items())]
+    return [
+        row for row in rows if all(row[0].get(name, "") in values_of(name, value) for name, value in others.items())
+    ]
 
 
 def facet_groups(
     request: HttpRequest, facets: Iterable[Facet], rows: Counted, chosen: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Groups for `{% facets %}`: each choice with the rows it would leave; a chosen one clears itself."""
+    """Groups for `{% facets %}`: each choice with the rows it would leave; a chosen one takes itself away."""
     groups = []
     for facet in facets:
         numbers: dict[str, int] = {}
         for values, number in counted(rows, chosen, without=facet.name):
             numbers[values[facet.name]] = numbers.get(values[facet.name], 0) + number
-        active = chosen.get(facet.name, "")
-        if active:
-            numbers.setdefault(active, 0)
+        active = values_of(facet.name, chosen[facet.name]) if facet.name in chosen else []
+        numbers = {**dict.fromkeys(active, 0), **numbers}
         order = list(facet.looks) or sorted(numbers, key=lambda value: (-numbers[value], value))
         cleared = EVERY_SITE if facet.name == "site" else ""
+
+        def left(value: str, active: Sequence[str] = active, cleared: str = cleared) -> str:
+            return ",".join(each for each in active if each != value) or cleared
+
         choices = [
             {
                 "label": facet.write(value),
-                "url": address(request, **{facet.name: cleared if value == active else value}),
+                "url": address(request, **{facet.name: left(value) if value in active else value}),
                 "count": numbers[value],
-                "active": value == active,
+                "active": value in active,
                 "colour": facet.looks.get(value, ("", ""))[0],
                 "icon": facet.looks.get(value, ("", ""))[1],
             }

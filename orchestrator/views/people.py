@@ -169,8 +169,8 @@ def access_list(request: HttpRequest) -> HttpResponse:
     require(viewer, "audit.view")
     queryset = AccessEvent.objects.all()
     person, action = request.GET.get("user", ""), request.GET.get("action", "")
-    if person.isdecimal():
-        queryset = queryset.filter(user_id=int(person))
+    if (key := selectors.number_of(person)) is not None:
+        queryset = queryset.filter(user_id=key)
     if action in ACTIONS:
         queryset = queryset.filter(action=action)
     found = lists.page_of(request, queryset, "at")

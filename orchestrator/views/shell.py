@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.models import ExceptionCase, Role, Site, User
 from orchestrator.permissions import Viewer, can, visible_to
+from orchestrator.selectors import number_of
 from orchestrator.states import CASE_WAITING
 
 from . import replies, viewer_of
@@ -132,7 +133,6 @@ def counts(request: HttpRequest) -> HttpResponse:
 @require_POST
 def switch_site(request: HttpRequest) -> HttpResponse:
     """Remember the site that lists start with; back to the page."""
-    chosen = request.POST.get("site", "")
-    request.session["site"] = int(chosen) if chosen.isdecimal() else None
+    request.session["site"] = number_of(request.POST.get("site", ""))
     back = request.POST.get("next", "/")
     return HttpResponseRedirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else "/")

@@ -34,6 +34,7 @@ def _filters(request: HttpRequest) -> list[dict[str, Any]]:
                 "active": state.value == active,
             }
             for state in states
+            if state != Custody.INCOMPLETE  # what is missing is a case of its own
         ]
         groups.append({"id": name, "label": label, "choices": choices})
     return groups
@@ -99,8 +100,6 @@ def study_page(request: HttpRequest, key: str) -> HttpResponse:
     dims = [
         {"label": "Identity", "machine": "study.identity", "value": study.identity},
         {"label": "Custody", "machine": "study.custody", "value": study.custody},
-        {"label": "Context", "machine": "study.context", "value": study.context},
-        {"label": "Quality", "machine": "study.quality", "value": study.quality},
     ]
     steps = [claim.step for claim in claims if claim.step]
     if steps:

@@ -9,7 +9,16 @@ from django.views.decorators.http import require_GET, require_POST
 from orchestrator.audit import record_access
 from orchestrator.models import ExceptionCase, Site, User
 from orchestrator.permissions import Viewer, can, require
-from orchestrator.selectors import CASE_VIEWS, NOBODY, cases, count_cases, filter_cases, queue_rows
+from orchestrator.selectors import (
+    CASE_VIEWS,
+    NOBODY,
+    cases,
+    count_cases,
+    filter_cases,
+    number_of,
+    queue_rows,
+    values_of,
+)
 from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 from orchestrator.views import lists, replies, viewer_of
@@ -22,7 +31,7 @@ _ADDRESS = "/exceptions/"
 def _facets(viewer: Viewer, counts: lists.Counted) -> list[lists.Facet]:
     """The filters, with the names of the sites and people that occur."""
     sites = {str(pk): name for pk, name in Site.objects.values_list("pk", "name")}
-    owners = {int(row["owner"]) for row, _ in counts if row["owner"].isdecimal()}
+    owners = {key for row, _ in counts if (key := number_of(row["owner"])) is not None}
     people = {str(user.pk): user.get_full_name() or user.username for user in User.objects.filter(pk__in=owners)}
     people |= {NOBODY: "Unassigned", str(viewer.user_id): "Me"}
     return [
@@ -113,7 +122,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "view": view,
         "tabs": _tabs(request, viewer, view, chosen),
         "groups": lists.facet_groups(request, facets, counts, chosen),
-        "chosen": ", ".join(labels[name](value) for name, value in chosen.items()),
+        "chosen": ", ".join(labels[name](each) for name, value in chosen.items() for each in values_of(name, value)),
         "clear": f"{_ADDRESS}?view={view}&site=all" if chosen else "",
         "total": total,
         "rows": [_row(case, viewer) for case in rows],
@@ -141,7 +150,7 @@ def claim_many(request: HttpRequest) -> HttpResponse:
     """Assign the selected cases to who asks; those that somebody else has stay where they are, and it is said."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.resolve")
-    keys = [int(key) for key in request.POST.getlist("case") if key.isdecimal()][: lists.PAGE_ROWS]
+    keys = lists.numbers_of(request.POST.getlist("case"))
     claimed, refused = 0, []
     user = User.objects.get(pk=viewer.user_id)
     for case in cases(viewer, "open").filter(pk__in=keys).order_by("due_at", "pk"):

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from orchestrator.api.authentication import viewer_of
 from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import ReasonSerializer, Resource, looking
-from orchestrator.filters import StateFilter
+from orchestrator.filters import KeyFilter, StateFilter
 from orchestrator.models import Study, User
 from orchestrator.permissions import require
 from orchestrator.selectors import studies
@@ -29,7 +29,7 @@ from routing.services.route import send_study
 
 class DeliveryFilter(filters.FilterSet):
     status = StateFilter(choices=DeliveryStatus.choices)
-    destination = filters.NumberFilter(field_name="destination_id")
+    destination = KeyFilter(field_name="destination_id")
     study_instance_uid = filters.CharFilter(field_name="study__study_instance_uid")
 
     class Meta:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
@@ -16,7 +16,9 @@ from rest_framework.response import Response
 
 from orchestrator.api.errors import Conflict
 from orchestrator.api.resources import Resource, looking
+from orchestrator.audit import record_access
 from orchestrator.datasets import Unreadable, read_header
+from orchestrator.permissions import require_everywhere
 from orchestrator.selectors import studies
 from routing import selectors
 from routing.models import RuleSet, RuleSetVersion
@@ -136,6 +138,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["put"])
     def draft(self, request: Request, **_kwargs: Any) -> Response:
         """Replace the draft."""
+        require_everywhere(self.viewer, "routing.edit")
         asked = DraftSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
@@ -148,6 +151,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["post"])
     def publish(self, request: Request, **_kwargs: Any) -> Response:
         """The draft becomes the next version, in force from now on."""
+        require_everywhere(self.viewer, "routing.publish")
         asked = PublishSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
@@ -160,6 +164,7 @@ class RuleSetResource(Resource[RuleSet]):
     @action(detail=True, methods=["post"])
     def rollback(self, request: Request, **_kwargs: Any) -> Response:
         """An older version's rules become the next version."""
+        require_everywhere(self.viewer, "routing.publish")
         asked = RollBackSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         rule_set, facts = self.get_object(), asked.validated_data
@@ -224,6 +229,8 @@ class RuleSetResource(Resource[RuleSet]):
         study = found.filter(study_instance_uid=facts["study_instance_uid"]).first()
         if study is None:
             raise NotFound("There is no such study.")
+        address = request.META.get("REMOTE_ADDR")
+        record_access(self.viewer, "studies.view", "study", subject_id=str(study.pk), address=address)
         claims = study.claims.select_related("order__visit", "procedure")
         return Response([_plan(rules, facts_of(study, claim), claim.pk) for claim in claims])
 
@@ -240,12 +247,12 @@ def _plan(rules: list[dict[str, Any]], facts: Mapping[str, Any], claim_id: int |
 
 def _facts_of_upload(upload: "UploadedFile[Any]") -> dict[str, Any]:
     """What an object says by itself. Hostile: read only as far as it must be, and from a file of ours."""
-    with tempfile.NamedTemporaryFile() as copy:
-        for block in upload.chunks():
-            copy.write(block)
-        copy.flush()
-        try:
-            header = read_header(Path(copy.name))
-        except Unreadable as error:
-            raise serializers.ValidationError({"file": "This is not a DICOM file that can be read."}) from error
-    return facts_of_object(header)
+    try:
+        if isinstance(upload, TemporaryUploadedFile):
+            return facts_of_object(read_header(Path(upload.temporary_file_path())))
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(upload.read())  # small: Django keeps it in memory
+            copy.flush()
+            return facts_of_object(read_header(Path(copy.name)))
+    except Unreadable as error:
+        raise serializers.ValidationError({"file": "This is not a DICOM file that can be read."}) from error

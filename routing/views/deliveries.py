@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.permissions import can, require
+from orchestrator.selectors import number_of
 from orchestrator.states import MACHINES, DeliveryStatus, IllegalTransition
 from orchestrator.views import events, lists, replies, searches, viewer_of
 from routing import selectors
@@ -39,8 +40,8 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     elif status in DeliveryStatus.values:
         queryset = queryset.filter(status=status)
     for name, value in (("destination_id", destination), ("study_id", study), ("study__site_id", site)):
-        if value.isdecimal() and len(value) < 19:
-            queryset = queryset.filter(**{name: int(value)})
+        if (key := number_of(value)) is not None:
+            queryset = queryset.filter(**{name: key})
     found = lists.page_of(request, queryset, "created_at")
     record_access(
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Model
 from django.forms import BaseForm
 from django.http import Http404, HttpRequest, HttpResponse
@@ -80,8 +81,8 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
         "last_echo": echoes[0] if echoes else None,
         "changes": changes,
         "paused_by": next((each for each in changes if each["paused"]), None) if destination.paused else None,
-        "may_edit": can(viewer, "destinations.edit"),
-        "may_operate": can(viewer, "destinations.operate"),
+        "may_edit": can(viewer, "destinations.edit", destination.device.site_id),
+        "may_operate": can(viewer, "destinations.operate", destination.device.site_id),
         "may_see_studies": can(viewer, "studies.view"),
     }
     version = (
@@ -165,7 +166,10 @@ def add(request: HttpRequest) -> HttpResponse:
     form = NewDestinationForm(request.POST or None, viewer=viewer)
     if form.is_valid():
         try:
-            made = service.create(**form.cleaned_data)
+            with transaction.atomic():
+                made = service.create(**form.cleaned_data)
+                # It may stand on a device that is known already, at another site than the one chosen.
+                require(viewer, "destinations.edit", made.device.site_id)
         except service.Invalid as refusal:
             _tell(form, refusal)
         else:
@@ -181,8 +185,8 @@ def add(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Another name, title, address, or weight."""
     viewer = viewer_of(request)
-    require(viewer, "destinations.edit")
     at_work = _found(viewer, pk)
+    require(viewer, "destinations.edit", at_work.destination.device.site_id)
     destination, waiting = at_work.destination, at_work.waiting
     known = {name: getattr(destination, name) for name in ChangedDestinationForm.base_fields if name != "reason"}
     form = ChangedDestinationForm(request.POST or None, initial=known)
@@ -209,8 +213,8 @@ def _tell(form: BaseForm, refusal: service.Invalid) -> None:
 @require_POST
 def echo(request: HttpRequest, pk: int) -> HttpResponse:
     """C-ECHO it now. Takes up to ten seconds where nobody answers."""
-    require(viewer_of(request), "destinations.operate")
-    destination = get_object_or_404(Destination, pk=pk)
+    destination = get_object_or_404(Destination.objects.select_related("device"), pk=pk)
+    require(viewer_of(request), "destinations.operate", destination.device.site_id)
     heard = service.echo(destination=destination)
     words = f"{destination} answered in {heard.milliseconds} ms." if heard.ok else f"{destination}: {heard.error}"
     return replies.done(request, words, to=_address(destination), colour="good" if heard.ok else "bad", stay=True)
@@ -230,9 +234,8 @@ def resume(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _set_paused(request: HttpRequest, pk: int, *, paused: bool) -> HttpResponse:
     viewer = viewer_of(request)
-    require(viewer, "destinations.operate")
-    at_work = _found(viewer, pk)
-    destination = at_work.destination
+    destination = (at_work := _found(viewer, pk)).destination
+    require(viewer, "destinations.operate", destination.device.site_id)
     undoing = request.method == "POST" and "reason" not in request.POST
     form = ReasonForm({"reason": "taken back at once"} if undoing else request.POST or None)
     if form.is_valid():

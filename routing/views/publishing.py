@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator.models import User
-from orchestrator.permissions import can, require
+from orchestrator.permissions import can_everywhere, require, require_everywhere
 from orchestrator.views import replies, viewer_of
 from routing.forms import StampedCommentForm
 from routing.models import RuleSet, RuleSetVersion
@@ -27,7 +27,7 @@ _FOLLOWS = (
 @require_http_methods(["GET", "POST"])
 def publish(request: HttpRequest) -> HttpResponse:
     """The draft becomes the next version."""
-    require(viewer_of(request), "routing.publish")
+    require_everywhere(viewer_of(request), "routing.publish")
     rule_set = default_set()
 
     def done(comment: str, user: User, stamp: str) -> str:
@@ -53,7 +53,7 @@ def version_page(request: HttpRequest, number: int) -> HttpResponse:
         "version": version,
         "rules": said(version.rules, names()),
         "in_force": rule_set.published == version,
-        "may_publish": can(viewer, "routing.publish"),
+        "may_publish": can_everywhere(viewer, "routing.publish"),
     }
     return replies.page(request, "routing/version.html", "routing/_version.html", context)
 
@@ -61,7 +61,7 @@ def version_page(request: HttpRequest, number: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def roll_back(request: HttpRequest, number: int) -> HttpResponse:
     """An older version's rules are in force again, as the next version."""
-    require(viewer_of(request), "routing.publish")
+    require_everywhere(viewer_of(request), "routing.publish")
     rule_set = default_set()
     version: RuleSetVersion = get_object_or_404(rule_set.versions, number=number)
 

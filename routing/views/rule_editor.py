@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from orchestrator.permissions import require
+from orchestrator.permissions import require_everywhere
 from orchestrator.views import replies, viewer_of
 from routing.forms import ConditionRows, RuleForm, SendRows, text_of
 from routing.rules import GROUPS, sentence
@@ -33,7 +33,7 @@ def edit(request: HttpRequest, position: int) -> HttpResponse:
 
 
 def _edit(request: HttpRequest, position: int | None) -> HttpResponse:
-    require(viewer_of(request), "routing.edit")
+    require_everywhere(viewer_of(request), "routing.edit")
     rule_set = default_set()
     rules: list[Rule] = list(rule_set.draft)
     typed = request.POST if "name" in request.POST else None

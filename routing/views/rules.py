@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from orchestrator.audit import record_access
 from orchestrator.models import Study
-from orchestrator.permissions import Viewer, can, require
+from orchestrator.permissions import Viewer, can_everywhere, require, require_everywhere
 from orchestrator.selectors import studies
 from orchestrator.views import replies, viewer_of
 from routing.forms import StampForm, TryForm
@@ -134,8 +134,8 @@ def _room(request: HttpRequest, form: TryForm, study: Study | None, *, from_draf
         "changes": difference(in_force, rule_set.draft, called),
         "published": published,
         "versions": list(versions[:_VERSIONS]),
-        "may_edit": can(viewer, "routing.edit"),
-        "may_publish": can(viewer, "routing.publish"),
+        "may_edit": can_everywhere(viewer, "routing.edit"),
+        "may_publish": can_everywhere(viewer, "routing.publish"),
         "has_destinations": bool(called),
         "form": form,
         "study": study,
@@ -149,7 +149,7 @@ def _room(request: HttpRequest, form: TryForm, study: Study | None, *, from_draf
 @require_POST
 def change(request: HttpRequest, position: int, act: str) -> HttpResponse:
     """Move a rule up or down, or switch it on or off."""
-    require(viewer_of(request), "routing.edit")
+    require_everywhere(viewer_of(request), "routing.edit")
     if act not in ("up", "down", "toggle"):
         raise Http404
     rule_set = default_set()
@@ -165,7 +165,7 @@ def change(request: HttpRequest, position: int, act: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def remove(request: HttpRequest, position: int) -> HttpResponse:
     """Take a rule out of the draft, after a look at what it says."""
-    require(viewer_of(request), "routing.edit")
+    require_everywhere(viewer_of(request), "routing.edit")
     rule_set = default_set()
     rules = list(rule_set.draft)
     if request.method == "POST" and "stamp" in request.POST:

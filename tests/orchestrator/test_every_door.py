@@ -45,7 +45,17 @@ OF_ALL_SITES = (
     ("GET", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "api/v1/sites/"),
-)
+    # The rules decide where the images of every site go.
+    *((method, f"routing/{door}") for method in ("GET", "POST")
+      for door in ("add/", "rules/<int:position>/", "rules/<int:position>/remove/", "publish/",
+                   "versions/<int:number>/back/")),
+    ("POST", "routing/rules/<int:position>/<str:act>/"),
+    ("PUT", "api/v1/rule-sets/<rule-sets>/draft/"),
+    ("POST", "api/v1/rule-sets/<rule-sets>/publish/"),
+    ("POST", "api/v1/rule-sets/<rule-sets>/rollback/"),
+)  # fmt: skip
+# Everybody sees them; what is done to one is done by those of its site.
+OF_ITS_SITE = ("destinations.edit", "destinations.operate")
 # What belongs to one person alone: nobody else finds it, whatever their role.
 OF_ONE_PERSON = ("tokens/<", "jobs/<")
 
@@ -198,7 +208,9 @@ def test_a_role_opens_its_doors_at_its_site_and_no_others(ward: Ward, role: Role
         if needed in (OPEN, SIGNED_IN):
             continue
         status = _ask(client, method, _address(route, ward))
-        if role not in ACTIONS[needed] or ((method, route) in OF_ALL_SITES and place != "everywhere"):
+        not_theirs = (method, route) in OF_ALL_SITES and place != "everywhere"
+        seen_only = place == "south" and needed in OF_ITS_SITE and "<" in route
+        if role not in ACTIONS[needed] or not_theirs or seen_only:
             expected = status == 403
         elif _about(route, OF_ONE_PERSON) or (place == "south" and "<" in route and not _about(route, OF_NO_SITE)):
             # Not even that it exists.

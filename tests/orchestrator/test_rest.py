@@ -285,7 +285,7 @@ def test_a_key_is_shown_once_and_ends_when_it_is_deleted(call: Caller) -> None:
 
 def test_an_application_entity_is_added_and_changed(call: Caller) -> None:
     make_site()
-    asked = {"ae_title": "CT_NEW", "device": "CT scanner 2", "site": "MAIN", "host": "10.1.2.3", "modality": "CT"}
+    asked = {"ae_title": "CT_NEW", "device": "CT scanner 2", "site": "MAIN", "host": "10.1.2.3"}
     made = call("POST", "application-entities/", asked)
     assert (call.status, made["kind"]) == (201, "modality")
     assert call("PATCH", f"application-entities/{made['id']}/", {"enabled": False})["enabled"] is False

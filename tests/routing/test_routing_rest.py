@@ -6,7 +6,8 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from orchestrator.models import Instance, Role, Series, Study
+from orchestrator import audit
+from orchestrator.models import AccessEvent, Instance, Role, Series, Study
 from orchestrator.states import DeliveryStatus, Identity, MatchedBy
 from routing.models import Delivery, Destination, RuleSet
 from routing.services import destinations
@@ -128,6 +129,9 @@ def test_why_a_study_goes_where_it_goes(call: Caller, default: RuleSet, archive:
     [plan] = call("POST", f"{path}evaluate/", asked)
     assert plan["sends"] == [{"destination": archive.pk, "priority": "normal", "rule": "CT to the archive"}]
     assert plan["reasons"]["CT to the archive"]["children"][0]["text"] == "modality is CT (it is CT)"
+    audit.recorder.finish()
+    seen = AccessEvent.objects.latest("pk")
+    assert (seen.action, seen.subject_id) == ("studies.view", str(study.pk)), "what a reason tells is of a patient"
     assert not Delivery.objects.exists()
 
 
@@ -205,3 +209,34 @@ def test_a_person_of_another_site_neither_sends_nor_stops(call: Caller, archive:
         there("POST", path, {"destinations": [archive.pk], "reason": "mine"})
         assert there.status == 404, path
     assert Delivery.objects.get().status == DeliveryStatus.QUEUED
+
+
+def test_who_looks_after_one_site_makes_and_changes_destinations_of_that_site_only(archive: Destination) -> None:
+    south = make_site("SOUTH")
+    there = Caller(make_user(Role.PACS_ADMINISTRATOR, site=south))
+    asked = {"name": "Southern", "ae_title": "SOUTHERN", "host": "10.0.0.9", "port": 104}
+    made = there("POST", "destinations/", asked)
+    assert (there.status, made["site"]) == (201, "SOUTH"), "left out, it is the only one of the caller"
+    assert there("PATCH", f"destinations/{made['id']}/", {"port": 11112})["port"] == 11112
+    there("POST", "destinations/", {**asked, "name": "Northern", "site": "MAIN"})
+    assert there.status == 403
+    # The device that this AE title speaks from stands elsewhere.
+    there("POST", "destinations/", {**asked, "name": "Twin", "ae_title": "ARCHIVE", "host": "127.0.0.1",
+                                    "port": archive.port})  # fmt: skip
+    assert there.status == 403
+    assert not Destination.objects.filter(name__in=["Northern", "Twin"]).exists()
+    there("PATCH", f"destinations/{archive.pk}/", {"host": "10.6.6.6"})
+    assert there.status == 403
+    there("POST", f"destinations/{archive.pk}/pause/", {"reason": "mine"})
+    assert there.status == 403
+    archive.refresh_from_db()
+    assert (archive.host, archive.paused) == ("127.0.0.1", False)
+
+
+def test_who_looks_after_several_sites_says_at_which_a_destination_stands(call: Caller) -> None:
+    make_site("SOUTH")
+    asked = {"name": "Southern", "ae_title": "SOUTHERN", "host": "10.0.0.9", "port": 104}
+    assert "site" in call("POST", "destinations/", asked)["errors"]
+    made = call("POST", "destinations/", {**asked, "site": "SOUTH"})
+    assert (call.status, made["site"]) == (201, "SOUTH")
+    assert "site" in call("PATCH", f"destinations/{made['id']}/", {"site": "MAIN"})["errors"]

@@ -42,9 +42,11 @@ def _today(viewer: Viewer, site: str) -> dt.date:
 
 def _day(request: HttpRequest, today: dt.date) -> dt.date:
     try:
-        return dt.date.fromisoformat(request.GET.get("day", ""))
+        day = dt.date.fromisoformat(request.GET.get("day", ""))
     except ValueError:
         return today
+    # There is a day before it and one after it.
+    return day if dt.date.min < day < dt.date.max else today
 
 
 def _lane(heading: str, steps: Sequence[ScheduledProcedureStep], limit: int | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import queue
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -34,7 +35,7 @@ from orchestrator.models import (
 )
 from orchestrator.services.exceptions import open_case
 from orchestrator.states import CaseStatus, InboundStatus
-from tests.factories import make_order, make_study
+from tests.factories import make_ae, make_order, make_study
 
 pytestmark = pytest.mark.django_db
 
@@ -374,3 +375,47 @@ def test_an_unknown_caller_is_let_in_with_one_form(sign_in: SignIn, north: Site,
     else:
         assert HL7Application.objects.get(sending_application="RIS", sending_facility="WEST").site == north
     assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_times_are_told_as_the_clock_of_the_site_shows_them(sign_in: SignIn, north: Site, south: Site) -> None:
+    Site.objects.update(time_zone="Asia/Tokyo")
+    Site.objects.filter(pk=south.pk).update(time_zone="America/New_York")
+    here, there = (timezone.now().astimezone(ZoneInfo(zone)) for zone in ("Asia/Tokyo", "America/New_York"))
+
+    def shown(client: Client) -> str:
+        return str(client.get("/").context["subtitle"])
+
+    assert f"{here:%d %B, %H:}" in shown(sign_in(Role.MANAGER, north)), "the only site of the person"
+    assert f"{there:%d %B, %H:}" in shown(sign_in(Role.MANAGER, south))
+    everywhere = sign_in(Role.ADMINISTRATOR)
+    assert f"{here:%d %B, %H:}" in shown(everywhere), "the first one"
+    everywhere.post("/shell/site/", {"site": str(south.pk)})
+    assert f"{there:%d %B, %H:}" in shown(everywhere), "the one of the top bar"
+    AccessEvent.objects.create(at=timezone.now(), action="studies.view", subject_type="study")
+    [event] = everywhere.get("/api/v1/audit/").json()["results"]
+    assert event["at"].endswith("Z"), "programs get UTC"
+
+
+def test_nothing_is_shown_that_nothing_can_change(sign_in: SignIn, north: Site) -> None:
+    study = study_of(order_of(north))
+    make_ae("CT_NORTH", site=north)
+    client = sign_in(Role.ADMINISTRATOR)
+    dims = [each["label"] for each in client.get(f"/studies/{study.pk}/").context["dims"]]
+    assert dims == ["Identity", "Custody"], "nobody derives its context or its quality"
+    custody = next(group for group in client.get("/studies/").context["groups"] if group["id"] == "custody")
+    assert "Incomplete" not in [choice["label"] for choice in custody["choices"]]
+    assert 'data-l="Modality"' not in client.get("/interfaces/").text
+    [entity] = client.get("/api/v1/application-entities/").json()["results"]
+    assert "modality" not in entity
+
+
+def test_the_rail_of_images_counts_the_studies_of_which_something_is_missing(sign_in: SignIn, north: Site) -> None:
+    study = study_of(order_of(north))
+    client = sign_in(Role.READER)
+
+    def incomplete() -> int:
+        return int(next(rail for rail in client.get("/").context["rails"] if rail["name"] == "Images")["errors"])
+
+    assert incomplete() == 0
+    open_case("incomplete_study", about=study, reason_code="INSTANCES_MISSING", summary="1 is missing", site=north)
+    assert incomplete() == 1, "also for who does not see the case itself"

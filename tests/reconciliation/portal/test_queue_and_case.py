@@ -1,6 +1,8 @@
 """The exceptions queue and its cases: what is shown to whom, and that each write happens once."""
 
+import html
 import queue
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -160,6 +162,33 @@ def test_filters_count_what_they_would_leave(person: Person, north: Site, south:
     sites = {choice["label"]: (choice["count"], choice["active"]) for choice in groups["site"]["choices"]}
     assert kinds == {"No order": 2, "Rule cannot be evaluated": 1}
     assert sites == {"South": (3, True), "North": (1, False)}
+
+
+def test_a_rail_of_the_control_room_leads_to_its_cases_of_every_kind(person: Person, north: Site, south: Site) -> None:
+    mine = held(north, 1)
+    other = held(south, 2)
+    ExceptionCase.objects.filter(pk=other.pk).update(kind="ambiguous_match")
+    image = held(south, 3)
+    ExceptionCase.objects.filter(pk=image.pk).update(kind="rule_error")
+    client, _ = person("mara")
+    client.post("/shell/site/", {"site": str(north.pk)})
+    rails = re.findall(r'id="rail-(\w+)">(.*?)</tr>', client.get("/").text, re.DOTALL)
+    links = {
+        rail: html.unescape(link) for rail, row in rails for link in re.findall(r'href="(/exceptions/[^"]*)"', row)
+    }
+    assert links.keys() == {"identity", "images"}
+    identity = client.get(links["identity"])
+    assert {row["case"].pk for row in identity.context["rows"]} == {mine.pk, other.pk}, "of all sites, as counted"
+    assert identity.context["total"] == 2
+    kinds = next(group for group in identity.context["groups"] if group["id"] == "kind")["choices"]
+    assert {choice["label"]: choice["active"] for choice in kinds} == {
+        "No order": True, "Two orders fit": True, "Rule cannot be evaluated": False,
+    }  # fmt: skip
+    [first] = [choice for choice in kinds if choice["label"] == "No order"]
+    left = client.get(first["url"]).context
+    assert [row["case"].pk for row in left["rows"]] == [other.pk], "a chosen kind takes itself away"
+    images = client.get(links["images"]).context["rows"]
+    assert [row["case"].pk for row in images] == [image.pk]
 
 
 def test_another_sites_cases_do_not_exist(person: Person, north: Site, south: Site) -> None:
