@@ -23,6 +23,7 @@ BOARDS: dict[str, Any] = {
     "SWEEPS": [GONE],
     "SEARCH_PROVIDERS": [GONE],
     "CASE_KINDS": [GONE],
+    "CONSEQUENCES": [GONE],
     "DOCTOR_CHECKS": [GONE],
     "METRIC_SOURCES": [GONE],
     "CELERY_BEAT_SCHEDULE": {"x": {"task": GONE, "schedule": 5.0}},

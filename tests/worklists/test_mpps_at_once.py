@@ -14,7 +14,6 @@ from orchestrator.states import Custody, Identity, OrderStatus, StepStatus
 from reconciliation.services.reconcile import reconcile_study
 from tests import together
 from tests.factories import make_order, make_study, step_of
-from tests.orchestrator.test_races import somebody_waits_for_a_lock
 from tests.peers import wait_for
 from tests.worklists.test_mpps import begun, ended, send, status_of
 from tests.worklists.ward import encoded, schedule
@@ -124,7 +123,7 @@ def test_the_end_of_a_step_and_the_matching_of_its_images_never_wait_for_each_ot
         reconcile_study(study.pk)
 
     def watch() -> None:
-        wait_for(somebody_waits_for_a_lock, what="the matching to wait")
+        wait_for(together.somebody_waits_for_a_lock, what="the matching to wait")
         waiting.set()
 
     monkeypatch.setattr(mpps, "locked_steps", locked_and_seen)
