@@ -14,8 +14,10 @@ def tracing(pid: int, calls: str, trace: Path) -> Iterator[None]:
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         assert "attached" in tracer.stderr.readline()
-        yield
-        tracer.terminate()
+        try:
+            yield
+        finally:
+            tracer.terminate()
 
 
 def course(trace: str, steps: Mapping[str, str]) -> list[str]:

@@ -87,8 +87,8 @@ def test_a_message_is_on_disk_before_it_is_acknowledged(environment: dict[str, s
     """Told by the system calls: written to the database's log, the log synced, and only then the acknowledgement."""
     trace = tmp_path / "trace"
     log = r"\(\d+<[^>]*fiducial\.sqlite3-wal>"
-    # A frame begins with 0B; the pipe that wakes a thread is no TCP.
-    answered = r'(?:sendto|sendmsg|write)\(\d+<TCP\w*:\[[^"]*\]>, "\\x0b'
+    # A frame begins with VT; the pipe that wakes a thread is no TCP.
+    answered = r'(?:sendto|sendmsg|write)\(\d+<TCP\w*:\[[^"]*\]>, "\\v'
     steps = {"written": "pwrite64" + log, "synced": "f(?:data)?sync" + log, "answered": answered}
     calls = "trace=fsync,fdatasync,pwrite64,sendto,sendmsg,write"
     with listener(environment) as (process, port), Sender(port) as sender, tracing(process.pid, calls, trace):
