@@ -265,7 +265,7 @@ def test_a_poll_of_what_did_not_change_is_empty_and_of_what_did_is_not(archive: 
 
 def test_more_rows_need_no_more_queries(archive: Destination) -> None:
     delivery, client = make_delivery(archive), sign_in()
-    pages = {"/deliveries/": 7, address(delivery): 12, f"/studies/{delivery.study_id}/": 14}
+    pages = {"/deliveries/": 8, address(delivery): 13, f"/studies/{delivery.study_id}/": 15}
 
     def asked(url: str) -> int:
         with CaptureQueriesContext(connection) as queries:
