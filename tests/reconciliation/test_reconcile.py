@@ -9,7 +9,17 @@ from orchestrator.states import CaseStatus, Identity, MatchedBy, Purpose, StepSt
 from reconciliation.models import MatchRun
 from reconciliation.services.decisions import match, undo
 from reconciliation.services.reconcile import reconcile_study, rematch_for_order
-from tests.factories import claimed, make_claim, make_order, make_patient, make_site, make_study, make_user, step_of
+from tests.factories import (
+    claimed,
+    make_ae,
+    make_claim,
+    make_order,
+    make_patient,
+    make_site,
+    make_study,
+    make_user,
+    step_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -67,9 +77,18 @@ def test_two_orders_of_one_accession_are_for_a_person() -> None:
 
 def test_an_id_without_issuer_proves_nothing_where_nobody_is_the_default() -> None:
     site = make_site("BARE", issuer="")
+    make_ae(site=site)
     study = make_study(make_order(site=site), site=site)
     assert reconciled(study).identity == Identity.HELD
     make_site("BARE", issuer="MAIN")
+    assert reconciled(study).identity == Identity.MATCHED
+
+
+def test_nor_where_nobody_said_to_which_of_several_sites_the_modality_belongs() -> None:
+    make_site("SECOND")
+    study = make_study(make_order())
+    assert reconciled(study).identity == Identity.HELD
+    make_ae()
     assert reconciled(study).identity == Identity.MATCHED
 
 
