@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
@@ -318,6 +318,13 @@ class Failing:
         return performed
 
 
+@pytest.fixture
+def _the_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure a connection is looked at, and closed where it is in the middle of a (test's) transaction."""
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: None)
+
+
+@pytest.mark.usefixtures("_the_connection_is_kept")
 def test_a_report_that_another_writer_was_in_the_way_of_is_taken_at_the_second_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -329,6 +336,7 @@ def test_a_report_that_another_writer_was_in_the_way_of_is_taken_at_the_second_t
     assert not ExceptionCase.objects.exists()
 
 
+@pytest.mark.usefixtures("_the_connection_is_kept")
 @pytest.mark.parametrize("error", [OperationalError("database is locked"), ZeroDivisionError()], ids=["locked", "ours"])
 def test_a_report_that_fails_for_us_is_kept_and_shown_until_it_is_reported_again(
     error: Exception, monkeypatch: pytest.MonkeyPatch
