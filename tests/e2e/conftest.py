@@ -103,7 +103,9 @@ class Fiducial:
         victims = self.pids(words)
         assert victims, f"no process of ours runs {words}"
         for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+            # The end of one may have ended another.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
