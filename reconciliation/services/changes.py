@@ -5,9 +5,10 @@ from django.db.models import QuerySet
 
 from orchestrator.models import SYSTEM, Decision, IdentityClaim, ImagingServiceRequest, acting
 from orchestrator.services import corrections
+from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import record
 from orchestrator.states import Identity, MatchedBy
-from reconciliation.services.reconcile import decision_of, lock_study, rematch_for_order
+from reconciliation.services.reconcile import decision_of, rematch_for_order
 
 
 def patient_changed(patient_id: int) -> None:

@@ -20,7 +20,7 @@ from orchestrator.models import (
 from orchestrator.services import corrections
 from orchestrator.services.exceptions import open_case, resolve
 from orchestrator.services.orders import advance_step
-from orchestrator.services.studies import NEEDS_ORDER, refresh_identity
+from orchestrator.services.studies import NEEDS_ORDER, lock_study, refresh_identity
 from orchestrator.services.workflow import record, transition
 from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, StepStatus
 from reconciliation import selectors
@@ -89,12 +89,6 @@ def _take_back(study: Study, patients: Collection[int]) -> None:
         if _is_automatic(claim):
             unmatch(claim, reason="other images of this study are matched to another patient")
             hold(claim, compare(claim), "TWO_PATIENTS")
-
-
-def lock_study(study_id: int) -> Study:
-    """The study first, then its case, its orders, their steps: who takes several never waits in a circle."""
-    # Only against writers: rows that refer to it may be made meanwhile (no_key, everywhere).
-    return Study.objects.select_for_update(of=("self",), no_key=True).get(pk=study_id)
 
 
 def lock_orders(study: Study, *more: int) -> None:

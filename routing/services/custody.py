@@ -4,6 +4,7 @@ from django.db import transaction
 from django.db.models import Exists, QuerySet
 
 from orchestrator.models import IdentityClaim, Instance, Study
+from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import transition
 from orchestrator.states import DELIVERY_REACHED, Custody, DeliveryStatus, Identity, Purpose
 from routing.datasets import rendition_of
@@ -17,12 +18,6 @@ ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
 def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
     """A claim's corrections as {keyword: (received, current)}."""
     return {each.attribute: (each.old, each.new) for each in claim.corrections.all()}
-
-
-def lock_study(study_id: int) -> Study:
-    """The study before its deliveries: who takes both never waits in a circle."""
-    # Only against writers: rows that refer to it may be made meanwhile (no_key, everywhere).
-    return Study.objects.select_for_update(of=("self",), no_key=True).get(pk=study_id)
 
 
 @transaction.atomic

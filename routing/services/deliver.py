@@ -19,13 +19,14 @@ from orchestrator import storage
 from orchestrator.models import ApplicationEntity, IdentityClaim, Instance, acting, current_actor
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
+from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import LeaseLost, ring, transition
 from orchestrator.states import DeliveryStatus, Identity, IllegalTransition, MatchedBy
 from routing.datasets import ORIGINAL, NoRendition, rendition_of, write_rendition
 from routing.models import Delivery, DeliveryAttempt, Destination
 from routing.selectors import other_copies
 from routing.services import turns
-from routing.services.custody import corrections_of, lock_study, refresh_custody
+from routing.services.custody import corrections_of, refresh_custody
 from routing.services.notes import Notes
 from routing.services.route import deliver_to, withdraw_claim
 from routing.transports.base import Item, Result, Transport, TransportError, Unsendable

@@ -6,14 +6,13 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from orchestrator.models import ApplicationEntity, Device, Site, acting, current_actor
+from orchestrator.services.peers import AE_TITLE, AE_TITLE_IS
 from orchestrator.services.workflow import record
 from routing.models import Destination, Line
 from routing.services import turns
 from routing.transports.echo import Heard
 from routing.transports.echo import echo as ask
 
-# PS3.5 6.2, AE: 1 to 16 characters of the default repertoire without backslash and controls, not only spaces.
-_AE_TITLE = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 _LONGEST_NAME = 100
 _LAST_PORT = 65535
@@ -127,8 +126,8 @@ def _check(known: Destination | None, **columns: Any) -> None:
             problems["name"] = f"A name has 1 to {_LONGEST_NAME} characters."
         elif (others.exclude(pk=known.pk) if known else others).exists():
             problems.update(_TAKEN)
-    if "ae_title" in columns and not _AE_TITLE.fullmatch(columns["ae_title"]):
-        problems["ae_title"] = "An AE title has 1 to 16 plain characters, without a backslash."
+    if "ae_title" in columns and not re.fullmatch(AE_TITLE, columns["ae_title"]):
+        problems["ae_title"] = AE_TITLE_IS
     if "host" in columns and not _HOST.fullmatch(columns["host"]):
         problems["host"] = "A host name or an address is needed, without a scheme."
     if "port" in columns and not 1 <= columns["port"] <= _LAST_PORT:

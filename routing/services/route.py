@@ -23,6 +23,7 @@ from orchestrator.models import (
     acting,
 )
 from orchestrator.services.exceptions import open_case, resolve_about
+from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import record, ring, transition
 from orchestrator.states import (
     CASE_OPEN,
@@ -36,7 +37,7 @@ from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
 from routing.selectors import PERHAPS_THERE, other_copies
-from routing.services.custody import ROUTED, corrections_of, lock_study, refresh_custody
+from routing.services.custody import ROUTED, corrections_of, refresh_custody
 
 
 def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from orchestrator.states import InboundStatus
 from tests.factories import make_site
 from tests.orchestrator.hl7.speech import Sender, adt, listening, orm, pid, take
 from tests.peers import wait_for
-from tests.together import many_writers, somebody_waits_for_a_lock
+from tests.together import at_once, many_writers, somebody_waits_for_a_lock
 from worklists.models import WorklistEntry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,27 +33,6 @@ def _site() -> None:
     make_site()
 
 
-def at_once(works: Sequence[Callable[[], object]]) -> None:
-    """All of these, each in a thread with a database connection of its own."""
-    barrier, failures = threading.Barrier(len(works)), []
-
-    def run(work: Callable[[], object]) -> None:
-        try:
-            barrier.wait(20)
-            work()
-        except Exception as error:
-            failures.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert failures == []
-
-
 def apply_at_once(interfaces: Sequence[int]) -> None:
     """A worker for each; in turn on SQLite, which has one writer and refuses threads a database in memory."""
     workers = [partial(apply_messages, pk) for pk in interfaces]
@@ -61,7 +40,7 @@ def apply_at_once(interfaces: Sequence[int]) -> None:
         for work in workers:
             work()
     else:
-        at_once(workers)
+        assert at_once(*workers) == []
 
 
 def test_two_interfaces_that_tell_of_new_patients_at_once_make_each_of_them_once() -> None:
@@ -92,7 +71,7 @@ def test_the_same_message_on_many_connections_at_once_is_taken_once() -> None:
             with Sender(port) as sender:
                 answers.append(sender.say(orm()))
 
-        at_once([say] * 12)
+        assert at_once(*[say] * 12) == []
     assert (len(answers), len(set(answers))) == (12, 1)
     assert InboundMessage.objects.filter(status=InboundStatus.RECEIVED).count() == 1
     assert InboundMessage.objects.filter(status=InboundStatus.DUPLICATE).count() == 11
@@ -117,7 +96,7 @@ def while_open(work: Callable[[], object], other: Callable[[], object]) -> None:
         wait_for(somebody_waits_for_a_lock, what="the other transaction at what this one holds")
         seen.set()
 
-    at_once([first, second, watch])
+    assert at_once(first, second, watch) == []
 
 
 @many_writers
