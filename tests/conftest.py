@@ -3,16 +3,28 @@
 import os
 import queue
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from orchestrator import audit
 from orchestrator.models import AccessEvent
 
 pytest_plugins = ["tests.peer_marks", "tests.browser"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker, pytestconfig: pytest.Config) -> None:
+    """With `--no-migrations`, for a quick look while one works, the rows that migrations make are made all the same."""
+    if pytestconfig.getoption("nomigrations"):
+        with django_db_blocker.unblock():
+            import_module("orchestrator.migrations.0002_first_site").create_first_site(apps, None)
+            import_module("routing.migrations.0002_default_rule_set").create_default(apps, None)
 
 
 @pytest.fixture(autouse=True, scope="session")
