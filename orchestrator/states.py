@@ -154,6 +154,16 @@ ORDER_FINAL = frozenset({OrderStatus.COMPLETED, OrderStatus.CANCELED, OrderStatu
 CASE_OPEN = frozenset({CaseStatus.OPEN, CaseStatus.CLAIMED, CaseStatus.SNOOZED, CaseStatus.ESCALATED})
 # What a person should look at now; a snoozed case waits for its time.
 CASE_WAITING = CASE_OPEN - {CaseStatus.SNOOZED}
+# What needs an order, is routed and counts as acquired (promise 9).
+ACQUISITIONS = frozenset({Purpose.ACQUIRED, Purpose.IMPORTED})
+DELIVERY_TRIED = frozenset(
+    {
+        DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.PARTIAL, DeliveryStatus.RETRYING,
+        DeliveryStatus.UNKNOWN,
+    }
+)  # fmt: skip
+# Still to be sent, now or later.
+DELIVERY_WAITING = DELIVERY_TRIED | {DeliveryStatus.PAUSED}
 DELIVERY_REACHED = frozenset({DeliveryStatus.SENT, DeliveryStatus.VERIFIED, DeliveryStatus.COMMITTED})
 DELIVERY_FINAL = DELIVERY_REACHED | {DeliveryStatus.CANCELED, DeliveryStatus.FAILED}
 

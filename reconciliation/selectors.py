@@ -15,8 +15,7 @@ from orchestrator.models import (
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import claimed_issuer
 from orchestrator.services.patients import fold_name
-from orchestrator.services.studies import NEEDS_ORDER
-from orchestrator.states import STEP_ON_WORKLIST, Identity, Purpose, StepStatus
+from orchestrator.states import ACQUISITIONS, STEP_ON_WORKLIST, Identity, Purpose, StepStatus
 from reconciliation.matching import Candidate, Claim, Identifier, Scored, score
 
 # Of each way to resemble a claim.
@@ -106,7 +105,7 @@ def steps_for(claim: IdentityClaim) -> list[ScheduledProcedureStep]:
 
 def studies_waiting_for(order: ImagingServiceRequest) -> set[int]:
     """Studies with held claims that the order may settle (all), or be a candidate for (the latest)."""
-    held = IdentityClaim.objects.filter(identity=Identity.HELD, purpose__in=NEEDS_ORDER).order_by("-pk")
+    held = IdentityClaim.objects.filter(identity=Identity.HELD, purpose__in=ACQUISITIONS).order_by("-pk")
     studies = held.values_list("study_id", flat=True)
     uids = order.requested_procedures.values("study_instance_uid")
     named = [

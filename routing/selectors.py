@@ -11,14 +11,9 @@ from django.db.models.functions import Coalesce
 from orchestrator.models import ExceptionCase, Hop, Study, WorkflowEvent
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import studies
-from orchestrator.states import CASE_OPEN, DELIVERY_REACHED, DeliveryStatus
+from orchestrator.states import CASE_OPEN, DELIVERY_REACHED, DELIVERY_WAITING, DeliveryStatus
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 
-# Still to be sent, now or later.
-DELIVERY_WAITING = (
-    DeliveryStatus.QUEUED, DeliveryStatus.SENDING, DeliveryStatus.PARTIAL, DeliveryStatus.RETRYING,
-    DeliveryStatus.UNKNOWN, DeliveryStatus.PAUSED,
-)  # fmt: skip
 # UNKNOWN: without an answer it may have arrived or not.
 PERHAPS_THERE = (*DELIVERY_REACHED, DeliveryStatus.UNKNOWN)
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import F
 
 from orchestrator.models import ApplicationEntity, Site, UnknownCaller
-from orchestrator.services.exceptions import open_case
+from orchestrator.services.callers import refuse
 
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -32,22 +31,10 @@ def identify(ae_title: str, address: str) -> Caller:
         return Caller(entity.pk, entity.device.site_id, entity.default_character_set)
     if entity is None and trusted:
         return Caller(None, Site.objects.earliest("pk").pk)
-    _record(ae_title, address)
-    raise Refused(f"The caller at {address} is not a configured application entity.")
-
-
-def _record(ae_title: str, address: str) -> None:
-    caller, created = UnknownCaller.objects.get_or_create(
-        protocol=UnknownCaller.Protocol.DICOM, name=ae_title, address=address, defaults={"refused": True}
-    )
-    if not created:
-        UnknownCaller.objects.filter(pk=caller.pk).update(count=F("count") + 1)
-        caller.save(update_fields=["last_seen_at"])
-    open_case(
-        "unknown_sender",
-        about=caller,
-        reason_code="UNKNOWN_AE",
+    refuse(
+        UnknownCaller.Protocol.DICOM,
+        name=ae_title,
+        address=address,
         summary=f"The application entity {ae_title} at {address} is not configured and was refused.",
-        site=Site.objects.earliest("pk"),
-        source=ae_title,
     )
+    raise Refused(f"The caller at {address} is not a configured application entity.")

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from orchestrator.models import ExceptionCase, HL7Application, InboundMessage, MessageKey, Site, UnknownCaller
+from orchestrator.services.callers import refuse
 from orchestrator.services.exceptions import open_case, resolve
 from orchestrator.services.patients import ANOTHER_PERSON
 from orchestrator.services.workflow import ring, ring_at_once, transition
@@ -55,9 +56,9 @@ def interfaces_for(senders: Collection[Sender]) -> dict[Sender, HL7Application |
         if interface is None and settings.TRUST == "loopback" and sender.address in _LOOPBACK:
             interface = known[sender[:2]] = _learn(sender)
         if interface is None:
-            found[sender] = _record_unknown(sender, "is not configured here")
+            found[sender] = _refuse(sender, "is not configured here")
         else:
-            found[sender] = interface if interface.enabled else _record_unknown(sender, "is switched off here")
+            found[sender] = interface if interface.enabled else _refuse(sender, "is switched off here")
     return found
 
 
@@ -69,28 +70,14 @@ def _learn(sender: Sender) -> HL7Application:
     return HL7Application.objects.select_related("site").select_for_update(of=("self",), no_key=True).get(pk=pk)
 
 
-def _record_unknown(sender: Sender, why: str) -> UnknownSender:
-    """Count a caller that is refused, and ask a person, once per caller, whether it should be."""
-    name, address = f"{sender.application}|{sender.facility}"[:370], sender.address
-    caller, created = UnknownCaller.objects.get_or_create(
-        protocol=UnknownCaller.Protocol.HL7, name=name, address=address, defaults={"refused": True}
+def _refuse(sender: Sender, why: str) -> UnknownSender:
+    name = f"{sender.application}|{sender.facility}"[:370]
+    refuse(
+        UnknownCaller.Protocol.HL7,
+        name=name,
+        address=sender.address,
+        summary=f"The HL7 application {name[:100]} at {sender.address} {why}: its messages are refused.",
     )
-    if not created:
-        UnknownCaller.objects.filter(pk=caller.pk).update(count=F("count") + 1, last_seen_at=timezone.now())
-    if (
-        created
-        or not ExceptionCase.objects.filter(
-            kind="unknown_sender", status__in=CASE_OPEN, subject_type="unknowncaller", subject_id=caller.pk
-        ).exists()
-    ):
-        open_case(
-            "unknown_sender",
-            about=caller,
-            reason_code="UNKNOWN_HL7_APPLICATION",
-            summary=f"The HL7 application {name[:100]} at {address} {why}: its messages are refused.",
-            site=Site.objects.earliest("pk"),
-            source=name[:100],
-        )
     return UnknownSender(f"the sending application {why}")
 
 

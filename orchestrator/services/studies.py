@@ -16,7 +16,7 @@ from orchestrator.models import (
 )
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.workflow import record, transition
-from orchestrator.states import Custody, Identity, Purpose
+from orchestrator.states import ACQUISITIONS, Custody, Identity
 
 # After the association's end a study waits only this long for another one.
 AFTER_ASSOCIATION = timedelta(seconds=3)
@@ -126,7 +126,6 @@ def close_due() -> None:
         close(study_id, only_if_quiet=True)
 
 
-NEEDS_ORDER = (Purpose.ACQUIRED, Purpose.IMPORTED)
 _WORST_FIRST = (Identity.HELD, Identity.PENDING, Identity.MATCHED, Identity.REJECTED)
 _EVENT = {
     Identity.HELD: "study.held",
@@ -144,7 +143,7 @@ def refresh_identity(*, study_id: int) -> None:
     other content make, which are never sent.
     """
     study = lock_study(study_id)
-    claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0))
+    claims = list(study.claims.filter(purpose__in=ACQUISITIONS, number_of_instances__gt=0))
     present = {claim.identity for claim in claims}
     identity = next((each for each in _WORST_FIRST if each in present), Identity.PENDING)
     patients = {claim.matched_patient_id for claim in claims if claim.identity == Identity.MATCHED}

@@ -20,9 +20,9 @@ from orchestrator.models import (
 from orchestrator.services import corrections
 from orchestrator.services.exceptions import open_case, resolve
 from orchestrator.services.orders import advance_step
-from orchestrator.services.studies import NEEDS_ORDER, lock_study, refresh_identity
+from orchestrator.services.studies import lock_study, refresh_identity
 from orchestrator.services.workflow import record, transition
-from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, StepStatus
+from orchestrator.states import ACQUISITIONS, CASE_OPEN, STEP_ON_WORKLIST, CaseStatus, Identity, MatchedBy, StepStatus
 from reconciliation import selectors
 from reconciliation.matching import SENTENCES, Outcome, Scored, match, stands
 from reconciliation.models import MatchRun
@@ -50,7 +50,7 @@ def reconcile_study(study_id: int) -> None:
     study = lock_study(study_id)
     lock_orders(study)
     with acting(SYSTEM):
-        claims = list(study.claims.filter(purpose__in=NEEDS_ORDER, number_of_instances__gt=0).order_by("pk"))
+        claims = list(study.claims.filter(purpose__in=ACQUISITIONS, number_of_instances__gt=0).order_by("pk"))
         for claim in claims:
             if _is_automatic(claim) and not _stands(claim):
                 unmatch(claim, reason="the order has changed: it is no longer the one that these images name")

@@ -19,11 +19,10 @@ from orchestrator.filters import KeyFilter, StateFilter
 from orchestrator.models import Study, User
 from orchestrator.permissions import require
 from orchestrator.selectors import studies
-from orchestrator.states import DeliveryStatus, Identity
+from orchestrator.states import ACQUISITIONS, DeliveryStatus, Identity
 from routing import selectors
 from routing.models import Delivery, Destination
 from routing.services import deliver
-from routing.services.custody import ROUTED
 from routing.services.route import send_study
 
 
@@ -125,7 +124,7 @@ class Send(APIView):
         asked = SendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         _check_series(study, asked.validated_data.get("series", []))
-        if not study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED).exists():
+        if not study.claims.filter(identity=Identity.MATCHED, purpose__in=ACQUISITIONS).exists():
             raise Conflict("Nothing of this study is matched: what is held does not leave.")
         made = send_study(study=study, user=User.objects.get(pk=viewer.user_id), **asked.validated_data)
         rows = selectors.with_counts(Delivery.objects.filter(pk__in=[each.pk for each in made]))

@@ -6,13 +6,10 @@ from django.db.models import Exists, QuerySet
 from orchestrator.models import IdentityClaim, Instance, Study
 from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import transition
-from orchestrator.states import DELIVERY_REACHED, Custody, DeliveryStatus, Identity, Purpose
+from orchestrator.states import ACQUISITIONS, DELIVERY_REACHED, Custody, DeliveryStatus, Identity
 from routing.datasets import rendition_of
 from routing.models import DeliveredInstance
 from routing.selectors import other_copies
-
-# What rules are asked about; only this counts as acquired (promise 9).
-ROUTED = (Purpose.ACQUIRED, Purpose.IMPORTED)
 
 
 def corrections_of(claim: IdentityClaim) -> dict[str, tuple[str, str]]:
@@ -33,8 +30,8 @@ def refresh_custody(study_id: int) -> None:
 def _is_delivered(study: Study) -> bool:
     """Whether each of its instances is at a required destination as it leaves now, and none is still to go to one."""
     there = False
-    for claim in study.claims.filter(purpose__in=ROUTED).exclude(identity=Identity.REJECTED):
-        instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ROUTED)
+    for claim in study.claims.filter(purpose__in=ACQUISITIONS).exclude(identity=Identity.REJECTED):
+        instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ACQUISITIONS)
         if not instances.exists():
             continue
         required = DeliveredInstance.objects.filter(

@@ -26,6 +26,7 @@ from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.studies import lock_study
 from orchestrator.services.workflow import record, ring, transition
 from orchestrator.states import (
+    ACQUISITIONS,
     CASE_OPEN,
     DELIVERY_FINAL,
     DELIVERY_REACHED,
@@ -37,7 +38,7 @@ from routing.datasets import ORIGINAL, rendition_of
 from routing.models import DeliveredInstance, Delivery, Destination, RuleSet
 from routing.rules import RuleError, evaluate
 from routing.selectors import PERHAPS_THERE, other_copies
-from routing.services.custody import ROUTED, corrections_of, refresh_custody
+from routing.services.custody import corrections_of, refresh_custody
 
 
 def facts_of(study: Study, claim: IdentityClaim) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def facts_of_object(header: Header) -> dict[str, Any]:
 def route_study(study_id: int) -> None:
     """Make the deliveries that the published rules want. Subscriber of study.reconciled; may run twice."""
     study = lock_study(study_id)
-    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED).select_related(
+    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ACQUISITIONS).select_related(
         "order__visit", "procedure"
     )
     problems = [problem for claim in claims if (problem := _route_claim(study, claim))]
@@ -105,7 +106,7 @@ def route_corrected(claim_id: int) -> None:
     study = lock_study(IdentityClaim.objects.values_list("study", flat=True).get(pk=claim_id))
     claim = IdentityClaim.objects.get(pk=claim_id)
     # What is not matched any more is for `withdraw_claim`.
-    if claim.identity == Identity.MATCHED and claim.purpose in ROUTED:
+    if claim.identity == Identity.MATCHED and claim.purpose in ACQUISITIONS:
         _send_instead(study, claim)
         refresh_custody(study.pk)
 
@@ -196,7 +197,7 @@ def deliver_to(
     if rule and not instead and rendition == ORIGINAL and destination.device == _came_from(claim):
         _note_loop(study, destination, rule)
         return None
-    instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ROUTED)
+    instances = Instance.objects.filter(claim=claim, differs_from=None, purpose__in=ACQUISITIONS)
     if series:
         instances = instances.filter(series__series_instance_uid__in=series)
     if not instances.exists():
@@ -259,7 +260,7 @@ def send_study(
 ) -> list[Delivery]:
     """A person sends a matched study, or these series of it; the loop guard does not apply to what a person wants."""
     lock_study(study.pk)
-    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ROUTED)
+    claims = study.claims.filter(identity=Identity.MATCHED, purpose__in=ACQUISITIONS)
     with acting(Actor(ActorKind.USER, user.username, user.pk), reason):
         made = [
             deliver_to(study, claim, each, priority="urgent", series=series)

@@ -14,13 +14,9 @@ from django.db.models.functions import Now
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case, resolve_about
 from orchestrator.services.workflow import ring
-from orchestrator.states import DeliveryStatus
+from orchestrator.states import DELIVERY_TRIED
 from routing.models import Delivery, Destination, Line
 
-TRIED = (
-    DeliveryStatus.QUEUED, DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN, DeliveryStatus.PARTIAL,
-    DeliveryStatus.SENDING,
-)  # fmt: skip
 # As long as a peer needs at most to be found silent: the connection, and the answer to the association's request.
 _FINDING_OUT = timedelta(seconds=30)
 # The back-off of a peer that does not answer, in seconds: the first wait, and the longest.
@@ -32,7 +28,7 @@ _RANK = Case(When(priority="urgent", then=Value(0)), When(priority="offpeak", th
 
 def may_be_tried() -> QuerySet[Delivery]:
     """Deliveries that are not finished, to destinations that are not paused."""
-    return Delivery.objects.filter(status__in=TRIED, destination__paused=False)
+    return Delivery.objects.filter(status__in=DELIVERY_TRIED, destination__paused=False)
 
 
 def due() -> QuerySet[Delivery]:

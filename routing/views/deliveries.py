@@ -14,7 +14,7 @@ from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.permissions import can, require
 from orchestrator.selectors import number_of
-from orchestrator.states import MACHINES, DeliveryStatus, IllegalTransition
+from orchestrator.states import DELIVERY_WAITING, MACHINES, DeliveryStatus, IllegalTransition
 from orchestrator.views import events, lists, replies, searches, viewer_of
 from routing import selectors
 from routing.datasets import ORIGINAL
@@ -36,7 +36,7 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     status, destination, study = (request.GET.get(name, "") for name in ("status", "destination", "study"))
     queryset = selectors.deliveries(viewer, text)
     if status == _WAITING:
-        queryset = queryset.filter(status__in=selectors.DELIVERY_WAITING)
+        queryset = queryset.filter(status__in=DELIVERY_WAITING)
     elif status in DeliveryStatus.values:
         queryset = queryset.filter(status=status)
     for name, value in (("destination_id", destination), ("study_id", study), ("study__site_id", site)):
@@ -105,7 +105,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         "corrected": delivery.rendition != ORIGINAL,
         "doubtful": delivery.pk in selectors.doubtful([delivery]),
         "next_try": _next_try(delivery),
-        "silent": delivery.status in selectors.DELIVERY_WAITING and delivery.destination.line.attempts > 0,
+        "silent": delivery.status in DELIVERY_WAITING and delivery.destination.line.attempts > 0,
         "instances": [{"row": each, "answer": _answer(each)} for each in instances[:_INSTANCES]],
         "more": len(instances) > _INSTANCES,
         "tries": tries,

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.models import IdentityClaim, Study
-from orchestrator.states import Identity
+from orchestrator.states import ACQUISITIONS, Identity
 from routing.rules import Plan, Reason, RuleError, evaluate
-from routing.services.custody import ROUTED
 from routing.services.route import facts_of
 
 GROUP_WORDS = {"all": "all of:", "any": "any of:", "none": "none of:"}
@@ -36,7 +35,7 @@ def _told(plan: Plan, called: Mapping[int, str]) -> dict[str, Any]:
 
 def _waits(claim: IdentityClaim) -> str:
     """Why the rules are not asked about these images now; empty when they are."""
-    if claim.purpose not in ROUTED:
+    if claim.purpose not in ACQUISITIONS:
         return f"Rules are not asked about these images: they are {claim.get_purpose_display().lower()}."
     if claim.identity != Identity.MATCHED:
         return "Rules are asked once these images are matched."
