@@ -337,10 +337,20 @@ CELERY_BEAT_SCHEDULE = {
 # and is called as subscriber(subject_id) by a worker, at least once.
 EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "study.received": ["reconciliation.services.reconcile.reconcile_study"],
+    "order.scheduled": ["orchestrator.services.kpi_rollups.order_scheduled"],
     "order.placed": ["reconciliation.services.reconcile.rematch_for_order"],
     "order.changed": ["reconciliation.services.changes.order_changed"],
     "patient.updated": ["reconciliation.services.changes.patient_changed"],
-    "case.dismissed": ["orchestrator.services.messages.give_up_dismissed"],
+    "case.opened": ["orchestrator.services.kpi_rollups.case_moved"],
+    "case.reopened": ["orchestrator.services.kpi_rollups.case_moved"],
+    "case.resolved": ["orchestrator.services.kpi_rollups.case_moved"],
+    "case.dismissed": [
+        "orchestrator.services.messages.give_up_dismissed",
+        "orchestrator.services.kpi_rollups.case_moved",
+    ],
+    "claim.matched": ["orchestrator.services.kpi_rollups.claim_judged"],
+    "claim.held": ["orchestrator.services.kpi_rollups.claim_judged"],
+    "claim.rejected": ["orchestrator.services.kpi_rollups.claim_judged"],
     "study.disowned": ["reconciliation.services.reconcile.hold_disowned"],
     "study.reconciled": ["routing.services.route.route_study"],
     "claim.unmatched": ["routing.services.route.withdraw_claim"],

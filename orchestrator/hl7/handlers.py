@@ -80,7 +80,7 @@ def _one_order(
         if action == "place" and (order or data.procedures):
             return orders.place(
                 order=order, data=data, patient=patient, visit=visit, interface=inbound.interface, site=inbound.site,
-                anew=orc is not None and orc.get(1).upper() == "NW",
+                anew=orc is not None and orc.get(1).upper() == "NW", received_at=inbound.received_at,
             )  # fmt: skip
         if order is None:
             raise Malformed("ORC-3" if data.filler_order_number else "ORC-2", "the order is not known", 204)

@@ -6,6 +6,7 @@ from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Applicati
 from orchestrator.models.exception import CasePresence, ExceptionCase
 from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
 from orchestrator.models.job import Job
+from orchestrator.models.kpi import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget
 from orchestrator.models.message import InboundMessage, MessageKey
 from orchestrator.models.order import (
     ExpectedInstance,
@@ -21,6 +22,7 @@ from orchestrator.models.workflow import Subscription, Work, WorkflowEvent
 
 __all__ = [
     "SYSTEM",
+    "WHOLE_DAY",
     "AccessChain",
     "AccessEvent",
     "Actor",
@@ -41,6 +43,10 @@ __all__ = [
     "Instance",
     "Issuer",
     "Job",
+    "KpiFact",
+    "KpiSubject",
+    "KpiTally",
+    "KpiTarget",
     "MessageKey",
     "Patient",
     "PatientIdentifier",

@@ -59,7 +59,9 @@ def open_case(
         if case := _bring_up_to_date(subject, columns):
             return case
         raise
-    record("case.opened", case, to_state=case.status, detail={"kind": kind, "reason_code": reason_code})
+    # What the case is counted under, as it was then: the KPIs are computed from this alone.
+    counted = {"kind": kind, "reason_code": reason_code, "modality": case.modality, "source": case.source}
+    record("case.opened", case, to_state=case.status, detail=counted)
     return case
 
 

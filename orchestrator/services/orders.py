@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from orchestrator.models import (
@@ -111,11 +112,12 @@ def find_order(data: OrderData) -> ImagingServiceRequest | None:
 @transaction.atomic
 def place(
     *, order: ImagingServiceRequest | None, data: OrderData, patient: Patient, visit: Visit | None,
-    interface: HL7Application | None, site: Site, anew: bool,
+    interface: HL7Application | None, site: Site, anew: bool, received_at: datetime | None = None,
 ) -> ImagingServiceRequest:  # fmt: skip
     """Place an order or bring it up to date: upsert per (order, procedure, step). Nothing ends by being absent.
 
-    `anew`: as a new order, which brings back what was canceled. Raises Refused for a change of what is canceled.
+    `anew`: as a new order, which brings back what was canceled. `received_at`: when the message that asks for it came.
+    Raises Refused for a change of what is canceled.
     """
     new = order is None
     if order is None:
@@ -133,9 +135,17 @@ def place(
     # All of them: the order's own columns stand in the answer of each.
     project_steps(list(_steps_of(order).values_list("pk", flat=True)))
     if order.status == OrderStatus.ORDERED and placed:
-        transition(order, "order.scheduled")
+        transition(order, "order.scheduled", detail=_since_receipt(received_at, placed[0]))
     record("order.placed" if new else "order.changed", order, to_state=order.status)
     return order
+
+
+def _since_receipt(received_at: datetime | None, step: ScheduledProcedureStep) -> dict[str, Any]:
+    """What the KPI of the way from an order to the worklist counts."""
+    if received_at is None:
+        return {}
+    seconds = max((timezone.now() - received_at).total_seconds(), 0.0)
+    return {"seconds_since_receipt": round(seconds, 6), "modality": step.modality}
 
 
 def _bring_back(order: ImagingServiceRequest, placed: Sequence[ScheduledProcedureStep], *, anew: bool) -> None:
