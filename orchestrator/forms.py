@@ -5,7 +5,9 @@ from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
+from django.core.validators import MaxValueValidator
 
+from orchestrator.kpis.definitions import Definition
 from orchestrator.models import Role, Site, User
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.services.tokens import DEFAULT_DAYS
@@ -64,3 +66,22 @@ class TokenForm(forms.Form):
     name = forms.CharField(max_length=100, help_text="What uses it.")
     days = forms.IntegerField(label="Valid for days", min_value=1, max_value=3650, initial=DEFAULT_DAYS)
     may_write = forms.BooleanField(label="May also write", required=False)
+
+
+_UNITS = {"%": "percent", "s": "seconds", "cases": "cases"}
+
+
+class TargetForm(ReasonForm):
+    """What a KPI should reach."""
+
+    value = forms.FloatField(min_value=0)
+    field_order = ("value", "reason")
+
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, definition: Definition, initial: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(data, initial=dict(initial or {}))
+        value = cast("forms.FloatField", self.fields["value"])
+        limit = "At least" if definition.more_is_better else "At most"
+        value.label = f"{limit}, in {_UNITS[definition.unit]}"
+        value.validators.append(MaxValueValidator(100 if definition.unit == "%" else 1e9))

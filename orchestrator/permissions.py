@@ -40,6 +40,7 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "messages.view": _PACS | {Role.INTEGRATION},
     "messages.replay": _PACS,
     "kpis.view": _OVERSIGHT,
+    "kpis.edit": _PACS | {Role.MANAGER},
     "jobs.view": _OVERSIGHT,
     "jobs.stop": _OVERSIGHT,
     "audit.view": frozenset({Role.ADMINISTRATOR, Role.AUDITOR}),

@@ -413,6 +413,7 @@ CONFIG_SECTIONS: dict[str, str] = {
     "devices": "orchestrator.services.configuration.DEVICES",
     "application_entities": "orchestrator.services.configuration.APPLICATION_ENTITIES",
     "interfaces": "orchestrator.services.configuration.INTERFACES",
+    "kpi_targets": "orchestrator.services.kpi_targets.KPI_TARGETS",
     "destinations": "routing.services.configuration.DESTINATIONS",
     "rule_sets": "routing.services.configuration.RULE_SETS",
 }
@@ -427,5 +428,6 @@ DOCTOR_CHECKS: list[str] = [
     "orchestrator.services.diagnostics.check_ports",
     "orchestrator.services.diagnostics.check_clock",
     "orchestrator.services.diagnostics.check_exposure",
+    "orchestrator.services.diagnostics.check_kpis",
     "routing.services.diagnostics.check_destinations",
 ]

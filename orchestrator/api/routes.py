@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver
 from rest_framework.routers import SimpleRouter
 
-from orchestrator.api import jobs, messages, orders, patients, peers, people, studies
+from orchestrator.api import jobs, kpis, messages, orders, patients, peers, people, studies
 
 router = SimpleRouter()
 router.register("patients", patients.PatientResource)
@@ -16,6 +16,7 @@ router.register("users", people.UserResource)
 router.register("tokens", people.TokenResource)
 router.register("sites", people.SiteResource)
 router.register("audit", people.AuditResource)
+router.register("kpis", kpis.KpiResource, basename="kpi")
 router.register("jobs", jobs.JobResource)
 
 urlpatterns: list[URLPattern | URLResolver] = router.urls

@@ -58,9 +58,10 @@ DEFINITIONS: Mapping[str, Definition] = {
             "Open at the end of the period, and the age that 90% stay under",
             "Cases of every kind that are open at a moment: opened (case.opened) or opened again by an undo "
             "(case.reopened) before it, and neither resolved nor dismissed since. Claimed, snoozed and escalated cases "
-            "are open. The moment is the end of the last day of the period by the clock of the viewer's site, for today "
-            "it is now. The age of a case that was opened again runs from then; p90 is the age of the case at the rank "
-            "that 90% of the open cases do not exceed. A dismissed case leaves the backlog as a resolved one does.",
+            "are open. The moment is the end of the last day of the period by the clock of the case's site "
+            "(ages: of who looks); where that day is not over, it is now. The age of a case that was opened again runs "
+            "from then; p90 is the age of the case at the rank that 90% of the open cases do not exceed. A dismissed "
+            "case leaves the backlog as a resolved one does.",
             "cases",
             30.0,
             False,
@@ -87,8 +88,8 @@ DEFINITIONS: Mapping[str, Definition] = {
             "Mismatches",
             "Studies that a person was asked about, of all studies judged",
             _COUNTED + "It is a mismatch when a case about its identity was ever opened (no order, patient differs, "
-            "two orders fit, study UID under two patients, wrong worklist entry), and counts once, with the reason code "
-            "of the first such case, however it was settled later; a case that was dismissed or undone stays counted.",
+            "two orders fit, study UID under two patients, wrong worklist entry), and counts once, with the reason of "
+            "the first such case, however it was settled later; a case that was dismissed or undone stays counted.",
             "%",
             2.5,
             False,

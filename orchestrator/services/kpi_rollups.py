@@ -8,12 +8,12 @@ that is committed later brings its own subscription. So nothing is counted twice
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Model
-from django.utils import timezone
+from django.db.models import Count, F, Model, QuerySet
 
 from orchestrator.kpis import counting
 from orchestrator.kpis.counting import Fact, Happening
@@ -36,27 +36,54 @@ _BATCH = 500
 Key = tuple[Any, ...]
 
 
+class Written(NamedTuple):
+    """A row of KpiFact, its id apart: what is written, and what is compared."""
+
+    subject: str
+    subject_id: int
+    number: int
+    day: dt.date
+    hour: int
+    site_id: int
+    modality: str
+    source: str
+    outcome: str
+    reason: str
+    at: dt.datetime
+    until: dt.datetime | None
+    seconds: float | None
+
+    def tallies(self) -> Iterator[Key]:
+        """The tallies that it counts in."""
+        rest = (self.day, self.site_id, self.modality, self.source, self.outcome, self.reason)
+        return ((self.subject, hour, *rest) for hour in (self.hour, WHOLE_DAY))
+
+
 class _Rule(NamedTuple):
-    """Where a subject's row and events are, and how its facts are computed from them."""
+    """Where a subject's row and events are."""
 
     model: type[Model]
     # The column of WorkflowEvent that holds the subject's id.
     column: str
     names: tuple[str, ...]
-    facts: Callable[[Sequence[Happening]], list[Fact]]
-
-
-def _of_study(events: Sequence[Happening]) -> list[Fact]:
-    claims = IdentityClaim.objects.filter(pk__in={event.subject_id for event in events if event.name != "case.opened"})
-    origins = {pk: (modality, title) for pk, modality, title in claims.values_list("pk", "modality", "calling_ae_title")}
-    return counting.of_study(events, origins)
 
 
 _RULES: Mapping[str, _Rule] = {
-    KpiSubject.STUDY: _Rule(Study, "study_id", (*counting.JUDGEMENTS, "case.opened"), _of_study),
-    KpiSubject.CASE: _Rule(ExceptionCase, "subject_id", tuple(counting.CASE_MOVES), counting.of_case),
-    KpiSubject.ORDER: _Rule(ImagingServiceRequest, "order_id", ("order.scheduled",), counting.of_order),
+    KpiSubject.STUDY: _Rule(Study, "study_id", (*counting.JUDGEMENTS, "case.opened")),
+    KpiSubject.CASE: _Rule(ExceptionCase, "subject_id", tuple(counting.CASE_MOVES)),
+    KpiSubject.ORDER: _Rule(ImagingServiceRequest, "order_id", ("order.scheduled",)),
 }
+
+
+def _counter(subject: KpiSubject, ids: Sequence[int]) -> Callable[[Sequence[Happening]], list[Fact]]:
+    """What computes the facts of one of these subjects from its events."""
+    if subject == KpiSubject.STUDY:
+        claims = IdentityClaim.objects.filter(study_id__in=list(ids))
+        origins = {
+            pk: (modality, title) for pk, modality, title in claims.values_list("pk", "modality", "calling_ae_title")
+        }
+        return partial(counting.of_study, origins=origins)
+    return counting.of_case if subject == KpiSubject.CASE else counting.of_order
 
 
 def claim_judged(claim_id: int) -> None:
@@ -80,9 +107,9 @@ def recount(subject: KpiSubject, ids: Sequence[int]) -> None:
     _move(_rewrite(subject, ids))
 
 
-def direct(subject: KpiSubject, ids: Sequence[int]) -> list[KpiFact]:
-    """The facts of these subjects, computed from their events and nothing else; not saved."""
-    rule = _RULES[subject]
+def direct(subject: KpiSubject, ids: Sequence[int]) -> list[Written]:
+    """The facts of these subjects, computed from their events and nothing else."""
+    rule, count = _RULES[subject], _counter(subject, ids)
     events: dict[int, list[Happening]] = {}
     rows = WorkflowEvent.objects.filter(**{f"{rule.column}__in": list(ids)}, name__in=rule.names)
     if rule.column == "subject_id":
@@ -90,54 +117,32 @@ def direct(subject: KpiSubject, ids: Sequence[int]) -> list[KpiFact]:
     columns = ("pk", "name", "at", "subject_id", "site_id", "actor_name", "detail")
     for of, *values in rows.values_list(rule.column, *columns):
         events.setdefault(of, []).append(Happening(*values))
-    zones = {site.pk: ZoneInfo(site.time_zone) for site in Site.objects.all()}
-    found = []
-    for subject_id in sorted(events):
-        for number, fact in enumerate(rule.facts(events[subject_id])):
-            day, hour = fact.local(zones[fact.site_id])
-            found.append(
-                KpiFact(
-                    subject=subject, subject_id=subject_id, number=number, day=day, hour=hour, **fact._asdict()
-                )
-            )  # fmt: skip
-    return found
+    zones = {pk: ZoneInfo(zone) for pk, zone in Site.objects.values_list("pk", "time_zone")}
+    return [
+        Written(
+            str(subject), subject_id, number, *fact.local(zones[fact.site_id]), fact.site_id, fact.modality,
+            fact.source, str(fact.outcome), fact.reason, fact.at, fact.until, fact.seconds,
+        )
+        for subject_id in sorted(events) for number, fact in enumerate(count(events[subject_id]))
+    ]  # fmt: skip
 
 
 def _rewrite(subject: KpiSubject, ids: Sequence[int]) -> Counter[Key]:
     """Write the facts that are different; answers by how much each tally is to move."""
-    model = _RULES[subject].model
-    list(
-        model._default_manager.select_for_update(of=("self",), no_key=True)
-        .filter(pk__in=ids).order_by("pk").values_list("pk")
-    )  # fmt: skip
+    subjects = _RULES[subject].model._default_manager.select_for_update(of=("self",), no_key=True)
+    list(subjects.filter(pk__in=ids).order_by("pk").values_list("pk"))
     # Locked too: not while `rebuild` counts them.
-    before = {
-        _written(fact): fact for fact in KpiFact.objects.select_for_update().filter(subject=subject, subject_id__in=ids)
-    }
-    after = {_written(fact): fact for fact in direct(subject, ids)}
-    gone = [fact for key, fact in before.items() if key not in after]
-    new = [fact for key, fact in after.items() if key not in before]
+    facts = KpiFact.objects.select_for_update().filter(subject=subject, subject_id__in=ids)
+    before = {Written(*row): pk for pk, *row in facts.values_list("pk", *Written._fields)}
+    after = set(direct(subject, ids))
+    gone, new = before.keys() - after, after - before.keys()
     if gone:
-        KpiFact.objects.filter(pk__in=[fact.pk for fact in gone]).delete()
+        KpiFact.objects.filter(pk__in=[before[fact] for fact in gone]).delete()
     if new:
-        KpiFact.objects.bulk_create(new)
-    moves = Counter(key for fact in new for key in _keys(fact))
-    moves.subtract(key for fact in gone for key in _keys(fact))
+        KpiFact.objects.bulk_create([KpiFact(**fact._asdict()) for fact in sorted(new, key=lambda fact: fact[:3])])
+    moves = Counter(key for fact in new for key in fact.tallies())
+    moves.subtract(key for fact in gone for key in fact.tallies())
     return moves
-
-
-def _written(fact: KpiFact) -> tuple[Any, ...]:
-    """All that a fact says, its id apart."""
-    return tuple(getattr(fact, column.attname) for column in KpiFact._meta.concrete_fields if not column.primary_key)
-
-
-def _keys(fact: KpiFact) -> Iterator[Key]:
-    """The tallies that a fact counts in."""
-    for hour in (fact.hour, WHOLE_DAY):
-        yield (
-            str(fact.subject), hour, fact.day, fact.site_id, fact.modality, fact.source, str(fact.outcome),
-            fact.reason,
-        )  # fmt: skip
 
 
 def _move(moves: Mapping[Key, int]) -> None:
@@ -172,11 +177,19 @@ def _tally_day(day: dt.date) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {KpiFact._meta.db_table} IN EXCLUSIVE MODE")
+    counted = _counted(day)
+    if _kept(KpiTally.objects.filter(day=day)) == counted:
+        return
     KpiTally.objects.filter(day=day).delete()
     KpiTally.objects.bulk_create(
-        [KpiTally(**dict(zip(_DIMENSIONS, key, strict=True)), count=count) for key, count in _counted(day).items()],
+        [KpiTally(**dict(zip(_DIMENSIONS, key, strict=True)), count=number) for key, number in counted.items()],
         batch_size=_BATCH,
     )
+
+
+def _kept(rows: QuerySet[KpiTally]) -> Counter[Key]:
+    kept = rows.filter(count__gt=0).values_list(*_DIMENSIONS, "count")
+    return Counter({tuple(key): number for *key, number in kept})
 
 
 def _counted(day: dt.date) -> Counter[Key]:
@@ -193,15 +206,13 @@ def differences(since: dt.date | None = None) -> dict[Key, tuple[int, int]]:
     counted: Counter[Key] = Counter()
     for subject in KpiSubject:
         for ids in _batches(_all_ids(subject, since)):
-            counted.update(key for fact in direct(subject, ids) for key in _keys(fact))
-    rows = KpiTally.objects.filter(count__gt=0)
+            counted.update(key for fact in direct(subject, ids) for key in fact.tallies())
+    rows = KpiTally.objects.all()
     if since is not None:
         rows = rows.filter(day__gte=since)
         counted = Counter({key: number for key, number in counted.items() if key[2] >= since})
-    kept = {tuple(key): number for *key, number in rows.values_list(*_DIMENSIONS, "count")}
-    return {
-        key: (kept.get(key, 0), counted[key]) for key in {*kept, *counted} if kept.get(key, 0) != counted[key]
-    }  # fmt: skip
+    kept = _kept(rows)
+    return {key: (kept[key], counted[key]) for key in {*kept, *counted} if kept[key] != counted[key]}
 
 
 def _all_ids(subject: KpiSubject, since: dt.date | None = None) -> list[int]:

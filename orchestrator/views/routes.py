@@ -3,7 +3,20 @@
 from django.contrib.auth import views as auth
 from django.urls import URLPattern, URLResolver, path
 
-from . import control_room, health, interfaces, metrics, orders, patients, people, search, shell, studies
+from . import (
+    control_room,
+    health,
+    interfaces,
+    kpi_exports,
+    kpis,
+    metrics,
+    orders,
+    patients,
+    people,
+    search,
+    shell,
+    studies,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", control_room.room, name="control-room"),
@@ -37,5 +50,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("password/", people.change_password, name="password"),
     path("tokens/", people.token_list, name="tokens"),
     path("tokens/<int:pk>/revoke/", people.revoke_token, name="token-revoke"),
+    path("kpis/", kpis.overview, name="kpis"),
+    path("kpis/csv/", kpi_exports.all_as_csv, name="kpis-csv"),
+    path("kpis/review/", kpi_exports.review, name="kpi-review"),
+    path("kpis/<slug:name>/", kpis.kpi_page, name="kpi"),
+    path("kpis/<slug:name>/behind/", kpis.behind, name="kpi-behind"),
+    path("kpis/<slug:name>/target/", kpis.target, name="kpi-target"),
+    path("kpis/<slug:name>/csv/", kpi_exports.as_csv, name="kpi-csv"),
+    path("kpis/<slug:name>/<str:chart>.svg", kpi_exports.as_picture, name="kpi-picture"),
     path("audit/", people.access_list, name="audit"),
 ]

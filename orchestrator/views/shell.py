@@ -57,6 +57,7 @@ NAVIGATION: Mapping[str, tuple[Entry, ...]] = {
         ),
     ),
     "Oversight": (
+        Entry("kpis", "KPIs", "/kpis/", "chart", "k", "kpis.view"),
         Entry("audit", "Audit", "/audit/", "audit", "a", "audit.view"),
         Entry("users", "Users", "/users/", "gear", "n", "users.view"),
     ),

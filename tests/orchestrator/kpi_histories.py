@@ -29,9 +29,7 @@ def judge(claim: IdentityClaim, event: str, **detail: Any) -> None:
         )  # fmt: skip
 
 
-def judged_study(
-    *events: str, at: dt.datetime = AT, site: Site | None = None, by: str = "auto", **claim: Any
-) -> Study:
+def judged_study(*events: str, at: dt.datetime = AT, site: Site | None = None, by: str = "auto", **claim: Any) -> Study:
     """A study whose one claim was judged so, at one moment."""
     study = make_study(site=site or make_site(), **{"modality": "CT", "calling_ae_title": "CT_NORTH", **claim})
     only = study.claims.get()
@@ -74,5 +72,3 @@ def scheduled_order(
     event = record("order.scheduled", order, to_state="SCHEDULED", detail=detail)
     WorkflowEvent.objects.filter(pk=event.pk).update(at=at, actor_name="RIS")
     return order
-
-

@@ -1,0 +1,306 @@
+"""What came of the KPIs, for a viewer's sites: read from the tallies; ages alone are read from the facts."""
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from orchestrator.kpis import counting
+from orchestrator.kpis.counting import CLOSING, OPENING, Outcome
+from orchestrator.kpis.definitions import DEFINITIONS, Definition
+from orchestrator.models import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget
+from orchestrator.permissions import Viewer, visible_to
+
+LONGEST = 366  # days
+_A_DAY = dt.timedelta(days=1)
+DIMENSIONS = ("site", "modality", "source", "hour", "reason")
+FILTERS = ("site", "modality", "source")
+SUBJECTS: Mapping[str, KpiSubject] = {
+    "auto_match_rate": KpiSubject.STUDY,
+    "exception_backlog": KpiSubject.CASE,
+    "order_to_worklist": KpiSubject.ORDER,
+    "mismatch_rate": KpiSubject.STUDY,
+}
+# (outcome, reason) -> how many
+Counted = Counter[tuple[str, str]]
+# Seconds: under an hour, under four, … what is older stands in the last.
+AGES = (3600, 4 * 3600, 8 * 3600, 86400, 3 * 86400, 7 * 86400)
+
+
+def days_between(first: dt.date, last: dt.date) -> list[dt.date]:
+    """Both counted."""
+    return [first + number * _A_DAY for number in range((last - first).days + 1)]
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days from the first to the last, both counted, by the clock of each site."""
+
+    first: dt.date
+    last: dt.date
+
+    def __post_init__(self) -> None:
+        if not self.first <= self.last or (self.last - self.first).days >= LONGEST:
+            raise BadRequest(f"A period has from 1 to {LONGEST} days, and ends after it begins.")
+
+    @property
+    def days(self) -> list[dt.date]:
+        return days_between(self.first, self.last)
+
+    def before(self) -> "Period":
+        """As many days, right before it."""
+        length = dt.timedelta(days=len(self.days))
+        return Period(self.first - length, self.last - length)
+
+    @classmethod
+    def of(cls, first: str, last: str, *, days: int = 7) -> "Period":
+        """From two dates as text; the last `days` where they are empty. Raises BadRequest."""
+        try:
+            end = dt.date.fromisoformat(last) if last else timezone.localdate()
+            begin = dt.date.fromisoformat(first) if first else end - dt.timedelta(days=days - 1)
+        except (ValueError, OverflowError) as error:
+            raise BadRequest("A day is written as 2026-07-05.") from error
+        return cls(begin, end)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value with what it was computed from; None where nothing was counted."""
+
+    value: float | None
+    numerator: int
+    denominator: int | None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A KPI over a period."""
+
+    definition: Definition
+    period: Period
+    target: float
+    whole: Value
+    before: Value
+    series: Mapping[dt.date, Value]
+    # The same for the period before.
+    earlier: Mapping[dt.date, Value]
+    by: str
+    breakdown: Mapping[Any, Value]
+    # Of each key of the breakdown, by reason: stacks.
+    reasons: Mapping[Any, Counter[str]] = field(default_factory=dict)
+    # What else is worth a note: p50 of durations, p90 of ages.
+    aside: float | None = None
+
+    @property
+    def missed(self) -> bool:
+        return self.whole.value is not None and not self.definition.reaches(self.whole.value, self.target)
+
+
+def targets() -> dict[str, float]:
+    """Of every KPI: as set, else its default."""
+    return {name: each.target for name, each in DEFINITIONS.items()} | dict(
+        KpiTarget.objects.filter(name__in=DEFINITIONS).values_list("name", "value")
+    )
+
+
+def figure(
+    viewer: Viewer,
+    name: str,
+    period: Period,
+    *,
+    by: str = "site",
+    filters: Mapping[str, str] | None = None,
+    goals: Mapping[str, float] | None = None,
+) -> Figure:
+    """One KPI for the sites of the viewer."""
+    definition, target = DEFINITIONS[name], (goals or targets())[name]
+    chosen = dict(filters or {})
+    if SUBJECTS[name] == KpiSubject.CASE:
+        return _backlog(viewer, definition, target, period, "site" if by == "hour" else by, chosen)
+    by_day = _counts(viewer, SUBJECTS[name], period.before().first, period.last, "day", chosen)
+    split = _counts(viewer, SUBJECTS[name], period.first, period.last, by, chosen)
+
+    def value(counted: Counted) -> Value:
+        return _VALUES[name](counted, target)
+
+    whole, earlier = Counted(), Counted()
+    for day, counted in by_day.items():
+        (whole if day >= period.first else earlier).update(counted)
+    return Figure(
+        definition, period, target, value(whole), value(earlier),
+        {day: value(by_day.get(day, Counted())) for day in period.days},
+        {day: value(by_day.get(day, Counted())) for day in period.before().days},
+        by, {key: value(counted) for key, counted in _ordered(by, split).items()},
+        {key: _reasons(counted) for key, counted in split.items()},
+        counting.percentile(_buckets(whole), 0.5) if SUBJECTS[name] == KpiSubject.ORDER else None,
+    )  # fmt: skip
+
+
+def _counts(
+    viewer: Viewer, subject: KpiSubject, first: dt.date, last: dt.date, by: str, chosen: Mapping[str, str]
+) -> dict[Any, Counted]:
+    """How many of each outcome and reason, for each value of a dimension (or day)."""
+    hours = list(range(24)) if by == "hour" else [WHOLE_DAY]
+    rows = visible_to(KpiTally.objects.filter(subject=subject, hour__in=hours), viewer, "kpis.view")
+    rows = rows.filter(day__range=(first, last), count__gt=0, **chosen)
+    found: dict[Any, Counted] = defaultdict(Counted)
+    for key, outcome, reason, number in (
+        rows.order_by().values_list(by, "outcome", "reason").annotate(Sum("count"))
+    ):  # fmt: skip
+        found[key][outcome, reason] += number
+    return found
+
+
+def _ordered(by: str, split: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Hours as they come, everything else by how much there is of it."""
+    if by == "hour":
+        return {hour: split.get(hour, Counted()) for hour in range(24)}
+    totals = _by_size({key: counted.total() for key, counted in split.items()})
+    return {key: split[key] for key in totals}
+
+
+def _by_size(numbers: Mapping[Any, int]) -> dict[Any, int]:
+    return dict(sorted(numbers.items(), key=lambda pair: (-pair[1], str(pair[0]))))
+
+
+def _auto(counted: Counted, _target: float) -> Value:
+    number = sum(count for (outcome, _), count in counted.items() if outcome == Outcome.AUTO)
+    return Value(counting.rate(number, counted.total()), number, counted.total())
+
+
+def _mismatches(counted: Counted, _target: float) -> Value:
+    number = sum(count for (_, reason), count in counted.items() if reason)
+    return Value(counting.rate(number, counted.total()), number, counted.total())
+
+
+def _latency(counted: Counted, target: float) -> Value:
+    """p95; the numerator are those in steps that end within the target."""
+    buckets = _buckets(counted)
+    within = sum(count for bucket, count in buckets.items() if counting.edge_of(bucket) <= target)
+    return Value(counting.percentile(buckets, 0.95), within, counted.total())
+
+
+_VALUES: Mapping[str, Callable[[Counted, float], Value]] = {
+    "auto_match_rate": _auto, "mismatch_rate": _mismatches, "order_to_worklist": _latency,
+}  # fmt: skip
+
+
+def _buckets(counted: Counted) -> Counter[int]:
+    buckets: Counter[int] = Counter()
+    for (outcome, _), count in counted.items():
+        buckets[int(outcome)] += count
+    return buckets
+
+
+def _reasons(counted: Counted) -> Counter[str]:
+    reasons: Counter[str] = Counter()
+    for (_, reason), count in counted.items():
+        if reason:
+            reasons[reason] += count
+    return reasons
+
+
+def _backlog(
+    viewer: Viewer, definition: Definition, target: float, period: Period, by: str, chosen: Mapping[str, str]
+) -> Figure:
+    """Back from what is open now, by what was opened and settled since."""
+    today, begin = timezone.localdate(), period.before().first
+    since = days_between(begin, max(period.last, today))
+    flows = _counts(viewer, KpiSubject.CASE, since[0], since[-1], "day", chosen)
+    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(Count("pk"))))
+    net = [(_sum(flows.get(day), OPENING), _sum(flows.get(day), CLOSING)) for day in since]
+    open_at = dict(zip(since, counting.backlog(now.total(), net), strict=True))
+    if period.last < today:
+        later = _counts(viewer, KpiSubject.CASE, period.last + _A_DAY, today, by, chosen)
+        for key, counted in later.items():
+            now[key] += _sum(counted, CLOSING) - _sum(counted, OPENING)
+    end, earlier = open_at[period.last], open_at[period.before().last]
+    return Figure(
+        definition, period, target, Value(end, end, None), Value(earlier, earlier, None),
+        {day: Value(open_at[day], open_at[day], None) for day in period.days},
+        {day: Value(open_at[day], open_at[day], None) for day in period.before().days},
+        by, {key: Value(number, number, None) for key, number in _by_size(now).items() if number},
+        {}, age_at(viewer, period, 0.9, end, chosen),
+    )  # fmt: skip
+
+
+def _sum(counted: Counted | None, outcomes: tuple[Outcome, ...]) -> int:
+    return sum(count for (outcome, _), count in (counted or {}).items() if outcome in outcomes)
+
+
+def flows(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> dict[dt.date, tuple[int, int]]:
+    """Cases opened (and opened again) and settled, per day."""
+    counted = _counts(viewer, KpiSubject.CASE, period.first, period.last, "day", chosen)
+    return {day: (_sum(counted.get(day), OPENING), _sum(counted.get(day), CLOSING)) for day in period.days}
+
+
+def _moment(period: Period) -> dt.datetime:
+    """The end of a period by the clock of who looks; now, when it is not over."""
+    end = timezone.make_aware(dt.datetime.combine(period.last + dt.timedelta(days=1), dt.time()))
+    return min(end, timezone.now())
+
+
+def _standing(
+    viewer: Viewer, chosen: Mapping[str, str], moment: dt.datetime | None = None
+) -> QuerySet[KpiFact]:  # fmt: skip
+    """The facts of cases that are open now, or were at that moment."""
+    facts = visible_to(KpiFact.objects.filter(**chosen), viewer, "kpis.view")
+    if moment is None:
+        return facts.filter(until__isnull=True)
+    return facts.filter(Q(until__isnull=True) | Q(until__gt=moment), subject=KpiSubject.CASE, at__lte=moment)
+
+
+def _open_at(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> QuerySet[KpiFact]:
+    return _standing(viewer, chosen, None if period.last >= timezone.localdate() else _moment(period))
+
+
+def age_at(viewer: Viewer, period: Period, share: float, number: int, chosen: Mapping[str, str]) -> float | None:
+    """The age in seconds that a share of the cases open at the end of the period do not exceed."""
+    youngest_first = _open_at(viewer, period, chosen).order_by("-at").values_list("at", flat=True)
+    rank = max(-(-int(share * 100) * number // 100), 1)
+    found = list(youngest_first[rank - 1 : rank])
+    return (_moment(period) - found[0]).total_seconds() if found else None
+
+
+def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]:
+    """How many of the cases open at the end of the period are younger than each of AGES, and older than all."""
+    moment = _moment(period)
+    edges = [moment - dt.timedelta(seconds=age) for age in AGES]
+    younger = _open_at(viewer, period, chosen).aggregate(
+        total=Count("pk"), **{f"under{number}": Count("pk", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)}
+    )
+    steps = [0, *(younger[f"under{number}"] for number in range(len(edges))), younger["total"]]
+    return [after - before for before, after in pairwise(steps)]
+
+
+def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) -> QuerySet[KpiFact]:
+    """What a number was computed from, for who may see it: `asked` are dimensions, `day`, and `counted`.
+
+    `counted`: "numerator", what the value counts, or "rest", what it does not.
+    """
+    chosen = {key: value for key, value in asked.items() if key in (*DIMENSIONS, "day", "outcome")}
+    if name == "exception_backlog" and not {"day", "outcome"} & set(chosen):
+        return _open_at(viewer, period, chosen)
+    facts = visible_to(KpiFact.objects.filter(subject=SUBJECTS[name], **chosen), viewer, "kpis.view")
+    # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
+    begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (period.first, period.last))
+    facts = facts.filter(at__gte=begin - _A_DAY, at__lt=end + 2 * _A_DAY, day__range=(period.first, period.last))
+    if numerator := _numerator(name):
+        if asked.get("counted") == "numerator":
+            return facts.filter(numerator)
+        if asked.get("counted") == "rest":
+            return facts.exclude(numerator)
+    return facts
+
+
+def _numerator(name: str) -> Q:
+    if name == "order_to_worklist":
+        within = [each for each in range(counting.LAST_BUCKET + 1) if counting.edge_of(each) <= targets()[name]]
+        return Q(outcome__in=[counting.bucket_name(each) for each in within])
+    return {"auto_match_rate": Q(outcome=Outcome.AUTO), "mismatch_rate": ~Q(reason="")}.get(name, Q())
