@@ -136,7 +136,9 @@ def figure(
         definition, period, target, value(whole), value(earlier),
         {day: value(by_day.get(day, Counted())) for day in period.days},
         {day: value(by_day.get(day, Counted())) for day in period.before().days},
-        by, {key: value(counted) for key, counted in _ordered(by, split).items()},
+        by, _reason_shares(split) if by == "reason" else {
+            key: value(counted) for key, counted in _ordered(by, split).items()
+        },
         {key: _reasons(counted) for key, counted in split.items()},
         counting.percentile(_buckets(whole), 0.5) if SUBJECTS[name] == KpiSubject.ORDER else None,
     )  # fmt: skip
@@ -163,6 +165,13 @@ def _ordered(by: str, split: Mapping[Any, Any]) -> dict[Any, Any]:
         return {hour: split.get(hour, Counted()) for hour in range(24)}
     totals = _by_size({key: counted.total() for key, counted in split.items()})
     return {key: split[key] for key in totals}
+
+
+def _reason_shares(split: Mapping[Any, Counted]) -> dict[Any, Value]:
+    """Each reason's share of all that was counted: together they are the rate."""
+    total = sum(counted.total() for counted in split.values())
+    numbers = _by_size({key: counted.total() for key, counted in split.items() if key})
+    return {key: Value(counting.rate(number, total), number, total) for key, number in numbers.items()}
 
 
 def _by_size(numbers: Mapping[Any, int]) -> dict[Any, int]:

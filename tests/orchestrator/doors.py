@@ -44,6 +44,14 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "tokens/": {"GET": "tokens.edit", "POST": "tokens.edit"},
     "tokens/<int:pk>/revoke/": {"POST": "tokens.edit"},
     "audit/": {"GET": "audit.view"},
+    **{
+        f"kpis/{page}": {"GET": "kpis.view"}
+        for page in (
+            "", "csv/", "review/", "<slug:name>/", "<slug:name>/behind/", "<slug:name>/csv/",
+            "<slug:name>/<str:chart>.svg",
+        )
+    },
+    "kpis/<slug:name>/target/": {"GET": "kpis.edit", "POST": "kpis.edit"},
     "worklist/": {"GET": "worklist.view"},
     "destinations/": {"GET": "destinations.view"},
     "destinations/add/": {"GET": "destinations.edit", "POST": "destinations.edit"},
@@ -115,6 +123,8 @@ REST: Mapping[str, Mapping[str, str]] = {
     **_resource("sites", "sites.view", list={"POST": "sites.edit"}, member={"PATCH": "sites.edit"}),
     **_resource("audit", "audit.view"),
     "audit/verify/": {"GET": "audit.view"},
+    "kpis/": {"GET": "kpis.view"},
+    "kpis/<kpis>/": {"GET": "kpis.view"},
     **_resource("jobs", "jobs.view"),
     **_members("jobs", "jobs.stop", "stop"),
     "candidates/": {"POST": "exceptions.view"},

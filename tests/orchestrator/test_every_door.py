@@ -23,6 +23,7 @@ from orchestrator.models import (
     User,
 )
 from orchestrator.permissions import ACTIONS
+from orchestrator.services import kpi_rollups
 from orchestrator.services.jobs import start_job
 from orchestrator.services.tokens import create_token
 from orchestrator.states import Identity, InboundStatus
@@ -33,18 +34,21 @@ from routing.services.route import send_study
 from routing.services.rulesets import publish, save_draft
 from tests.factories import make_ae, make_order, make_site, make_study, make_user
 from tests.orchestrator.doors import OPEN, PAGES, REST, SIGNED_IN
+from tests.orchestrator.kpi_histories import judged_study
 
 pytestmark = pytest.mark.django_db
 
 DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks for route, asks in REST.items()},
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip
 # What belongs to no site: whoever may do it anywhere may do it to each of these.
-OF_NO_SITE = ("destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<")
+OF_NO_SITE = ("destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<", "kpis/<")
 # What only those do who look after all sites.
 OF_ALL_SITES = (
     ("GET", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "api/v1/sites/"),
+    ("GET", "kpis/<slug:name>/target/"),
+    ("POST", "kpis/<slug:name>/target/"),
     # The rules decide where the images of every site go.
     *((method, f"routing/{door}") for method in ("GET", "POST")
       for door in ("add/", "rules/<int:position>/", "rules/<int:position>/remove/", "publish/",
@@ -118,6 +122,10 @@ def ward() -> Ward:
         status=InboundStatus.QUARANTINED,
     )  # fmt: skip
     owner = make_user(Role.MANAGER, site=north, name="owner")
+    for site in (north, south):
+        # At each a chart of mismatches has something to draw.
+        judged_study("held", at=timezone.now(), site=site)
+    kpi_rollups.rebuild()
     archive = destinations.create(name="Archive", ae_title="ARCHIVE", host="127.0.0.1", port=9, site=north)
     [delivery] = send_study(study=matched, destinations=[archive], user=owner, reason="second opinion")
     rule_set = RuleSet.objects.get_or_create(name="default")[0]
@@ -162,6 +170,9 @@ def ward() -> Ward:
         "deliveries/<int:pk>": delivery.pk,
         "deliveries/<deliveries>": delivery.pk,
         "search/<str:key>": "none",
+        "kpis/<slug:name>": "mismatch_rate",
+        "kpis/<kpis>": "mismatch_rate",
+        "mismatch_rate/<str:chart>": "split",
     }
     return Ward(north, south, things)
 

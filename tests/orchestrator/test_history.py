@@ -30,6 +30,8 @@ WITHOUT: Mapping[str, str] = {
     "InboundMessage": f"the bytes are never changed; {EVENTS}",
     "Instance": ONCE,
     "Job": EVENTS,
+    "KpiFact": "computed anew from the events of its subject",
+    "KpiTally": "a count of KpiFact",
     "Line": "a lease and a counter of silence; the destination itself has a history",
     "MatchRun": ONCE,
     "MatchValue": DERIVED,

@@ -1,0 +1,157 @@
+"""The KPI pages, whole and as parts; on paper, as a table and as pictures; and the same figures by REST."""
+
+import csv
+import datetime as dt
+import io
+from xml.etree import ElementTree as ET
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from orchestrator.kpis.definitions import DEFINITIONS
+from orchestrator.models import KpiTarget, Role, Site
+from orchestrator.services import kpi_rollups
+from tests.factories import make_site, make_user
+from tests.orchestrator.kpi_histories import judged_study, opened_case, scheduled_order
+
+pytestmark = pytest.mark.django_db
+
+PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
+NAMES = sorted(DEFINITIONS)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def client(role: Role = Role.MANAGER, site: Site | None = None) -> Client:
+    signed_in = Client()
+    signed_in.force_login(make_user(role, site=site))
+    return signed_in
+
+
+@pytest.fixture
+def ward() -> Site:
+    """A day with three studies of which one is held, two orders and two open cases; AE titles are named by peers."""
+    now, site = timezone.now(), make_site("NORTH")
+    for each in ("matched", "matched", "held"):
+        judged_study(each, at=now, site=site, calling_ae_title="=CMD()" if each == "held" else "CT_1")
+    for seconds in (0.3, 20.0):
+        scheduled_order(seconds, at=now, site=site)
+    opened_case(at=now - dt.timedelta(minutes=5), site=site, source="<b>RIS</b>")
+    kpi_rollups.rebuild()
+    return site
+
+
+@pytest.mark.parametrize(
+    "path", ["", "review/", *(f"{name}/" for name in NAMES), *(f"{name}/behind/" for name in NAMES)]
+)
+def test_a_kpi_page_works_whole_and_as_a_part_with_and_without_figures(path: str, ward: Site) -> None:
+    south = make_site("SOUTH", issuer="")
+    for signed_in in (client(), client(site=south)):
+        whole = signed_in.get(f"/kpis/{path}")
+        assert whole.status_code == 200
+        assert b"<html" in whole.content
+        assert b"<b>RIS" not in whole.content
+        part = signed_in.get(f"/kpis/{path}", headers=PART)
+        assert b"<html" not in part.content
+    assert b"Doe" not in whole.content
+
+
+def test_the_table_of_the_kpis_says_value_target_and_state(ward: Site) -> None:
+    text = client().get("/kpis/").content.decode()
+    assert "2 of 4 miss" not in text
+    for expected in ("66.7%", "33.3%", "target 97.0%", "3 of 4 miss their target", "Matched without a person"):
+        assert expected in text
+    assert client(site=make_site("SOUTH", issuer="")).get("/kpis/").content.decode().count("No studies") == 2
+
+
+def test_every_number_leads_to_what_is_behind_it(ward: Site) -> None:
+    signed_in = client()
+    page = signed_in.get("/kpis/mismatch_rate/?by=source").content.decode()
+    assert "What is counted, precisely" in page
+    assert "behind/?from=" in page
+    behind = signed_in.get("/kpis/mismatch_rate/behind/?counted=numerator").content.decode()
+    assert behind.count('href="/studies/') == 1
+    assert signed_in.get("/kpis/exception_backlog/behind/").content.decode().count('href="/exceptions/') == 2
+    assert signed_in.get("/kpis/order_to_worklist/behind/?counted=rest").content.decode().count('href="/orders/') == 1
+
+
+@pytest.mark.parametrize("query", ["day=x", "hour=x", "from=1", "from=2020-01-01", "after=x"])
+def test_an_address_that_is_none_of_ours_is_refused(query: str, ward: Site) -> None:
+    assert client().get(f"/kpis/mismatch_rate/behind/?{query}").status_code == 400
+    assert client().get("/kpis/happiness/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        ("", 17),
+        ("mismatch_rate/", 10),
+        ("exception_backlog/", 13),
+        ("order_to_worklist/", 10),
+        ("mismatch_rate/behind/", 8),
+    ],
+)
+def test_a_kpi_page_asks_the_database_as_often_whatever_there_is(
+    path: str, number: int, ward: Site, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    signed_in = client()
+    signed_in.get(f"/kpis/{path}")
+    with django_assert_max_num_queries(number):
+        signed_in.get(f"/kpis/{path}", headers=PART)
+
+
+def test_a_spreadsheet_gets_numbers_and_never_a_formula(ward: Site) -> None:
+    answer = client().get("/kpis/csv/?by=source")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode())))
+    whole = {row["kpi"]: row for row in rows if row["split"] == "period"}
+    assert set(whole) == set(DEFINITIONS)
+    assert (whole["auto_match_rate"]["value"], whole["auto_match_rate"]["denominator"]) == ("66.666667", "3")
+    assert "'=CMD()" in {row["key"] for row in rows}
+    assert not any(row["key"].startswith("=") for row in rows)
+
+
+@pytest.mark.parametrize(
+    "path", ["mismatch_rate/days", "mismatch_rate/split", "order_to_worklist/days", "exception_backlog/ages"]
+)
+def test_a_chart_can_be_taken_away_as_a_picture(path: str, ward: Site) -> None:
+    answer = client().get(f"/kpis/{path}.svg")
+    assert answer.headers["Content-Type"].startswith("image/svg+xml")
+    root = ET.fromstring(answer.content)  # noqa: S314  our own drawing
+    assert root.tag == f"{SVG}svg"
+    assert root.findtext(f"{SVG}title")
+    assert root.findall(f".//{SVG}circle") or root.findall(f".//{SVG}rect[@class='s-a']")
+    assert client().get("/kpis/mismatch_rate/ages.svg").status_code == 404
+
+
+def test_a_manager_sets_a_target_with_a_reason_and_who_looks_after_one_site_does_not(ward: Site) -> None:
+    manager = client()
+    assert manager.post("/kpis/mismatch_rate/target/", {"value": "200", "reason": "x"}).status_code == 422
+    assert manager.post("/kpis/mismatch_rate/target/", {"value": "50", "reason": "winter"}).status_code == 302
+    kept = KpiTarget.history.get()
+    assert (kept.value, kept.history_change_reason, kept.actor_kind) == (50.0, "winter", "user")
+    assert "set by" in manager.get("/kpis/mismatch_rate/").content.decode()
+    assert client(site=ward).post("/kpis/mismatch_rate/target/", {"value": "1", "reason": "x"}).status_code == 403
+    assert "Set the target" not in client(site=ward).get("/kpis/mismatch_rate/").content.decode()
+
+
+def test_the_rest_api_gives_the_kpis_by_name(ward: Site) -> None:
+    signed_in = client()
+    answer = signed_in.get("/api/v1/kpis/").json()
+    assert [each["name"] for each in answer["results"]] == list(DEFINITIONS)
+    today = timezone.now().date().isoformat()
+    one = signed_in.get(f"/api/v1/kpis/auto_match_rate/?from={today}&to={today}&by=source").json()
+    assert (one["unit"], one["target"], one["numerator"], one["denominator"]) == ("%", 97.0, 2, 3)
+    assert one["series"] == [{"day": today, "value": one["value"], "numerator": 2, "denominator": 3}]
+    assert one["breakdown"]["CT_1"] == {"value": 100.0, "numerator": 2, "denominator": 2}
+    assert one["definition"] == DEFINITIONS["auto_match_rate"].definition
+    assert signed_in.get("/api/v1/kpis/mismatch_rate/?site=NORTH").json()["breakdown"]["NORTH"]["denominator"] == 3
+    assert signed_in.get("/api/v1/kpis/exception_backlog/").json()["denominator"] is None
+
+
+@pytest.mark.parametrize("path", ["?by=patient", "?from=yesterday", "?colour=red", "?site=MOON", "mismatch_rate/?by=x"])
+def test_the_rest_api_refuses_what_it_does_not_know(path: str, ward: Site) -> None:
+    assert client().get(f"/api/v1/kpis/{path}").status_code == 400
+    assert client().get("/api/v1/kpis/priors_in_time/").status_code == 404
+    assert client(Role.READER).get("/api/v1/kpis/").status_code == 403
