@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from orchestrator.kpis import counting
 from orchestrator.kpis.counting import Outcome
@@ -23,6 +24,10 @@ OUTCOMES: Mapping[str, str] = {
     Outcome.RESOLVED: "Resolved",
     Outcome.DISMISSED: "Dismissed",
 }
+_SAYS_NOTHING: Mapping[str, tuple[str, ...]] = {
+    "": ("hour", "reason"), "auto_match_rate": ("reason",), "exception_backlog": ("hour",),
+    "order_to_worklist": ("reason",),
+}  # fmt: skip
 _STACKED = 3
 
 
@@ -40,11 +45,8 @@ class Row(NamedTuple):
 
 
 def splits_of(name: str) -> dict[str, str]:
-    """The dimensions that say something about a KPI."""
-    left_out = {"exception_backlog": {"hour"}, "order_to_worklist": {"reason"}}.get(name, {"reason"})
-    if name == "mismatch_rate":
-        left_out = set()
-    return {key: label for key, label in SPLITS.items() if key not in left_out}
+    """The dimensions that say something about a KPI; with no name, about all of them in a row of a table."""
+    return {key: label for key, label in SPLITS.items() if key not in _SAYS_NOTHING.get(name, ())}
 
 
 def label_of(by: str, key: Any, sites: Mapping[int, str]) -> str:
@@ -87,7 +89,7 @@ def split_rows(figure: Figure, sites: Mapping[int, str]) -> list[Row]:
         Row(
             str(key), label_of(figure.by, key, sites), value, value_text(figure, value),
             figure.definition.unit != "cases" and figure.by != "reason" and _missed(figure, value),
-            f"{figure.by}={key}",
+            urlencode({figure.by: key}),
         )
         for key, value in figure.breakdown.items()
     ]  # fmt: skip

@@ -120,7 +120,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 def subtitle(asked: Asked, found: list[Figure]) -> str:
     missed = sum(figure.missed for figure in found)
-    state = f"{missed} of {len(found)} miss their target" if missed else f"none of {len(found)} misses its target"
+    state = f"{missed or 'none'} of {len(found)} {'miss their' if missed > 1 else 'misses its'} target"
     return f"{asked.when}, {asked.where} · {state} · counted to {timezone.localtime():%H:%M}"
 
 
