@@ -43,7 +43,7 @@ class KpiSerializer(KpiValueSerializer):
     """One KPI over a period."""
 
     name = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, and a setting of any serializer
     unit = serializers.CharField(help_text="%, cases or s")
     target = serializers.FloatField()
     on_target = serializers.BooleanField(allow_null=True)
@@ -95,7 +95,7 @@ def _found(request: Request, name: str) -> dict[str, Any]:
         raise ValidationError({"from": str(error)}) from error
     viewer = viewer_of(request)
     sites = {site.pk: site.code for site in visible_to(Site.objects.all(), viewer, "kpis.view")}
-    filters = {key: asked[key] for key in ("modality", "source") if key in asked}
+    filters: dict[str, str] = {key: asked[key] for key in ("modality", "source") if key in asked}
     if "site" in asked:
         filters["site"] = str(_site(asked["site"], sites))
     return _written(figures.figure(viewer, name, period, by=by, filters=filters), sites)

@@ -156,8 +156,8 @@ def split_chart(figure: Figure, sites: Mapping[int, str]) -> Chart | None:
 def _stack(figure: Figure, key: Any, value: Value) -> list[float] | None:
     if not value.denominator:
         return None
-    leading, reasons = _leading(figure), figure.reasons.get(key, {})
-    parts = [100 * reasons.get(reason, 0) / value.denominator for reason in leading]
+    reasons = figure.reasons.get(key, Counter())
+    parts = [100 * reasons[reason] / value.denominator for reason in _leading(figure)]
     # The rest in the last colour, as the legend has it.
     parts += [0.0] * (_STACKED - len(parts))
     return [*parts, max((value.value or 0.0) - sum(parts), 0.0)]

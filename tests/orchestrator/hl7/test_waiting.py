@@ -110,7 +110,7 @@ def test_whoever_dismisses_the_case_gives_the_message_up_and_nothing_waits_for_e
     take(BROKEN, adt("A08", "NEXT"))
     drain()
     dismiss_case(ExceptionCase.objects.get().pk, user=make_user(), reason="sent in error")
-    run_subscription(Subscription.objects.get(event_name="case.dismissed").pk)
+    run_subscription(Subscription.objects.get(event_name="case.dismissed", subscriber__endswith="give_up_dismissed").pk)
     drain()
     assert (message("BAD").status, message("NEXT").status) == (InboundStatus.REJECTED, APPLIED)
 
