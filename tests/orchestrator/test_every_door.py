@@ -39,12 +39,14 @@ pytestmark = pytest.mark.django_db
 DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks for route, asks in REST.items()},
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip
 # What belongs to no site: whoever may do it anywhere may do it to each of these.
-OF_NO_SITE = ("destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<")
+OF_NO_SITE = ("issuers/<", "destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<")
 # What only those do who look after all sites.
 OF_ALL_SITES = (
     ("GET", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "interfaces/callers/<int:pk>/introduce/"),
     ("POST", "api/v1/sites/"),
+    ("POST", "api/v1/issuers/"),
+    ("PATCH", "api/v1/issuers/<issuers>/"),
     # The rules decide where the images of every site go.
     *((method, f"routing/{door}") for method in ("GET", "POST")
       for door in ("add/", "rules/<int:position>/", "rules/<int:position>/remove/", "publish/",
@@ -146,6 +148,7 @@ def ward() -> Ward:
         "tokens/<tokens>": ApiToken.objects.get().pk,
         "callers/<int:pk>": caller.pk,
         "sites/<sites>": north.pk,
+        "issuers/<issuers>": north.default_issuer_id,
         "audit/<audit>": access.pk,
         "jobs/<jobs>": start_job("routing.nothing", title="theirs", owner=owner, parameters={}).pk,
         "exceptions/<int:pk>": case.pk,
