@@ -12,20 +12,19 @@ from zoneinfo import available_timezones
 from orchestrator.simulator import ai_box
 from orchestrator.simulator.rest import Api, Json
 from orchestrator.simulator.sites import HOUSES, STATIONS, House
+from orchestrator.simulator.waiting import attempts
 
 ARCHIVE = "Simulated archive"
 _PAGE = "?page_size=1000"
 
 
-def introduce(work: Callable[[], None], *, stop: Event, say: Callable[[str], None]) -> None:
-    """Do a piece of the introduction; try until Fiducial answers or `stop` is set."""
-    while True:
+def introduce(work: Callable[[], None], *, stop: Event, patience: float, say: Callable[[str], None]) -> None:
+    """Do a piece of the introduction; try until Fiducial takes it, for `patience` seconds. Raises Stopped."""
+    for _ in attempts(stop, patience):
         try:
             work()
         except OSError as error:
             say(f"the hospital could not be introduced yet: {error}")
-            if stop.wait(5):
-                return
         else:
             return
 

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.simulator import ai_box
 from orchestrator.simulator.archive import Archive
 from orchestrator.simulator.course import BRISK, LIFELIKE, Course, Rooms
+from orchestrator.simulator.day import bustle
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.mllp_out import Sender, Traffic
 from orchestrator.simulator.modality import Modality
@@ -46,7 +47,9 @@ class Programme:
     patients: int | None = None
     """None: no end."""
     rate: float | None = 4.0
-    """Studies per minute; None: as fast as it goes."""
+    """Exams per minute; None: as fast as it goes."""
+    by_the_hour: bool = False
+    """The rate is that of an ordinary working hour, and mornings are busier than nights."""
     faults: float = 0.0
     fault_weights: Mapping[str, float] | None = None
     """Only these faults, so often compared with each other."""
@@ -109,8 +112,7 @@ class Hospital:
                     if self._programme.once and self._unanswered.is_set():
                         self._say("Fiducial does not answer: no more patients are let in")
                         break
-                    if self._programme.rate is not None:
-                        rest(self._stop, 60 / self._programme.rate)
+                    rest(self._stop, self._pause())
                 while not self._programme.once:
                     rest(self._stop, 3600)
             except Stopped:
@@ -120,6 +122,13 @@ class Hospital:
                 sender.close()
         verified = self._read_outcome()
         return self._report(archive, verified=verified)
+
+    def _pause(self) -> float:
+        """Seconds until the next patient comes."""
+        programme = self._programme
+        if programme.rate is None:
+            return 0.0
+        return 60 / programme.rate / (bustle(datetime.now().astimezone()) if programme.by_the_hour else 1.0)
 
     def _exams(self) -> Iterator[Exam]:
         patients = self._programme.patients

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from orchestrator.simulator.archive import Archive
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.introduction import Introduction, introduce
 from orchestrator.simulator.rest import Api
+from orchestrator.simulator.waiting import Stopped
 from orchestrator.simulator.ward import Hospital, Programme, Report, Targets
 
 _ONCE_PATIENTS, _PATIENTS_PER_DAY = 10, 20
@@ -68,7 +70,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--patients", type=_natural, help="how many patients come (default: no end; 10 with --once)")
-        add("--rate", type=_positive, help="studies per minute (default: 4; unpaced with --once)")
+        add("--rate", type=_positive, help="exams per minute (default: 4, by the hour of the day; unpaced with --once)")
         add(
             "--faults", type=_faults, default=(0.0, None), metavar="SHARE",
             help="share of exams in which something goes wrong, 0 to 1; or name=share,… for single faults",
@@ -98,12 +100,9 @@ class Command(BaseCommand):
         say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
         archive = _open_archive(options["archive_port"], say, once=programme.once)
         targets = _targets(options["token"])
-        if targets.token:
-            introduction = Introduction(Api(*targets.http, targets.token), say)
-            introduce(introduction.houses, stop=stop, say=say)
-            if archive is not None and options["introduce"]:
-                introduce(partial(introduction.archive, archive.ae_title, archive.port), stop=stop, say=say)
         try:
+            if targets.token:
+                _introduce(targets, programme, archive if options["introduce"] else None, stop, say)
             report = Hospital(targets, programme, stop, say).run(archive)
         finally:
             if archive is not None:
@@ -130,6 +129,7 @@ def _programme(options: dict[str, Any]) -> Programme:
     return Programme(
         patients=patients,
         rate=options["rate"] or (None if once else _GENTLE_RATE),
+        by_the_hour=options["rate"] is None,
         faults=options["faults"][0],
         fault_weights=options["faults"][1],
         group_cases=options["group_cases"],
@@ -167,6 +167,21 @@ def _open_archive(port: int, say: Callable[[str], None], *, once: bool) -> Archi
         say(f"no archive of our own: port {port}: {error.strerror or error}")
         return None
     return archive
+
+
+def _introduce(
+    targets: Targets, programme: Programme, archive: Archive | None, stop: Event, say: Callable[[str], None]
+) -> None:
+    """Make the hospital known, and the archive where there is one; an endless hospital waits for Fiducial endlessly."""
+    introduction = Introduction(Api(*targets.http, targets.token), say)
+    pieces = [introduction.houses]
+    if archive is not None:
+        pieces.append(partial(introduction.archive, archive.ae_title, archive.port))
+    try:
+        for piece in pieces:
+            introduce(piece, stop=stop, patience=programme.patience if programme.once else math.inf, say=say)
+    except Stopped:
+        say("the hospital closes before it was introduced")
 
 
 def _tell(report: Report, path: Path | None, say: Callable[[str], None]) -> None:
