@@ -79,7 +79,7 @@ def _look(api: Api, entry: Entry) -> Found:
     cases = api.open_cases(study_instance_uid=entry.study_instance_uid) if held else []
     if entry.merge is None:
         return Found(study, cases)
-    message = api.message(entry.merge.answer.control_id)
+    message = api.message(entry.merge.answer.control_id, "ADT^A40")
     merge_cases = api.open_cases(message=message["id"]) if message else []
     return Found(study, cases, message, merge_cases)
 

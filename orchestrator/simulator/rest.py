@@ -32,9 +32,13 @@ class Api:
         asked = "&".join(f"{name}={quote(str(value))}" for name, value in about.items())
         return list(self.call("GET", f"exceptions/?status=open&{asked}").get("results", []))
 
-    def message(self, control_id: str) -> Json | None:
-        """The message as it was received first, or None when Fiducial does not know it."""
-        found = self.call("GET", f"messages/?control_id={quote(control_id)}").get("results", [])
+    def message(self, control_id: str, message_type: str) -> Json | None:
+        """The message as it was received first, or None when Fiducial does not know it.
+
+        A control id is its sender's own: another application may have used it for another message.
+        """
+        asked = f"control_id={quote(control_id)}&type={quote(message_type)}"
+        found = self.call("GET", f"messages/?{asked}").get("results", [])
         return next((each for each in found if each.get("status") != "DUPLICATE"), None)
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:

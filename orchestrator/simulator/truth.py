@@ -1,6 +1,5 @@
 """The judgement: what Fiducial made of a study, against what truly happened."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,12 +86,17 @@ def _matched(exam: Exam, instances: int, merge: Merge | None, found: Found, stud
     by_itself = str(study.get("matched_by", "")).lower() == "auto"
     if by_itself and exam.fault.hold is Hold.NEEDED:
         return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
-    if difference := "; ".join(_other_orders(exam, study)):
-        return Judgement(Verdict.WRONG, difference)
+    true, told = _true_orders(exam), _told_orders(study)
+    if exam.fault.is_ordered and (others := told - true):
+        named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
+        return Judgement(Verdict.WRONG, f"matched to order {named}")
     if not _is_of(exam.person, study):
         if merge is not None and _is_of(merge.subsumed, study):
             return _not_merged(merge, found)
         return Judgement(Verdict.WRONG, "matched to another patient")
+    if exam.fault.is_ordered and (missing := true - told):
+        named = " and ".join(number for _, number in sorted(missing))
+        return Judgement(Verdict.UNEXPLAINED, f"not matched to its order {named}")
     there = study.get("number_of_instances")
     if there != instances:
         return Judgement(Verdict.UNEXPLAINED, f"{there} objects are there, {instances} were sent")
@@ -104,18 +108,15 @@ def _is_of(person: Person, study: Json) -> bool:
     return any((each.get("value"), each.get("issuer")) == (person.patient_id, person.issuer) for each in identifiers)
 
 
-def _other_orders(exam: Exam, study: Json) -> Iterator[str]:
-    """Every order of a MATCHED study that is not its true one, and the true ones that are missing."""
+def _true_orders(exam: Exam) -> set[tuple[str, str]]:
+    """Filler order number and accession number of the orders that the study satisfies."""
+    return {(each.filler_order_number, each.accession_number) for each in (exam.order, *exam.group)}
+
+
+def _told_orders(study: Json) -> set[tuple[str, str]]:
+    """The orders that a study is matched to."""
     orders = study.get("orders") or ([study["order"]] if study.get("order") else [])
-    if not exam.fault.is_ordered:
-        # Nobody ordered this: only a person may have made an order for it afterwards.
-        return
-    true = {(each.filler_order_number, each.accession_number) for each in (exam.order, *exam.group)}
-    told = {(each.get("filler_order_number"), each.get("accession_number")) for each in orders}
-    for filler, accession_number in sorted(told - true, key=str):
-        yield f"matched to order {filler} with accession number {accession_number}"
-    for filler, accession_number in sorted(true - told):
-        yield f"not matched to order {filler} with accession number {accession_number}"
+    return {(str(each.get("filler_order_number")), str(each.get("accession_number"))) for each in orders}
 
 
 def _is_merged(found: Found) -> bool:

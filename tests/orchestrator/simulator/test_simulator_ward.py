@@ -172,7 +172,7 @@ def test_one_study_for_two_orders_names_both_and_neither_as_its_own(monkeypatch:
             assert named == [detail["accession_number"], *detail["also_satisfies"]]
             assert ds.AccessionNumber == ""
     # The stand-in knows one order of a study only.
-    assert detail["reason"].startswith("not matched to order ")
+    assert detail["reason"].startswith("not matched to its order ")
 
 
 def test_reports_are_sent_only_when_asked_for() -> None:
