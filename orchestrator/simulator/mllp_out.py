@@ -74,7 +74,7 @@ class Sender:
         """Send what `build` makes of a fresh header, `times` times over; return the last answer.
 
         `ago`: so many seconds before now the message says it was written. `encoding`: of the bytes, whatever the
-        header says. Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
+        header says; letters that it lacks are question marks. Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
         """
         # Whoever waits behind a message that is not answered loses patience as well.
         if not self._lock.acquire(timeout=self._patience):
@@ -82,7 +82,8 @@ class Sender:
         try:
             control_id = f"{self._application[0]}{self._facility[0]}{self._stamp}{next(self._numbers)}"
             at = datetime.now().astimezone() - timedelta(seconds=ago)
-            payload = build(Header(self._application, self._facility, message_type, control_id, at)).encode(encoding)
+            message = build(Header(self._application, self._facility, message_type, control_id, at))
+            payload = message.encode(encoding, "replace")
             for _ in range(times):
                 answer = self._until_answered(payload, control_id)
                 self._traffic.count(answer)

@@ -155,9 +155,10 @@ class Hospital:
         self._slots.release()
         error = done.exception()
         if error is not None:
-            # A defect of the simulator, and it must not look like a quiet day.
-            self._say(f"{exam.label}: the simulator failed: {error!r}")
-            self.ledger.add(Entry(exam, problem=f"the simulator failed: {error!r}"))
+            # A defect of the simulator, and it must not look like a quiet day. Its text may hold a name.
+            problem = f"the simulator failed: {type(error).__name__}"
+            self._say(f"{exam.label}: {problem}")
+            self.ledger.add(Entry(exam, problem=problem))
             return
         for entry in done.result():
             self.ledger.add(entry)
