@@ -74,7 +74,8 @@ class Sender:
         """Send what `build` makes of a fresh header, `times` times over; return the last answer.
 
         `ago`: so many seconds before now the message says it was written. `encoding`: of the bytes, whatever the
-        header says; letters that it lacks are question marks. Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
+        header says; letters that it lacks are question marks. Raises GaveUp when no answer came within the patience,
+        Stopped when the hospital closes.
         """
         # Whoever waits behind a message that is not answered loses patience as well.
         if not self._lock.acquire(timeout=self._patience):
