@@ -95,6 +95,7 @@ class ExceptionFilter(filters.FilterSet):
     kind = filters.CharFilter()
     owner = filters.CharFilter(field_name="owner__username")
     study_instance_uid = filters.CharFilter(field_name="study__study_instance_uid")
+    message = KeyFilter(field_name="message_id", help_text="The id of a message.")
 
     class Meta:
         model = ExceptionCase

@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One scheduled step with its order and patient."""
+    """One scheduled step with its order and patient; `procedure`: the key of its requested procedure."""
 
     key: int
     identifiers: frozenset[Identifier]
@@ -62,6 +62,7 @@ class Candidate:
     start_date: str = ""
     # Another study has satisfied the step already, or the step was canceled.
     satisfied: bool = False
+    procedure: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,27 @@ def match(claim: Claim, candidates: Sequence[Candidate]) -> Outcome:
     scored = sorted(
         (score(claim, each, uid_is_ours=named) for each in candidates), key=lambda s: (-s.score, s.candidate.key)
     )
-    fitting = [each for each in scored if each.qualifies]
+    fitting = _procedures([each for each in scored if each.qualifies])
     if len(fitting) == 1:
         return Outcome(tuple(scored), fitting[0], "MATCHED", fitting[0])
     if fitting:
         return Outcome(tuple(scored), None, "TWO_ORDERS_FIT")
     nearly = [each for each in scored if _qualifies(each.evidence, besides="study_instance_uid")]
     return Outcome(tuple(scored), None, _reason(claim, scored), nearly[0] if len(nearly) == 1 else None)
+
+
+def _procedures(fitting: Sequence[Scored]) -> list[Scored]:
+    """Of the steps of one requested procedure only one, the one that is named: they share patient, order and study."""
+    by_procedure: dict[tuple[str, int], Scored] = {}
+    for each in sorted(fitting, key=lambda scored: not _names_step(scored)):
+        procedure = each.candidate.procedure
+        key = ("step", each.candidate.key) if procedure is None else ("procedure", procedure)
+        by_procedure.setdefault(key, each)
+    return list(by_procedure.values())
+
+
+def _names_step(scored: Scored) -> bool:
+    return any(each.field == "step" and each.verdict == Verdict.AGREE for each in scored.evidence)
 
 
 def stands(scored: Scored) -> bool:

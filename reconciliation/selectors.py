@@ -179,6 +179,7 @@ def candidate_of(step: ScheduledProcedureStep, *, for_study: int) -> Candidate:
     taken = any(each.identity == Identity.MATCHED and each.study_id != for_study for each in step.claims.all())
     return Candidate(
         key=step.pk,
+        procedure=procedure.pk,
         identifiers=frozenset(Identifier(str(each.issuer_id), each.value) for each in patient.identifiers.all()),
         patient_name=patient.name,
         birth_date=f"{patient.birth_date:%Y%m%d}" if patient.birth_date else "",

@@ -1,4 +1,4 @@
-"""application-entities/ and interfaces/"""
+"""issuers/, application-entities/ and interfaces/"""
 
 from typing import Any
 
@@ -13,6 +13,45 @@ from orchestrator.api.resources import Resource, looking
 from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Site
 from orchestrator.permissions import visible_to
 from orchestrator.services.peers import AE_TITLE, AE_TITLE_IS, add_application_entity
+
+
+class IssuerSerializer(serializers.ModelSerializer[Issuer]):
+    class Meta:
+        model = Issuer
+        fields = ("id", "namespace", "universal_id", "universal_id_type")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Either name will do; an empty one is none."""
+        for name in {"namespace", "universal_id"} & set(attrs):
+            attrs[name] = attrs[name] or None
+        names = [attrs.get(name, getattr(self.instance, name, None)) for name in ("namespace", "universal_id")]
+        if not any(names):
+            raise serializers.ValidationError({"namespace": "An issuer has a namespace, a universal id, or both."})
+        return attrs
+
+
+class IssuerResource(Resource[Issuer]):
+    """Assigning authorities: who numbers patients. Sites, application entities and interfaces have one as default."""
+
+    queryset = Issuer.objects.order_by("pk")
+    serializer_class = IssuerSerializer
+    required_actions = {**looking("sites.view"), "create": "sites.edit", "partial_update": "sites.edit"}
+
+    def create(self, request: Request, **_kwargs: Any) -> Response:
+        """One more issuer: for those who look after all sites."""
+        self.require("sites.edit", 0)
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data, status=201)
+
+    def partial_update(self, request: Request, **_kwargs: Any) -> Response:
+        """Give it another or a further name: the identifiers under it stay its own."""
+        self.require("sites.edit", 0)
+        asked = self.get_serializer(self.get_object(), data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        asked.save()
+        return Response(asked.data)
 
 
 class ApplicationEntitySerializer(serializers.ModelSerializer[ApplicationEntity]):

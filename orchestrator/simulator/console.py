@@ -24,6 +24,10 @@ class Identity:
     sps_description: str = ""
     referring_physician: str = ""
     protocol_code: Dataset | None = None
+    requests_accession_number: str = ""
+    """Of its own item among the requests, where the study as a whole has none."""
+    also: "tuple[Identity, ...]" = ()
+    """Further worklist entries that were chosen for the same images (group case)."""
 
     @classmethod
     def typed(cls, person: Person, study_instance_uid: str, accession_number: str, *, issuer: str = "") -> "Identity":
@@ -77,15 +81,21 @@ class Identity:
             ds.IssuerOfPatientID = self.issuer
         ds.PatientBirthDate, ds.PatientSex = self.birth_date, self.sex
 
-    def stamp_request(self, item: Dataset) -> None:
-        """What Request Attributes Sequence (images) and Scheduled Step Attributes Sequence (MPPS) share."""
-        item.StudyInstanceUID, item.AccessionNumber = self.study_instance_uid, self.accession_number
+    def requests(self) -> list[Dataset]:
+        """Items of Request Attributes Sequence (images) or Scheduled Step Attributes Sequence (MPPS), one an entry."""
+        return [each._request() for each in (self, *self.also)]
+
+    def _request(self) -> Dataset:
+        item = Dataset()
+        item.StudyInstanceUID = self.study_instance_uid
+        item.AccessionNumber = self.requests_accession_number or self.accession_number
         item.RequestedProcedureID = self.requested_procedure_id
         item.RequestedProcedureDescription = self.requested_procedure_description
         item.ScheduledProcedureStepID = self.sps_id
         item.ScheduledProcedureStepDescription = self.sps_description
         if self.protocol_code is not None:
             item.ScheduledProtocolCodeSequence = [self.protocol_code]
+        return item
 
 
 def text(ds: Dataset, keyword: str) -> str:

@@ -1,169 +1,210 @@
-"""The course of one exam, from the front desk to the last object sent."""
+"""The course of one exam, from the front desk to the last object sent, as it goes when nothing goes wrong.
+
+Where something may go wrong the course asks its fault (simulator/faults), which by itself does the ordinary thing.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Event
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 
 from orchestrator.simulator.console import Identity, scheduled_step, text
 from orchestrator.simulator.desk import FrontDesk
-from orchestrator.simulator.faults import Fault
 from orchestrator.simulator.images import Acquisition, acquire
 from orchestrator.simulator.ledger import Entry
-from orchestrator.simulator.mllp_out import Sender
 from orchestrator.simulator.modality import Modality
-from orchestrator.simulator.orders import Exam, Order, Planner, new_uid
-from orchestrator.simulator.people import mistyped
+from orchestrator.simulator.orders import Exam, Order, new_uid
+from orchestrator.simulator.spelling import letters
+from orchestrator.simulator.truth import Merge
 from orchestrator.simulator.waiting import GaveUp, Refused, Stopped, rest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.simulator.ai_box import AiBox
+    from orchestrator.simulator.mllp_out import Sender
+    from orchestrator.simulator.planner import Planner
 
 
 @dataclass(frozen=True)
 class Tempo:
-    """Pauses in seconds: how long an acquisition takes, and how late a late order comes."""
+    """Pauses in seconds: how long an acquisition takes, and how long the hour after which things come late."""
 
     acquisition: tuple[float, float]
-    late_order: float
+    hour: float
 
 
-LIFELIKE = Tempo(acquisition=(2, 8), late_order=45)
-BRISK = Tempo(acquisition=(0, 0.3), late_order=10)
+LIFELIKE = Tempo(acquisition=(2, 8), hour=45)
+BRISK = Tempo(acquisition=(0, 0.3), hour=10)
 
 
 @dataclass(frozen=True)
 class Rooms:
     """Everything an exam needs of the hospital."""
 
-    his: Sender
-    ris: Sender
-    modalities: dict[str, Modality]
-    planner: Planner
+    senders: "Mapping[str, tuple[Sender, Sender]]"
+    """HIS and RIS by the code of their house."""
+    modalities: Mapping[str, Modality]
+    """By AE title."""
+    ai_box: "AiBox | None"
+    reports: bool
+    """Whether a radiologist reports what was made."""
+    planner: "Planner"
     stop: Event
     say: Callable[[str], None]
     tempo: Tempo
 
 
 class Course:
-    """One exam under way. `entry` is what the ledger will know of it."""
+    """One exam under way. `entries`: what the ledger will know of it, one for each study."""
 
     def __init__(self, exam: Exam, rooms: Rooms) -> None:
-        self._exam, self._rooms = exam, rooms
-        self._modality = rooms.modalities[exam.order.procedure.station]
-        self._rng = rooms.planner.rng(exam.number, "course")
+        self.exam, self._rooms = exam, rooms
+        self.rng = rooms.planner.rng(exam.number, "course")
         self._uids = rooms.planner.uids(exam.number, "course")
-        times = 2 if exam.fault is Fault.MESSAGE_TWICE else 1
-        self._desk = FrontDesk(rooms.his, rooms.ris, self._say, times)
-        self.entry = Entry(exam)
+        his, ris = rooms.senders[exam.house.code]
+        self.desk = FrontDesk(his, ris, self._say, **exam.fault.desk)
+        self.entries: list[Entry] = []
+        self.merge_told: Merge | None = None
+        self.later: list[Dataset] = []
+        """Objects that are still to be sent."""
 
-    def run(self) -> Entry | None:
-        """Take the patient through; the entry for the ledger, or None when the hospital closed meanwhile."""
-        exam = self._exam
-        if exam.fault is not None:
+    def run(self) -> list[Entry]:
+        """Take the patient through; the entries for the ledger, none when the hospital closed meanwhile."""
+        exam = self.exam
+        if exam.fault.happens:
             self._say(f"fault: {exam.fault.label}")
+        problem, gave_up = "", False
         try:
-            self._arrive()
-            self._acquire()
-            if exam.fault is not None and exam.fault.order_comes_late:
-                rest(self._rooms.stop, self._rooms.tempo.late_order)
-                self._desk.order(exam, exam.person, exam.order)
+            exam.fault.arrive(self)
+            for step in exam.steps:
+                with self._at_the_console():
+                    exam.fault.examine(self, step)
+            exam.fault.afterwards(self)
+            self._report()
         except Stopped:
-            return None
+            return []
         except (GaveUp, Refused) as error:
-            self.entry.problem, self.entry.gave_up = str(error), isinstance(error, GaveUp)
+            problem, gave_up = str(error), isinstance(error, GaveUp)
             self._say(f"problem: {error}")
-        return self.entry
+        entries = self.entries or [Entry(exam)]
+        entries[-1].problem, entries[-1].gave_up = problem, gave_up
+        for entry in entries:
+            entry.merge = self.merge_told
+        return entries
 
     def _say(self, text: str) -> None:
-        self._rooms.say(f"{self._exam.label}: {text}")
+        self._rooms.say(f"{self.exam.label}: {text}")
 
-    def _arrive(self) -> None:
-        exam, desk = self._exam, self._desk
-        shown = exam.registered_as or exam.person
-        if exam.has_order or self._rng.random() < 0.5:
-            desk.register(exam, shown)
-        if exam.neighbour is not None:
-            desk.register(exam.neighbour, exam.neighbour.person)
-            desk.order(exam.neighbour, exam.neighbour.person, exam.neighbour.order)
-        if not exam.has_order or (exam.fault is not None and exam.fault.order_comes_late):
-            return
+    def uid(self) -> str:
+        """A new UID of this exam's modality."""
+        return new_uid(self._uids)
+
+    def rest_an_hour(self) -> None:
+        """As long as an hour is in this hospital."""
+        rest(self._rooms.stop, self._rooms.tempo.hour)
+
+    # --- at the desk ----------------------------------------------------------------------------
+
+    def arrive(self) -> None:
+        """Registered, ordered; some are spelt wrong first, some moved, some ordered wrong and canceled."""
+        self.register()
+        self.place_order()
+
+    def register(self) -> None:
+        self.desk.register(self.exam, self.exam.registered_as or self.exam.known_as)
+
+    def place_order(self) -> None:
+        exam, desk = self.exam, self.desk
+        shown = exam.registered_as or exam.known_as
         if exam.canceled is not None:
             self._place_and_cancel(exam.canceled)
-        desk.order(exam, shown, exam.ordered_as or exam.order)
+        first = exam.ordered_as or exam.order
+        desk.order(exam, shown, (first, *exam.further))
+        for other in exam.group:
+            desk.order(exam, shown, [other])
         if exam.ordered_as is not None:
-            desk.order(exam, exam.person, exam.order, "XO")
+            desk.order(exam, shown, [exam.order], "XO")
         if exam.registered_as is not None:
             desk.correct(exam, exam.person)
 
+    def tell_of(self, neighbour: Exam) -> None:
+        """The other one is registered, where it is another patient, and has the order."""
+        if neighbour.person != self.exam.person:
+            self.desk.register(neighbour, neighbour.person)
+        self.desk.order(neighbour, neighbour.person, [neighbour.order])
+
+    def merge(self) -> None:
+        """A40: the record of before lives on in the person's own."""
+        if self.exam.subsumed is None:
+            raise ValueError("nobody to merge")
+        answer = self.desk.merge(self.exam.person, self.exam.subsumed)
+        self.merge_told = Merge(self.exam.subsumed, answer)
+
     def _place_and_cancel(self, order: Order) -> None:
         """An order that somebody takes back once the console has seen it; it must leave the worklist."""
-        modality = self._rooms.modalities[order.procedure.station]
-        self._desk.order(self._exam, self._exam.person, order)
-        self._on_worklist(modality, order)
-        self._desk.order(self._exam, self._exam.person, order, "CA")
-        if not modality.loses(order.procedure, order.start.date(), _has_accession(order)):
+        modality = self._rooms.modalities[order.station.ae_title]
+        self.desk.order(self.exam, self.exam.known_as, [order])
+        self.on_worklist(order)
+        self.desk.order(self.exam, self.exam.known_as, [order], "CA")
+        if not modality.loses(order.start.date(), _is_of(order)):
             raise Refused("the canceled step stays on the worklist")
 
     # --- at the console -------------------------------------------------------------------------
 
-    def _acquire(self) -> None:
+    @contextmanager
+    def _at_the_console(self) -> "Iterator[None]":
+        """One patient at a time on the table."""
         while not self._modality.busy.acquire(timeout=0.5):
             rest(self._rooms.stop, 0)
         try:
-            self._examine(self._identify())
+            yield
         finally:
             self._modality.busy.release()
 
-    def _identify(self) -> Identity:
-        """What the console takes for the patient and the order: usually the worklist's entry."""
-        exam, person, order = self._exam, self._exam.person, self._exam.order
-        match exam.fault:
-            case Fault.TYPED_IN:
-                return Identity.typed(mistyped(self._rng, person), new_uid(self._uids), order.accession_number)
-            case Fault.MISSING_ACCESSION | Fault.NO_ORDER:
-                return Identity.typed(person, new_uid(self._uids), "")
-            case Fault.ORDER_AFTER_IMAGES:
-                return Identity.typed(person, new_uid(self._uids), order.accession_number, issuer=person.issuer)
-            case Fault.ORDER_ADOPTS_STUDY:
-                return Identity.typed(person, order.study_instance_uid, "", issuer=person.issuer)
-        if exam.neighbour is not None:
-            taken = Identity.from_worklist(self._on_worklist(self._modality, exam.neighbour.order))
-            if exam.fault is Fault.WRONG_ENTRY_NOTICED:
-                return taken
-            typed = Identity.typed(person, taken.study_instance_uid, taken.accession_number, issuer=person.issuer)
-            return replace(typed, sps_id=taken.sps_id, requested_procedure_id=taken.requested_procedure_id)
-        identity = Identity.from_worklist(self._own_entry())
-        return replace(identity, accession_number="") if exam.fault is Fault.ERASED_ACCESSION else identity
+    @property
+    def _modality(self) -> Modality:
+        return self._rooms.modalities[self.exam.order.station.ae_title]
 
-    def _own_entry(self) -> Dataset:
-        """The patient's own entry, once it shows what was last told to Fiducial."""
-        exam = self._exam
-        entry = self._on_worklist(self._modality, exam.order, self._is_current)
-        shown = (text(entry, "PatientID"), text(entry, "IssuerOfPatientID") or exam.person.issuer)
-        if shown != (exam.person.patient_id, exam.person.issuer):
+    def typed(self, study_instance_uid: str = "", accession_number: str = "") -> Identity:
+        """Entered by hand, without the worklist: under a study UID of the modality's own."""
+        return Identity.typed(self.exam.person, study_instance_uid or self.uid(), accession_number)
+
+    def chosen(self, step: Order) -> Identity:
+        """The step's own worklist entry, once it shows what was last told to Fiducial."""
+        exam, known_as = self.exam, self.exam.known_as
+        entry = self.on_worklist(step, self._is_current)
+        shown = (text(entry, "PatientID"), text(entry, "IssuerOfPatientID") or known_as.issuer)
+        if shown != (known_as.patient_id, known_as.issuer):
             raise Refused("the worklist shows another patient for this accession number")
-        if exam.order.study_instance_uid not in ("", text(entry, "StudyInstanceUID")):
+        if step.study_instance_uid not in ("", text(entry, "StudyInstanceUID")):
             raise Refused("the worklist shows another Study Instance UID than was ordered")
-        return entry
+        identity = Identity.from_worklist(entry)
+        if not exam.group:
+            return identity
+        also = tuple(Identity.from_worklist(self.on_worklist(other)) for other in exam.group)
+        # One study for several orders (PS3.17, group case): none of their accession numbers is that of the study.
+        return replace(identity, also=also, accession_number="", requests_accession_number=identity.accession_number)
 
     def _is_current(self, entry: Dataset) -> bool:
         """Whether a correction (A08) or a change (XO) is in the entry already."""
-        exam = self._exam
-        if exam.registered_as is not None and _short_name(text(entry, "PatientName")) != _short_name(
-            exam.person.dicom_name
-        ):
+        exam = self.exam
+        shown_name, name = (_short_name(each) for each in (text(entry, "PatientName"), exam.person.dicom_name))
+        if exam.registered_as is not None and shown_name != name:
             return False
         shown = text(scheduled_step(entry), "ScheduledProcedureStepStartTime")[:4]
         return exam.ordered_as is None or shown == exam.order.start.strftime("%H%M")
 
-    def _on_worklist(
-        self, modality: Modality, order: Order, is_current: Callable[[Dataset], bool] = lambda entry: True
-    ) -> Dataset:
-        asked, has_accession = time.monotonic(), _has_accession(order)
-        entry = modality.find(
-            order.procedure, order.start.date(), lambda entry: has_accession(entry) and is_current(entry)
-        )
+    def on_worklist(self, order: Order, is_current: Callable[[Dataset], bool] = lambda entry: True) -> Dataset:
+        """The entry of a step, asked for until it is there. Raises Refused."""
+        asked, is_of = time.monotonic(), _is_of(order)
+        modality = self._rooms.modalities[order.station.ae_title]
+        entry = modality.find(order.start.date(), lambda entry: is_of(entry) and is_current(entry))
         if entry is None:
             raise Refused("the step, or its latest change, never came to the worklist")
         if not text(entry, "StudyInstanceUID"):
@@ -171,40 +212,76 @@ class Course:
         self._say(f"on the worklist after {time.monotonic() - asked:.1f} s")
         return entry
 
-    def _examine(self, identity: Identity) -> None:
-        """MPPS, images, MPPS."""
-        exam, modality = self._exam, self._modality
-        begun = self._now()
-        mpps_uid = "" if exam.fault is Fault.MPPS_NEVER_SENT else new_uid(self._uids)
+    # --- the exam -------------------------------------------------------------------------------
+
+    def examine(self, step: Order, identity: Identity) -> None:
+        """MPPS, images, MPPS; and once more where something was forgotten (append)."""
+        self.perform(step, identity)
+        if self.exam.appended:
+            self.perform(step, identity, first_series=11)
+
+    def perform(self, step: Order, identity: Identity, *, first_series: int = 1) -> None:
+        """One performed step: begun, acquired, sent, finished."""
+        fault, modality = self.exam.fault, self._modality
+        begun, mpps_uid = self.now(), self.uid() if fault.begins_mpps else ""
         if mpps_uid:
-            modality.begin(mpps_uid, identity, exam.order.procedure, begun)
-        rest(self._rooms.stop, self._rng.uniform(*self._rooms.tempo.acquisition))
-        series = acquire(identity, Acquisition(exam.order.procedure, begun, mpps_uid, self._uids, self._rng))
-        self._send(identity, [ds for objects in series for ds in objects])
-        if mpps_uid and exam.fault is not Fault.MPPS_NEVER_FINISHED:
-            wrong_entry = exam.fault is Fault.WRONG_ENTRY_NOTICED
-            modality.finish(mpps_uid, identity, series, self._now(), wrong_entry=wrong_entry)
-            self._say("MPPS discontinued (110514)" if wrong_entry else "MPPS completed")
+            modality.begin(mpps_uid, identity, step.procedure, begun)
+        rest(self._rooms.stop, self.rng.uniform(*self._rooms.tempo.acquisition))
+        fault.while_acquiring(self)
+        made = Acquisition(step.procedure, step.station, begun, mpps_uid, self._uids, self.rng, first_series)
+        series = acquire(identity, made)
+        fault.send(self, [ds for objects in series for ds in objects])
+        if mpps_uid and fault.finishes_mpps:
+            modality.finish(mpps_uid, identity, series, self.now(), wrong_entry=fault.wrong_entry)
+            self._say("MPPS discontinued (110514)" if fault.wrong_entry else "MPPS completed")
 
-    def _send(self, identity: Identity, objects: list[Dataset]) -> None:
-        self.entry.study_instance_uid = identity.study_instance_uid
-        for _ in range(2 if self._exam.fault is Fault.STUDY_TWICE else 1):
-            stored = self._modality.send(objects)
-            self.entry.instances = len(objects)
-            self.entry.instances_refused += stored.refused
-            self._say(f"sent study {identity.study_instance_uid}: {stored.accepted} stored, {stored.refused} refused")
-        if self.entry.instances_refused:
-            raise Refused(f"{self.entry.instances_refused} objects were refused")
+    def send(self, objects: Sequence[Dataset], *, again: bool = False) -> None:
+        """C-STORE to Fiducial and, of the first time, to the AI box, which sends what it makes of it."""
+        entry = self._entry(str(objects[0].StudyInstanceUID))
+        stored = self._modality.send(list(objects))
+        entry.instances += 0 if again else len(objects)
+        entry.instances_refused += stored.refused
+        self._say(f"sent study {entry.study_instance_uid}: {stored.accepted} stored, {stored.refused} refused")
+        if entry.instances_refused:
+            raise Refused(f"{entry.instances_refused} objects were refused")
+        if self._rooms.ai_box is not None and not again:
+            entry.instances += self._rooms.ai_box.look_at(objects, self._uids)
 
-    def _now(self) -> datetime:
-        """History is acquired when it was scheduled; everything else now."""
-        return self._exam.order.start if self._exam.past else datetime.now().astimezone()
+    def _entry(self, study_instance_uid: str) -> Entry:
+        """The ledger's entry of a study of this exam."""
+        for entry in self.entries:
+            if entry.study_instance_uid == study_instance_uid:
+                return entry
+        self.entries.append(Entry(self.exam, study_instance_uid))
+        return self.entries[-1]
+
+    def now(self) -> datetime:
+        """By the console's clock. History is acquired when it was scheduled; everything else now."""
+        now = self.exam.order.start if self.exam.past else datetime.now().astimezone()
+        return self.exam.fault.clock(self, now)
+
+    def _report(self) -> None:
+        """Preliminary, final and, now and then, an addendum."""
+        if not self._rooms.reports or not self.exam.fault.is_ordered:
+            return
+        texts = [("P", "No acute finding."), ("F", "No acute finding. Confirmed.")]
+        if self.rng.random() < 0.2:
+            texts.append(("C", "Addendum: compared with the earlier exam, unchanged."))
+        for entry in self.entries:
+            for status, said in texts:
+                self.desk.report(self.exam, entry.study_instance_uid, status=status, text=said)
 
 
-def _has_accession(order: Order) -> Callable[[Dataset], bool]:
-    return lambda entry: text(entry, "AccessionNumber") == order.accession_number
+def _is_of(order: Order) -> Callable[[Dataset], bool]:
+    """Whether a worklist entry is this step's."""
+
+    def is_of(entry: Dataset) -> bool:
+        shown = text(scheduled_step(entry), "ScheduledProcedureStepID")
+        return (text(entry, "AccessionNumber"), shown) == (order.accession_number, order.sps_id)
+
+    return is_of
 
 
 def _short_name(name: str) -> list[str]:
     """Family and given name of the alphabetic group."""
-    return name.partition("=")[0].split("^")[:2]
+    return letters(name.partition("=")[0]).split("^")[:2]

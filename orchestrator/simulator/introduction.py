@@ -1,48 +1,128 @@
-"""The hospital makes its archive known to a Fiducial that has never routed anything.
+"""The hospital makes itself known to Fiducial over REST, as an administrator would on the pages for it.
 
-A person would do the same on the pages for destinations and rules; a Fiducial with rules of its own is left alone.
+Sites, issuers, stations and interfaces always; destinations and a first rule only where nothing was ever routed. What
+is there already stays as it is, so that it may be done again.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
+from zoneinfo import available_timezones
 
-from orchestrator.simulator.orders import CATALOGUE
-from orchestrator.simulator.rest import Api
+from orchestrator.simulator import ai_box
+from orchestrator.simulator.rest import Api, Json
+from orchestrator.simulator.sites import HOUSES, STATIONS, House
+from orchestrator.simulator.waiting import attempts
 
-NAME = "Simulated archive"
+ARCHIVE = "Simulated archive"
+_PAGE = "?page_size=1000"
 
 
-def introduce(api: Api, *, ae_title: str, port: int, stop: Event, say: Callable[[str], None]) -> None:
-    """Try until Fiducial answers or `stop` is set."""
-    while True:
+def introduce(work: Callable[[], None], *, stop: Event, patience: float, say: Callable[[str], None]) -> None:
+    """Do a piece of the introduction; try until Fiducial takes it, for `patience` seconds. Raises Stopped."""
+    for _ in attempts(stop, patience):
         try:
-            _introduce(api, ae_title, port, say)
+            work()
         except OSError as error:
-            say(f"the archive could not be introduced yet: {error}")
-            if stop.wait(5):
-                return
+            say(f"the hospital could not be introduced yet: {error}")
         else:
             return
 
 
-def _introduce(api: Api, ae_title: str, port: int, say: Callable[[str], None]) -> None:
-    ours = {"name": NAME, "kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port}
-    known = next((each for each in api.call("GET", "destinations/")["results"] if each["name"] == NAME), None)
-    if known is None:
-        site = api.call("GET", "sites/")["results"][-1]["code"]
-        known = api.call("POST", "destinations/", {**ours, "site": site, "required_for_custody": True})
-        say(f"{ae_title} is a destination of Fiducial now")
-    elif known["port"] != port:
-        api.call("PATCH", f"destinations/{known['id']}/", {"port": port})
-    rule_set = next(each for each in api.call("GET", "rule-sets/")["results"] if each["name"] == "default")
-    if rule_set["published_version"]:
-        return
-    rule = {
-        "name": "Everything to the archive",
-        "enabled": True,
-        "when": {"all": [{"field": "modality", "op": "in", "value": sorted({each.modality for each in CATALOGUE})}]},
-        "then": [{"action": "send", "destination": known["id"], "priority": "normal"}],
-    }
-    api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": [rule]})
-    api.call("POST", f"rule-sets/{rule_set['id']}/publish/", {"comment": "The simulated hospital's first rule"})
-    say("a rule sends everything there")
+class Introduction:
+    """What is written to Fiducial's configuration. Every failure is an OSError."""
+
+    def __init__(self, api: Api, say: Callable[[str], None]) -> None:
+        self._api, self._say = api, say
+
+    # --- who is there ---------------------------------------------------------------------------
+
+    def houses(self) -> None:
+        """Sites with their issuers, stations with their AE titles, sending applications."""
+        sites, interfaces = self._all("sites/"), self._all("interfaces/")
+        issuers = {each["namespace"] for each in self._all("issuers/")}
+        titles = {each["ae_title"] for each in self._all("application-entities/")}
+        for house in HOUSES:
+            if house.issuer not in issuers:
+                self._api.call("POST", "issuers/", {"namespace": house.issuer})
+            is_new = not interfaces and not titles and house is HOUSES[0]
+            code = self._site(house, sites, interfaces, is_new=is_new)
+            self._interfaces(house, code, interfaces)
+            self._stations(house, code, titles)
+        if ai_box.AE_TITLE not in titles:
+            box = {"ae_title": ai_box.AE_TITLE, "device": "AI box", "kind": "processor", "site": sites[0]["code"]}
+            self._api.call("POST", "application-entities/", box)
+
+    def _all(self, resource: str) -> list[Json]:
+        return list(self._api.call("GET", resource + _PAGE)["results"])
+
+    def _site(self, house: House, sites: list[Json], interfaces: list[Json], *, is_new: bool) -> str:
+        """The code of the house's site: the one there is, else the first of a new Fiducial, else one more."""
+        theirs = {each["site"] for each in interfaces if _is_of(house, each)}
+        known = next((each for each in sites if each["code"] == house.code or each["code"] in theirs), None)
+        facts = {"name": house.name, "time_zone": _time_zone(), "default_issuer": house.issuer}
+        if known is None and is_new and len(sites) == 1:
+            known = sites[0]
+            known.update(self._api.call("PATCH", f"sites/{known['id']}/", {"code": house.code, **facts}))
+        elif known is None:
+            known = self._api.call("POST", "sites/", {"code": house.code, **facts})
+            sites.append(known)
+        elif known["default_issuer"] is None:
+            known.update(self._api.call("PATCH", f"sites/{known['id']}/", {"default_issuer": house.issuer}))
+        else:
+            return str(known["code"])
+        self._say(f"{house.name} is a site of Fiducial now")
+        return str(known["code"])
+
+    def _interfaces(self, house: House, site: str, known: list[Json]) -> None:
+        there = {each["sending_application"] for each in known if _is_of(house, each)}
+        for application in {house.his, house.ris} - there:
+            speaker = {"sending_application": application, "sending_facility": house.facility}
+            name = f"{application} of {house.name}"
+            self._api.call("POST", "interfaces/", {**speaker, "name": name, "site": site})
+
+    def _stations(self, house: House, site: str, titles: set[str]) -> None:
+        for station in STATIONS:
+            if station.house is house and station.ae_title not in titles:
+                device = {"device": station.ae_title.replace("_", " ").title(), "kind": "modality"}
+                entity = {**device, "ae_title": station.ae_title, "site": site}
+                self._api.call("POST", "application-entities/", entity)
+
+    # --- where images go ------------------------------------------------------------------------
+
+    def archive(self, ae_title: str, port: int) -> None:
+        """The archive as a destination and, where nothing was ever published, a rule that sends everything there."""
+        ours = {"name": ARCHIVE, "kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port}
+        known = next((each for each in self._all("destinations/") if each["name"] == ARCHIVE), None)
+        if known is None:
+            site = self._all("sites/")[-1]["code"]
+            known = self._api.call("POST", "destinations/", {**ours, "site": site, "required_for_custody": True})
+            self._say(f"{ae_title} is a destination of Fiducial now")
+        elif known["port"] != port:
+            self._api.call("PATCH", f"destinations/{known['id']}/", {"port": port})
+        rule_set = next(each for each in self._all("rule-sets/") if each["name"] == "default")
+        if rule_set["published_version"]:
+            return
+        modalities = sorted({station.modality for station in STATIONS})
+        rule = {
+            "name": "Everything to the archive",
+            "enabled": True,
+            "when": {"all": [{"field": "modality", "op": "in", "value": modalities}]},
+            "then": [{"action": "send", "destination": known["id"], "priority": "normal"}],
+        }
+        self._api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": [rule]})
+        comment = {"comment": "The simulated hospital's first rule"}
+        self._api.call("POST", f"rule-sets/{rule_set['id']}/publish/", comment)
+        self._say("a rule sends everything there")
+
+
+def _is_of(house: House, interface: Json) -> bool:
+    """Whether the interface is one of the house's applications."""
+    ours = interface["sending_facility"] == house.facility
+    return ours and interface["sending_application"] in (house.his, house.ris)
+
+
+def _time_zone() -> str:
+    """The name of this machine's zone, whose wall clock the hospital's people and machines read."""
+    named = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
+    return named if named in available_timezones() else "UTC"

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from threading import Event, Lock
 
@@ -15,10 +15,11 @@ START, END = b"\x0b", b"\x1c\x0d"
 
 @dataclass(frozen=True)
 class Answer:
-    """MSA-1 and what was said beside it."""
+    """MSA-1 and what was said beside it, about the message `control_id`."""
 
     code: str
     text: str
+    control_id: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -33,7 +34,7 @@ def read_answer(message: bytes, control_id: str) -> Answer | None:
         return None
     err = segments.get("ERR", [])
     texts = [*msa[3:4], *err[2:4], *err[8:9]]
-    return Answer(msa[1], " ".join(filter(None, texts)))
+    return Answer(msa[1], " ".join(filter(None, texts)), control_id)
 
 
 @dataclass
@@ -58,25 +59,32 @@ class Sender:
     """
 
     def __init__(
-        self, application: str, address: tuple[str, int], *, stamp: str, stop: Event, patience: float, traffic: Traffic
-    ) -> None:
-        self._application, self._address, self._stamp = application, address, stamp
+        self, application: str, facility: str, address: tuple[str, int], *, stamp: str, stop: Event, patience: float,
+        traffic: Traffic,
+    ) -> None:  # fmt: skip
+        self._application, self._facility, self._address, self._stamp = application, facility, address, stamp
         self._stop, self._patience, self._traffic = stop, patience, traffic
         self._lock, self._numbers = Lock(), count(1)
         self._socket: socket.socket | None = None
 
-    def send(self, message_type: str, build: Callable[[Header], str], *, times: int = 1) -> Answer:
+    def send(
+        self, message_type: str, build: Callable[[Header], str], *, times: int = 1, ago: float = 0.0,
+        encoding: str = "utf-8",
+    ) -> Answer:  # fmt: skip
         """Send what `build` makes of a fresh header, `times` times over; return the last answer.
 
-        Raises GaveUp when no answer came within the patience, Stopped when the hospital closes.
+        `ago`: so many seconds before now the message says it was written. `encoding`: of the bytes, whatever the
+        header says; letters that it lacks are question marks. Raises GaveUp when no answer came within the patience,
+        Stopped when the hospital closes.
         """
         # Whoever waits behind a message that is not answered loses patience as well.
         if not self._lock.acquire(timeout=self._patience):
             raise GaveUp(f"HL7 {self._application}: earlier messages are not answered")
         try:
-            control_id = f"{self._application[0]}{self._stamp}{next(self._numbers)}"
-            header = Header(self._application, message_type, control_id, datetime.now().astimezone())
-            payload = build(header).encode()
+            control_id = f"{self._application[0]}{self._facility[0]}{self._stamp}{next(self._numbers)}"
+            at = datetime.now().astimezone() - timedelta(seconds=ago)
+            message = build(Header(self._application, self._facility, message_type, control_id, at))
+            payload = message.encode(encoding, "replace")
             for _ in range(times):
                 answer = self._until_answered(payload, control_id)
                 self._traffic.count(answer)

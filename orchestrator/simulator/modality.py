@@ -1,7 +1,6 @@
 """One modality on the wire: its worklist queries, its performed procedure steps, its images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime
 from threading import Lock
 
@@ -11,7 +10,9 @@ from pynetdicom.association import Association
 from orchestrator.simulator.console import Identity
 from orchestrator.simulator.images import MPPS_CLASS
 from orchestrator.simulator.orders import Procedure
-from orchestrator.simulator.peer import Peer, Unanswered, status_of
+from orchestrator.simulator.peer import Peer, status_of
+from orchestrator.simulator.sending import Stored, is_done, store
+from orchestrator.simulator.sites import Station
 from orchestrator.simulator.steps import step_begun, step_finished, worklist_keys
 from orchestrator.simulator.waiting import Refused, attempts
 
@@ -20,29 +21,16 @@ _PENDING = (0xFF00, 0xFF01)
 _DUPLICATE, _PROCESSING_FAILURE = 0x0111, 0x0110
 
 
-def _is_done(status: int) -> bool:
-    """Success, or a warning: MPPS's two (PS3.7 C.4), storage's Bxxx (PS3.4 B.2.3)."""
-    return status in (0x0000, 0x0107, 0x0116) or status & 0xF000 == 0xB000
-
-
-@dataclass
-class Stored:
-    """What became of the objects of one study."""
-
-    accepted: int = 0
-    refused: int = 0
-
-
 class Modality:
     """One console with one patient on the table: `busy` is held during an exam."""
 
-    def __init__(self, station: str, peer: Peer) -> None:
+    def __init__(self, station: Station, peer: Peer) -> None:
         self.station, self._peer = station, peer
         self.busy = Lock()
 
-    def worklist(self, modality: str, day: date) -> list[Dataset]:
+    def worklist(self, day: date) -> list[Dataset]:
         """This station's steps of a day (PS3.4 K.6.1.2). Raises Refused on a failure status."""
-        keys = worklist_keys(self.station, modality, day)
+        keys = worklist_keys(self.station, day)
 
         def question(association: Association) -> list[Dataset]:
             entries: list[Dataset] = []
@@ -56,18 +44,18 @@ class Modality:
 
         return self._peer.ask([WORKLIST_CLASS], question)
 
-    def find(self, procedure: Procedure, day: date, wanted: Callable[[Dataset], bool]) -> Dataset | None:
+    def find(self, day: date, wanted: Callable[[Dataset], bool]) -> Dataset | None:
         """Ask again and again until the wanted entry is on the worklist; None when the patience is used up."""
         for _ in attempts(self._peer.stop, self._peer.patience, longest=4):
-            entry = next(filter(wanted, self.worklist(procedure.modality, day)), None)
+            entry = next(filter(wanted, self.worklist(day)), None)
             if entry is not None:
                 return entry
         return None
 
-    def loses(self, procedure: Procedure, day: date, unwanted: Callable[[Dataset], bool]) -> bool:
+    def loses(self, day: date, unwanted: Callable[[Dataset], bool]) -> bool:
         """Ask again and again until no such entry is on the worklist; False when it stays."""
         return any(
-            not any(map(unwanted, self.worklist(procedure.modality, day)))
+            not any(map(unwanted, self.worklist(day)))
             for _ in attempts(self._peer.stop, self._peer.patience, longest=4)
         )
 
@@ -80,7 +68,7 @@ class Modality:
 
         status = self._peer.ask([MPPS_CLASS], question)
         # A duplicate is our own first try, whose answer was lost: the UID is ours alone.
-        if not _is_done(status) and status != _DUPLICATE:
+        if not is_done(status) and status != _DUPLICATE:
             raise Refused(f"the MPPS N-CREATE failed with status {status:04X}")
 
     def finish(
@@ -97,21 +85,9 @@ class Modality:
 
         status = self._peer.ask([MPPS_CLASS], question)
         # After a lost answer the step is final already, and the second try is told so.
-        if not _is_done(status) and not (tries > 1 and status == _PROCESSING_FAILURE):
+        if not is_done(status) and not (tries > 1 and status == _PROCESSING_FAILURE):
             raise Refused(f"the MPPS N-SET failed with status {status:04X}")
 
     def send(self, objects: list[Dataset]) -> Stored:
         """C-STORE every object; one without a clear answer, or refused for want of resources, goes again."""
-        stored, waiting = Stored(), list(objects)
-
-        def question(association: Association) -> None:
-            for message_id, ds in enumerate(list(waiting), start=1):
-                status = status_of(association.send_c_store(ds, msg_id=message_id))
-                if status & 0xFF00 == 0xA700:
-                    raise Unanswered(f"out of resources ({status:04X})")
-                waiting.remove(ds)
-                stored.accepted += _is_done(status)
-                stored.refused += not _is_done(status)
-
-        self._peer.ask(sorted({ds.SOPClassUID for ds in objects}), question)
-        return stored
+        return store(self._peer, objects)

@@ -1,20 +1,17 @@
-"""The plan of an exam: who comes, what was ordered, where it is done, and what goes wrong on the way."""
+"""What an exam is: who comes, what was ordered, where it is done. The truth, whatever messages and images say of it."""
 
-import os
-import time
 import uuid
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
 from random import Random
+from typing import TYPE_CHECKING
 
-from orchestrator.simulator import faults
-from orchestrator.simulator.faults import Fault
-from orchestrator.simulator.people import Person, mistyped, somebody
+from orchestrator.simulator.people import Person
+from orchestrator.simulator.sites import House, Station
 
-CORRECTED_SHARE = 0.15
-CHANGED_SHARE = 0.10
-CANCELED_SHARE = 0.08
-STUDY_UID_SENT_SHARE = 0.5
+if TYPE_CHECKING:
+    from orchestrator.simulator.faults import Fault
 
 CODING_SCHEME = "99NORTH"
 """Private schemes begin with 99 (PS3.3 §8.2)."""
@@ -27,28 +24,51 @@ class Procedure:
     code: str
     meaning: str
     modality: str
-    station: str
     body_part: str
     laterality: str = ""
 
 
 CATALOGUE = (
-    Procedure("CTHEAD", "CT head without contrast", "CT", "CT_NORTH", "HEAD"),
-    Procedure("CTCHEST", "CT chest with contrast", "CT", "CT_NORTH", "CHEST"),
-    Procedure("MRBRAIN", "MR brain", "MR", "MR_NORTH", "BRAIN"),
-    Procedure("MRKNEE", "MR left knee", "MR", "MR_NORTH", "KNEE", "L"),
-    Procedure("CRCHEST", "Chest two views", "CR", "CR_NORTH", "CHEST"),
-    Procedure("CRHAND", "Right hand two views", "CR", "CR_NORTH", "HAND", "R"),
-    Procedure("USABD", "Ultrasound abdomen", "US", "US_NORTH", "ABDOMEN"),
-    Procedure("USHEART", "Echocardiography", "US", "US_NORTH", "HEART"),
+    Procedure("CTHEAD", "CT head without contrast", "CT", "HEAD"),
+    Procedure("CTCHEST", "CT chest with contrast", "CT", "CHEST"),
+    Procedure("CTABD", "CT abdomen with contrast", "CT", "ABDOMEN"),
+    Procedure("MRBRAIN", "MR brain", "MR", "BRAIN"),
+    Procedure("MRKNEE", "MR left knee", "MR", "KNEE", "L"),
+    Procedure("CRCHEST", "Chest two views", "CR", "CHEST"),
+    Procedure("CRHAND", "Right hand two views", "CR", "HAND", "R"),
+    Procedure("DXCHEST", "Chest digital two views", "DX", "CHEST"),
+    Procedure("DXANKLE", "Left ankle two views", "DX", "ANKLE", "L"),
+    Procedure("USABD", "Ultrasound abdomen", "US", "ABDOMEN"),
+    Procedure("USHEART", "Echocardiography", "US", "HEART"),
+    Procedure("MGSCREEN", "Screening mammography", "MG", "BREAST"),
+    Procedure("XACORO", "Coronary angiography", "XA", "HEART"),
+    Procedure("NMBONE", "Bone scintigraphy", "NM", "WHOLEBODY"),
 )
-STATIONS = tuple(dict.fromkeys(procedure.station for procedure in CATALOGUE))
+
+
+class Arrival(Enum):
+    """How a patient comes: HL7 table 0004 (PV1-2), and where they wait (PV1-3)."""
+
+    OUTPATIENT = ("O", "RAD")
+    WALK_IN = ("O", "WALKIN")
+    WARD = ("I", "WARD3^12^1")
+    PORTABLE = ("I", "ICU^2^1")
+    EMERGENCY = ("E", "ER")
+
+    @property
+    def patient_class(self) -> str:
+        return self.value[0]
+
+    @property
+    def location(self) -> str:
+        return self.value[1]
 
 
 @dataclass(frozen=True)
 class Order:
-    """One order with one requested procedure and one scheduled step.
+    """One scheduled step, with the requested procedure and the order that it belongs to.
 
+    An order of several procedures, or a procedure of several steps, is several of these that share the numbers.
     `study_instance_uid` is empty when the RIS sends none: then the worklist tells the modality.
     """
 
@@ -58,6 +78,7 @@ class Order:
     requested_procedure_id: str
     sps_id: str
     procedure: Procedure
+    station: Station
     start: datetime
     priority: str
     study_instance_uid: str
@@ -70,119 +91,48 @@ class Exam:
     number: int
     person: Person
     visit_number: str
-    inpatient: bool
+    arrival: Arrival
     order: Order
-    fault: Fault | None = None
+    fault: "Fault"
+    further: tuple[Order, ...] = ()
+    """Other steps of the same order: of the same procedure (same study) or of another one (a study of its own)."""
+    group: tuple[Order, ...] = ()
+    """Other orders of the patient that the same images satisfy."""
+    appended: bool = False
+    """More images are made of the same step later, as a second performed step."""
     registered_as: Person | None = None
     """How registration first spelt the person, until an A08 corrects it."""
+    subsumed: Person | None = None
+    """Another record of the person, under which all is ordered, until an A40 merges it into `person`."""
     ordered_as: Order | None = None
     """The order before an XO changed it."""
     canceled: Order | None = None
     """An order that is canceled before the right one is placed."""
     neighbour: "Exam | None" = None
-    """The other patient whose worklist entry is chosen by mistake."""
+    """The other patient, or the other order of this one, whose worklist entry plays a part."""
     past: bool = False
     """History: the exam was done at its scheduled time, not now."""
 
     @property
     def label(self) -> str:
         """Names the exam in a log line: no name, no patient id."""
-        return f"exam {self.number} {self.order.procedure.station} {self.order.accession_number}"
+        return f"exam {self.number} {self.order.station.ae_title} {self.order.accession_number}"
 
     @property
-    def has_order(self) -> bool:
-        return self.fault is not Fault.NO_ORDER
+    def house(self) -> House:
+        return self.order.station.house
+
+    @property
+    def steps(self) -> tuple[Order, ...]:
+        """All steps that are performed, in turn."""
+        return (self.order, *self.further)
+
+    @property
+    def known_as(self) -> Person:
+        """The record under which the order is placed."""
+        return self.subsumed or self.person
 
 
 def new_uid(rng: Random) -> str:
     """A UID under 2.25, made from a UUID (PS3.5 §B.2)."""
     return f"2.25.{uuid.UUID(int=rng.getrandbits(128), version=4).int}"
-
-
-def _base36(number: int) -> str:
-    digits = ""
-    while number:
-        number, rest = divmod(number, 36)
-        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[rest] + digits
-    return digits
-
-
-def run_stamp() -> str:
-    """Eight characters that no other run has: the same seed twice against one Fiducial must not collide."""
-    return _base36(int(time.time()))[-6:].rjust(6, "0") + _base36(36 + int.from_bytes(os.urandom(2), "big") % 1260)
-
-
-class Planner:
-    """Plans exams. The seed decides people, procedures and faults; the stamp makes the numbers new in every run."""
-
-    def __init__(self, *, seed: int, stamp: str, fault_share: float) -> None:
-        self._seed, self._stamp, self._fault_share = seed, stamp, fault_share
-
-    def rng(self, number: int, purpose: str) -> Random:
-        """Randomness of one exam for one purpose, so that no thread's speed changes what another draws."""
-        return Random(f"{self._seed}:{number}:{purpose}")
-
-    def uids(self, number: int, purpose: str) -> Random:
-        """For UIDs alone: these differ in every run."""
-        return Random(f"{self._seed}:{number}:{self._stamp}:{purpose}")
-
-    def exam(self, number: int, start: datetime, *, past: bool = False) -> Exam:
-        """The plan of exam `number` (from 1), scheduled at `start` (wall clock)."""
-        rng = self.rng(number, "plan")
-        fault = faults.draw(rng, self._fault_share)
-        exam = self._plain(number, "", start, rng)
-        exam = replace(exam, fault=fault, past=past)
-        mishap = rng.random()
-        if fault is not None and fault is not Fault.MESSAGE_TWICE:
-            return self._with_fault(exam, fault, start)
-        if mishap < CANCELED_SHARE:
-            return replace(exam, canceled=self._order(number, "X", start, rng))
-        if mishap < CANCELED_SHARE + CHANGED_SHARE:
-            return replace(exam, ordered_as=replace(exam.order, start=_another_time(exam.order.start)))
-        if mishap < CANCELED_SHARE + CHANGED_SHARE + CORRECTED_SHARE:
-            return replace(exam, registered_as=mistyped(rng, exam.person))
-        return exam
-
-    def _with_fault(self, exam: Exam, fault: Fault, start: datetime) -> Exam:
-        if fault is Fault.ORDER_AFTER_IMAGES:
-            return replace(exam, order=replace(exam.order, study_instance_uid=""))
-        if fault is Fault.ORDER_ADOPTS_STUDY:
-            uid = new_uid(self.uids(exam.number, "adopted"))
-            return replace(exam, order=replace(exam.order, study_instance_uid=uid))
-        if fault.takes_a_wrong_entry:
-            rng = self.rng(exam.number, "neighbour")
-            other = self._plain(exam.number, "Y", start, rng)
-            # The two entries stand on the same station's list, one row apart.
-            return replace(exam, neighbour=replace(other, order=replace(other.order, procedure=exam.order.procedure)))
-        return exam
-
-    def _plain(self, number: int, suffix: str, start: datetime, rng: Random) -> Exam:
-        return Exam(
-            number=number,
-            # A leading zero, because identifiers are strings and somebody always forgets.
-            person=somebody(rng, f"0{self._stamp}{number}{suffix}", start.date()),
-            visit_number=f"V{self._stamp}{number}{suffix}",
-            inpatient=rng.random() < 0.3,
-            order=self._order(number, suffix, start, rng),
-        )
-
-    def _order(self, number: int, suffix: str, start: datetime, rng: Random) -> Order:
-        uids = self.uids(number, f"order{suffix}")
-        tail = f"{self._stamp}{number}{suffix}"
-        return Order(
-            placer_order_number=f"P{tail}",
-            filler_order_number=f"F{tail}",
-            accession_number=f"A{tail}",
-            requested_procedure_id=f"R{tail}",
-            sps_id=f"S{tail}",
-            procedure=rng.choice(CATALOGUE),
-            start=start,
-            priority=rng.choices(("R", "A", "S"), weights=(80, 12, 8))[0],
-            study_instance_uid=new_uid(uids) if rng.random() < STUDY_UID_SENT_SHARE else "",
-        )
-
-
-def _another_time(start: datetime) -> datetime:
-    """Ten minutes away on the same day."""
-    later = start + timedelta(minutes=10)
-    return later if later.date() == start.date() else start - timedelta(minutes=10)

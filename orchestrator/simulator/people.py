@@ -1,10 +1,8 @@
-"""The people who come to the hospital: names of many origins, and how hands at a keyboard spoil them."""
+"""The people who come to the hospital: names of many origins."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
-
-ISSUER = "NORTH"
 
 # (family, given names that are female, given names that are male): the origins stay together.
 _FAMILIES: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
@@ -36,7 +34,7 @@ class Person:
     prefix: str
     birth_date: str
     sex: str
-    issuer: str = ISSUER
+    issuer: str
 
     @property
     def dicom_name(self) -> str:
@@ -44,7 +42,7 @@ class Person:
         return "^".join((self.family, self.given, self.middle, self.prefix)).rstrip("^")
 
 
-def somebody(rng: Random, patient_id: str, today: date) -> Person:
+def somebody(rng: Random, patient_id: str, issuer: str, today: date) -> Person:
     """A new person, from a newborn to 97 years old."""
     families, women, men = rng.choice(_FAMILIES)
     sex = rng.choices(("F", "M", "O"), weights=(50, 49, 1))[0]
@@ -58,21 +56,10 @@ def somebody(rng: Random, patient_id: str, today: date) -> Person:
         prefix=rng.choices(("", "Dr.", "Prof."), weights=(90, 8, 2))[0],
         birth_date=born.strftime("%Y%m%d"),
         sex=sex,
+        issuer=issuer,
     )
 
 
-def _misspelt(rng: Random, word: str) -> str:
-    """One slip of the fingers: a letter lost, doubled, or changed places with its neighbour."""
-    at = rng.randrange(1, len(word) - 1) if len(word) > 3 else len(word) - 1
-    lost, doubled = word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]
-    turned = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :] if at else word
-    choices = [slip for slip in (lost, doubled, turned) if slip.strip() and slip != word]
-    return rng.choice(choices)
-
-
-def mistyped(rng: Random, person: Person) -> Person:
-    """The same person, as somebody in a hurry types the name: never equal to the original."""
-    swapped = replace(person, family=person.given, given=person.family)
-    family = replace(person, family=_misspelt(rng, person.family))
-    given = replace(person, given=_misspelt(rng, person.given))
-    return rng.choice((swapped, family, given))
+def another_family(rng: Random, family: str) -> str:
+    """A family name that is not this one."""
+    return rng.choice([name for names, _, _ in _FAMILIES for name in names if name != family])

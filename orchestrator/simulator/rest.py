@@ -5,7 +5,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.simulator.truth import Json
+Json = dict[str, Any]
 
 
 class Api:
@@ -26,6 +26,20 @@ class Api:
         if patient and "identifiers" not in patient:
             study["patient"] = self.call("GET", f"patients/{patient['id']}/")
         return study
+
+    def open_cases(self, **about: str | int) -> list[Json]:
+        """Cases that are not settled, about a study (`study_instance_uid`) or a message (`message`, its id)."""
+        asked = "&".join(f"{name}={quote(str(value))}" for name, value in about.items())
+        return list(self.call("GET", f"exceptions/?status=open&{asked}").get("results", []))
+
+    def message(self, control_id: str, message_type: str) -> Json | None:
+        """The message as it was received first, or None when Fiducial does not know it.
+
+        A control id is its sender's own: another application may have used it for another message.
+        """
+        asked = f"control_id={quote(control_id)}&type={quote(message_type)}"
+        found = self.call("GET", f"messages/?{asked}").get("results", [])
+        return next((each for each in found if each.get("status") != "DUPLICATE"), None)
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """The answer to a call of /api/v1/`path`."""

@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from orchestrator.simulator.console import Identity
 from orchestrator.simulator.images import performed_step_id, reference
 from orchestrator.simulator.orders import CODING_SCHEME, Procedure
+from orchestrator.simulator.sites import Station
 
 _REQUESTED = (
     "AccessionNumber",
@@ -33,10 +34,10 @@ _REQUESTED_OF_STEP = (
 )
 
 
-def worklist_keys(station: str, modality: str, day: date) -> Dataset:
+def worklist_keys(station: Station, day: date) -> Dataset:
     """Everything on this station on this day, with what the console copies (PS3.4 Table K.6-1)."""
     step = Dataset()
-    step.ScheduledStationAETitle, step.Modality = station, modality
+    step.ScheduledStationAETitle, step.Modality = station.ae_title, station.modality
     step.ScheduledProcedureStepStartDate = day.strftime("%Y%m%d")
     for keyword in _REQUESTED_OF_STEP:
         setattr(step, keyword, [] if keyword.endswith("Sequence") else "")
@@ -47,19 +48,20 @@ def worklist_keys(station: str, modality: str, day: date) -> Dataset:
     return keys
 
 
-def step_begun(station: str, identity: Identity, procedure: Procedure, at: datetime) -> Dataset:
+def step_begun(station: Station, identity: Identity, procedure: Procedure, at: datetime) -> Dataset:
     """N-CREATE (PS3.4 Table F.7.2-1). Without a scheduled step this is the unscheduled case."""
-    scheduled = Dataset()
-    identity.stamp_request(scheduled)
-    scheduled.ReferencedStudySequence = []
-    if "ScheduledProtocolCodeSequence" not in scheduled:
-        scheduled.ScheduledProtocolCodeSequence = []
+    scheduled = identity.requests()
+    for item in scheduled:
+        item.ReferencedStudySequence = []
+        if "ScheduledProtocolCodeSequence" not in item:
+            item.ScheduledProtocolCodeSequence = []
     ds = Dataset()
     identity.stamp_patient(ds)
     ds.ReferencedPatientSequence = []
-    ds.ScheduledStepAttributesSequence = [scheduled]
-    ds.PerformedProcedureStepID = performed_step_id(identity)
-    ds.PerformedStationAETitle, ds.PerformedStationName, ds.PerformedLocation = station, station, ""
+    ds.ScheduledStepAttributesSequence = scheduled
+    ds.PerformedProcedureStepID = performed_step_id(identity, at)
+    ds.PerformedStationAETitle = ds.PerformedStationName = station.ae_title
+    ds.PerformedLocation = ""
     ds.PerformedProcedureStepStartDate = at.strftime("%Y%m%d")
     ds.PerformedProcedureStepStartTime = at.strftime("%H%M%S")
     ds.PerformedProcedureStepEndDate, ds.PerformedProcedureStepEndTime = "", ""
@@ -68,7 +70,7 @@ def step_begun(station: str, identity: Identity, procedure: Procedure, at: datet
     ds.PerformedProcedureStepDiscontinuationReasonCodeSequence = []
     ds.ProcedureCodeSequence = [_code(procedure.code, CODING_SCHEME, procedure.meaning)]
     ds.PerformedProtocolCodeSequence, ds.PerformedSeriesSequence = [], []
-    ds.Modality, ds.StudyID = procedure.modality, identity.requested_procedure_id[-16:]
+    ds.Modality, ds.StudyID = station.modality, identity.requested_procedure_id[-16:]
     return ds
 
 

@@ -1,19 +1,20 @@
 """The judgement: what Fiducial made of a study, against what truly happened."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from orchestrator.simulator.faults import Hold
+from orchestrator.simulator.mllp_out import Answer
 from orchestrator.simulator.orders import Exam
-
-Json = dict[str, Any]
+from orchestrator.simulator.people import Person
+from orchestrator.simulator.rest import Json
 
 
 class Verdict(StrEnum):
     """RIGHT: matched to the true patient and order. HELD: a person is asked, and a fault explains why.
 
-    WRONG: matched to anybody or anything else. UNEXPLAINED: all the rest, a defect until shown otherwise.
+    WRONG: matched to anybody or anything else, or by a guess. UNEXPLAINED: all the rest, a defect until shown
+    otherwise.
     """
 
     RIGHT = "right"
@@ -34,43 +35,102 @@ class Judgement:
         return self.verdict in (Verdict.RIGHT, Verdict.HELD)
 
 
-def judge(exam: Exam, found: Json | None) -> Judgement:
-    """Judge an exam by Fiducial's study resource (None: unknown there)."""
-    if found is None:
+@dataclass(frozen=True)
+class Merge:
+    """An A40 that was sent, and what was answered."""
+
+    subsumed: Person
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the API tells of a study and of the story around it."""
+
+    study: Json | None
+    cases: list[Json] = field(default_factory=list)
+    """Cases about the study that are not settled."""
+    merge_message: Json | None = None
+    """The A40 as it was received."""
+    merge_cases: list[Json] = field(default_factory=list)
+    """Cases about the A40 that are not settled."""
+
+
+def judge(exam: Exam, instances: int, merge: Merge | None, found: Found) -> Judgement:
+    """Judge one study of an exam, of which `instances` objects were sent."""
+    if found.study is None:
         return Judgement(Verdict.UNEXPLAINED, "Fiducial does not know the study")
-    identity = str(found.get("identity", "")).upper()
+    identity = str(found.study.get("identity", "")).upper()
     if identity == "HELD":
-        return _held(exam)
+        return _held(exam, merge, found)
     if identity != "MATCHED":
         return Judgement(Verdict.UNEXPLAINED, f"identity is {identity or 'missing'}")
-    if difference := "; ".join(_differences(exam, found)):
-        return Judgement(Verdict.WRONG, difference)
+    return _matched(exam, instances, merge, found, found.study)
+
+
+def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
+    fault = exam.fault
+    if not found.cases:
+        return Judgement(Verdict.UNEXPLAINED, "held, and no open case asks anybody")
+    asked = ", ".join(f"case {case.get('id')} {case.get('reason_code')}" for case in found.cases)
+    if not fault.happens:
+        return Judgement(Verdict.UNEXPLAINED, f"held although nothing was wrong ({asked})")
+    if fault.holding_is_fair:
+        return Judgement(Verdict.HELD, f"{fault.label}: {fault.hold.value} ({asked})")
+    if merge is not None and not _is_merged(found):
+        return _not_merged(merge, found)
+    return Judgement(Verdict.UNEXPLAINED, f"held although it can be matched: {fault.label} ({asked})")
+
+
+def _matched(exam: Exam, instances: int, merge: Merge | None, found: Found, study: Json) -> Judgement:
+    by_itself = str(study.get("matched_by", "")).lower() == "auto"
+    if by_itself and exam.fault.hold is Hold.NEEDED:
+        return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
+    true, told = _true_orders(exam), _told_orders(study)
+    if exam.fault.is_ordered and (others := told - true):
+        named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
+        return Judgement(Verdict.WRONG, f"matched to order {named}")
+    if not _is_of(exam.person, study):
+        if merge is not None and _is_of(merge.subsumed, study):
+            return _not_merged(merge, found)
+        return Judgement(Verdict.WRONG, "matched to another patient")
+    if exam.fault.is_ordered and (missing := true - told):
+        named = " and ".join(number for _, number in sorted(missing))
+        return Judgement(Verdict.UNEXPLAINED, f"not matched to its order {named}")
+    there = study.get("number_of_instances")
+    if there != instances:
+        return Judgement(Verdict.UNEXPLAINED, f"{there} objects are there, {instances} were sent")
     return Judgement(Verdict.RIGHT, "")
 
 
-def _held(exam: Exam) -> Judgement:
-    if exam.fault is None:
-        return Judgement(Verdict.UNEXPLAINED, "held although nothing was wrong")
-    if not exam.fault.holding_is_fair:
-        return Judgement(Verdict.UNEXPLAINED, f"held although it can be matched: {exam.fault.label}")
-    return Judgement(Verdict.HELD, exam.fault.label)
+def _is_of(person: Person, study: Json) -> bool:
+    identifiers = (study.get("patient") or {}).get("identifiers", [])
+    return any((each.get("value"), each.get("issuer")) == (person.patient_id, person.issuer) for each in identifiers)
 
 
-def _differences(exam: Exam, found: Json) -> Iterator[str]:
-    """Everything in a MATCHED study that contradicts the truth."""
-    person, order = exam.person, exam.order
-    identifiers = (found.get("patient") or {}).get("identifiers", [])
-    if not any((of.get("value"), of.get("issuer")) == (person.patient_id, person.issuer) for of in identifiers):
-        yield "matched to another patient"
-    if not exam.has_order:
-        # Nobody ordered this: only a person may have made an order for it afterwards.
-        if str(found.get("matched_by", "")).lower() == "auto":
-            yield "matched by itself although nothing was ever ordered"
-        return
-    orders = found.get("orders") or ([found["order"]] if found.get("order") else [])
-    if not orders:
-        yield "matched to no order"
-    for matched in orders:
-        told = (matched.get("filler_order_number"), matched.get("accession_number"))
-        if told != (order.filler_order_number, order.accession_number):
-            yield f"matched to order {told[0]} with accession number {told[1]}"
+def _true_orders(exam: Exam) -> set[tuple[str, str]]:
+    """Filler order number and accession number of the orders that the study satisfies."""
+    return {(each.filler_order_number, each.accession_number) for each in (exam.order, *exam.group)}
+
+
+def _told_orders(study: Json) -> set[tuple[str, str]]:
+    """The orders that a study is matched to."""
+    orders = study.get("orders") or ([study["order"]] if study.get("order") else [])
+    return {(str(each.get("filler_order_number")), str(each.get("accession_number"))) for each in orders}
+
+
+def _is_merged(found: Found) -> bool:
+    return (found.merge_message or {}).get("status") == "APPLIED"
+
+
+def _not_merged(merge: Merge, found: Found) -> Judgement:
+    """The records are still two. That is fair only where somebody was told: the sender by its answer, or a person."""
+    message, cases = found.merge_message or {}, found.merge_cases
+    in_case = f" in case {cases[0].get('id')}" if cases else ""
+    if not merge.answer.accepted:
+        answer = f"{merge.answer.code} {merge.answer.text}".rstrip()
+        return Judgement(Verdict.HELD, f"merge not applied: message refused ({answer}){in_case}")
+    if cases:
+        return Judgement(Verdict.HELD, f"merge not applied: message set aside{in_case}")
+    status = str(message.get("status", "unknown")).lower()
+    return Judgement(Verdict.UNEXPLAINED, f"merge accepted, without effect and without a case (message {status})")

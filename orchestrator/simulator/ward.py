@@ -1,6 +1,6 @@
 """The hospital as a whole: opens its senders, modalities and archive, lets patients in at a rate, and closes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,21 +8,25 @@ from itertools import count
 from threading import BoundedSemaphore, Event
 from typing import Any
 
+from orchestrator.simulator import ai_box
 from orchestrator.simulator.archive import Archive
 from orchestrator.simulator.course import BRISK, LIFELIKE, Course, Rooms
+from orchestrator.simulator.day import bustle
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.mllp_out import Sender, Traffic
 from orchestrator.simulator.modality import Modality
-from orchestrator.simulator.orders import STATIONS, Exam, Planner, run_stamp
+from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.peer import Peer
+from orchestrator.simulator.planner import Habits, Planner, run_stamp
 from orchestrator.simulator.rest import Api
+from orchestrator.simulator.sites import HOUSES, STATIONS
 from orchestrator.simulator.waiting import Stopped, rest
 
 Report = dict[str, Any]
 _KEPT_WITHOUT_END = 5000
 """Entries that an endless run remembers."""
-_AT_ONCE = 4
-"""Exams under way together in a finite run: one for each station."""
+_AT_ONCE = 8
+"""Exams under way together in a finite run."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,17 @@ class Programme:
     patients: int | None = None
     """None: no end."""
     rate: float | None = 4.0
-    """Studies per minute; None: as fast as it goes."""
+    """Exams per minute; None: as fast as it goes."""
+    by_the_hour: bool = False
+    """The rate is that of an ordinary working hour, and mornings are busier than nights."""
     faults: float = 0.0
+    fault_weights: Mapping[str, float] | None = None
+    """Only these faults, so often compared with each other."""
+    group_cases: bool = False
+    """Some studies satisfy two orders."""
+    reports: bool = False
+    """The report system speaks."""
+    ai_box: bool = True
     seed: int = 0
     once: bool = False
     history_days: int = 0
@@ -60,19 +73,33 @@ class Hospital:
     def __init__(self, targets: Targets, programme: Programme, stop: Event, say: Callable[[str], None]) -> None:
         self._targets, self._programme, self._stop, self._say = targets, programme, stop, say
         stamp, patience = run_stamp(), programme.patience
-        self._planner = Planner(seed=programme.seed, stamp=stamp, fault_share=programme.faults)
+        self._planner = Planner(
+            seed=programme.seed, stamp=stamp, fault_share=programme.faults, fault_weights=programme.fault_weights,
+            habits=Habits(group=0.3 if programme.group_cases else 0.0),
+        )  # fmt: skip
         self.traffic = Traffic()
         self.ledger = Ledger(keep=None if programme.once else _KEPT_WITHOUT_END)
-        his, ris = (
-            Sender(name, targets.hl7, stamp=stamp, stop=stop, patience=patience, traffic=self.traffic)
-            for name in ("HIS", "RIS")
+
+        def sender(application: str, facility: str) -> Sender:
+            return Sender(
+                application, facility, targets.hl7, stamp=stamp, stop=stop, patience=patience, traffic=self.traffic
+            )
+
+        def peer(ae_title: str) -> Peer:
+            return Peer(*targets.dicom, targets.ae_title, ae_title, stop, patience)
+
+        self._rooms = Rooms(
+            senders={
+                house.code: (sender(house.his, house.facility), sender(house.ris, house.facility)) for house in HOUSES
+            },
+            modalities={station.ae_title: Modality(station, peer(station.ae_title)) for station in STATIONS},
+            ai_box=ai_box.AiBox(peer(ai_box.AE_TITLE)) if programme.ai_box else None,
+            reports=programme.reports,
+            planner=self._planner,
+            stop=stop,
+            say=say,
+            tempo=BRISK if programme.once else LIFELIKE,
         )
-        modalities = {
-            station: Modality(station, Peer(*targets.dicom, targets.ae_title, station, stop, patience))
-            for station in STATIONS
-        }
-        tempo = BRISK if programme.once else LIFELIKE
-        self._rooms = Rooms(his, ris, modalities, self._planner, stop, say, tempo)
         self._unanswered = Event()
         self._slots = BoundedSemaphore(_AT_ONCE if programme.once else 3 * len(STATIONS))
 
@@ -85,16 +112,23 @@ class Hospital:
                     if self._programme.once and self._unanswered.is_set():
                         self._say("Fiducial does not answer: no more patients are let in")
                         break
-                    if self._programme.rate is not None:
-                        rest(self._stop, 60 / self._programme.rate)
+                    rest(self._stop, self._pause())
                 while not self._programme.once:
                     rest(self._stop, 3600)
             except Stopped:
                 self._say("the hospital closes")
-        self._rooms.his.close()
-        self._rooms.ris.close()
+        for senders in self._rooms.senders.values():
+            for sender in senders:
+                sender.close()
         verified = self._read_outcome()
         return self._report(archive, verified=verified)
+
+    def _pause(self) -> float:
+        """Seconds until the next patient comes."""
+        programme = self._programme
+        if programme.rate is None:
+            return 0.0
+        return 60 / programme.rate / (bustle(datetime.now().astimezone()) if programme.by_the_hour else 1.0)
 
     def _exams(self) -> Iterator[Exam]:
         patients = self._programme.patients
@@ -117,14 +151,16 @@ class Hospital:
         future = pool.submit(Course(exam, self._rooms).run)
         future.add_done_callback(lambda done: self._discharge(exam, done))
 
-    def _discharge(self, exam: Exam, done: Future[Entry | None]) -> None:
+    def _discharge(self, exam: Exam, done: Future[list[Entry]]) -> None:
         self._slots.release()
         error = done.exception()
         if error is not None:
-            # A defect of the simulator, and it must not look like a quiet day.
-            self._say(f"{exam.label}: the simulator failed: {error!r}")
-            self.ledger.add(Entry(exam, problem=f"the simulator failed: {error!r}"))
-        elif (entry := done.result()) is not None:
+            # A defect of the simulator, and it must not look like a quiet day. Its text may hold a name.
+            problem = f"the simulator failed: {type(error).__name__}"
+            self._say(f"{exam.label}: {problem}")
+            self.ledger.add(Entry(exam, problem=problem))
+            return
+        for entry in done.result():
             self.ledger.add(entry)
             if entry.gave_up:
                 self._unanswered.set()

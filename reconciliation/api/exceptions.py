@@ -35,7 +35,7 @@ class ExceptionSerializer(serializers.ModelSerializer[ExceptionCase]):
         model = ExceptionCase
         fields = (
             "id", "kind", "reason_code", "summary", "status", "owner", "site", "opened_at", "due_at", "snoozed_until",
-            "resolved_at", "resolution", "study_instance_uid",
+            "resolved_at", "resolution", "study_instance_uid", "message",
         )  # fmt: skip
 
 

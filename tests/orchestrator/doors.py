@@ -120,6 +120,7 @@ REST: Mapping[str, Mapping[str, str]] = {
     **_resource("users", "users.view", list={"POST": "users.edit"}, member={"PATCH": "users.edit"}),
     **_members("users", "users.edit", "roles", "roles/remove"),
     **_resource("tokens", "tokens.view", list={"POST": "tokens.edit"}, member={"DELETE": "tokens.edit"}),
+    **_resource("issuers", "sites.view", list={"POST": "sites.edit"}, member={"PATCH": "sites.edit"}),
     **_resource("sites", "sites.view", list={"POST": "sites.edit"}, member={"PATCH": "sites.edit"}),
     **_resource("audit", "audit.view"),
     "audit/verify/": {"GET": "audit.view"},

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.django_db
 DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks for route, asks in REST.items()},
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip
 # What belongs to no site: whoever may do it anywhere may do it to each of these.
-OF_NO_SITE = ("destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<", "kpis/<")
+OF_NO_SITE = ("issuers/<", "destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<", "kpis/<")
 # What only those do who look after all sites.
 OF_ALL_SITES = (
     ("GET", "interfaces/callers/<int:pk>/introduce/"),
@@ -49,6 +49,8 @@ OF_ALL_SITES = (
     ("POST", "api/v1/sites/"),
     ("GET", "kpis/<slug:name>/target/"),
     ("POST", "kpis/<slug:name>/target/"),
+    ("POST", "api/v1/issuers/"),
+    ("PATCH", "api/v1/issuers/<issuers>/"),
     # The rules decide where the images of every site go.
     *((method, f"routing/{door}") for method in ("GET", "POST")
       for door in ("add/", "rules/<int:position>/", "rules/<int:position>/remove/", "publish/",
@@ -154,6 +156,7 @@ def ward() -> Ward:
         "tokens/<tokens>": ApiToken.objects.get().pk,
         "callers/<int:pk>": caller.pk,
         "sites/<sites>": north.pk,
+        "issuers/<issuers>": north.default_issuer_id,
         "audit/<audit>": access.pk,
         "jobs/<jobs>": start_job("routing.nothing", title="theirs", owner=owner, parameters={}).pk,
         "exceptions/<int:pk>": case.pk,

@@ -185,6 +185,23 @@ def test_beyond_what_is_counted_exactly_the_count_says_that_it_is_an_estimate(
     assert (page["count"], page["count_is_estimate"], len(page["results"])) == (2, True, 3)
 
 
+def test_issuers_are_named_by_those_who_look_after_all_sites(call: Caller) -> None:
+    chief = Caller(make_user(Role.ADMINISTRATOR))
+    made = chief("POST", "issuers/", {"namespace": "NORTH"})
+    assert (chief.status, made["namespace"], made["universal_id"]) == (201, "NORTH", None)
+    chief("POST", "issuers/", {"namespace": "NORTH"})
+    assert chief.status == 400, "one name is one issuer"
+    chief("POST", "issuers/", {"namespace": "", "universal_id": ""})
+    assert chief.status == 400, "an issuer has a name"
+    chief("PATCH", f"issuers/{made['id']}/", {"namespace": None})
+    assert chief.status == 400
+    named = chief("PATCH", f"issuers/{made['id']}/", {"universal_id": "1.2.3", "universal_id_type": "ISO"})
+    assert (chief.status, named["namespace"], named["universal_id"]) == (200, "NORTH", "1.2.3")
+    assert call("GET", "issuers/")["count"] == 1
+    call("POST", "issuers/", {"namespace": "SOUTH"})
+    assert call.status == 403
+
+
 def test_sites_and_interfaces_are_made_and_changed_by_those_who_look_after_them(call: Caller) -> None:
     chief = Caller(make_user(Role.ADMINISTRATOR))
     asked = {"code": "NORTH", "name": "North", "time_zone": "Europe/Berlin"}

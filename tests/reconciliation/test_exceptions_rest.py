@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orchestrator.models import ExceptionCase, Role, Study
+from orchestrator.models import ExceptionCase, InboundMessage, Role, Site, Study
+from orchestrator.services.exceptions import open_case
 from orchestrator.states import CaseStatus, Identity
 from reconciliation.services.reconcile import reconcile_study
 from tests.caller import Caller
@@ -44,6 +45,17 @@ def test_the_queue_lists_what_waits(call: Caller, held: Study) -> None:
     assert (found["status"], found["owner"], found["resolved_at"]) == ("OPEN", None, None)
     assert call("GET", "exceptions/?status=resolved")["count"] == 0
     assert case.kind in {each["kind"] for each in call("GET", "exceptions/kinds/")}
+
+
+def test_the_case_of_a_message_is_found_by_the_message(call: Caller, held: Study) -> None:
+    site = Site.objects.get()
+    message = InboundMessage.objects.create(site=site, raw=b"MSH|", digest="d", received_at=timezone.now())
+    case = open_case(
+        "hl7_quarantine", about=message, reason_code="PID-3", summary="set aside", site=site, message=message
+    )
+    [found] = call("GET", f"exceptions/?status=open&message={message.pk}")["results"]
+    assert (found["id"], found["message"]) == (case.pk, message.pk)
+    assert call("GET", f"exceptions/?message={message.pk + 1}")["count"] == 0
 
 
 def test_candidates_come_ranked_with_evidence(call: Caller, held: Study) -> None:

@@ -95,6 +95,21 @@ def test_a_step_that_has_its_images_is_not_matched_again() -> None:
     assert (found.match, found.reason_code) == (None, "STEP_ALREADY_SATISFIED")
 
 
+def test_of_two_steps_of_one_procedure_the_one_that_the_images_name_is_matched() -> None:
+    first, second = (replace(CANDIDATE, key=key, sps_id=f"S{key}", procedure=7) for key in (1, 2))
+    found = outcome(replace(CLAIM, sps_id="S2"), first, second)
+    assert found.match is not None
+    assert found.match.candidate == second
+
+
+def test_of_two_steps_of_one_procedure_that_the_images_do_not_name_it_does_not_matter_which() -> None:
+    first, second = (replace(CANDIDATE, key=key, sps_id=f"S{key}", procedure=7) for key in (1, 2))
+    found = outcome(replace(CLAIM, sps_id="", requested_procedure_id=""), first, second)
+    assert found.match is not None
+    elsewhere = replace(second, procedure=8)
+    assert outcome(replace(CLAIM, sps_id=""), first, elsewhere).reason_code == "TWO_ORDERS_FIT"
+
+
 def test_of_two_orders_that_fit_a_person_chooses() -> None:
     claim = replace(CLAIM, study_instance_uid="2.25.9", requested_procedure_id="", sps_id="")
     found = outcome(claim, CANDIDATE, replace(CANDIDATE, key=2, study_instance_uid="2.25.2", sps_id="S2"))

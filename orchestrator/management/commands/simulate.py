@@ -2,11 +2,13 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from types import FrameType
@@ -15,8 +17,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orchestrator.simulator.archive import Archive
-from orchestrator.simulator.introduction import introduce
+from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.introduction import Introduction, introduce
 from orchestrator.simulator.rest import Api
+from orchestrator.simulator.waiting import Stopped
 from orchestrator.simulator.ward import Hospital, Programme, Report, Targets
 
 _ONCE_PATIENTS, _PATIENTS_PER_DAY = 10, 20
@@ -28,6 +32,21 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise ArgumentTypeError("must be a share from 0 to 1")
     return value
+
+
+def _faults(text: str) -> tuple[float, dict[str, float] | None]:
+    """`0.3`, or `name=share,…`: the share of exams in which something goes wrong, and how often each fault comes."""
+    if "=" not in text:
+        return _share(text), None
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        if name.strip() not in FAULTS:
+            raise ArgumentTypeError(f"there is no fault {name.strip()!r}; known are {', '.join(FAULTS)}")
+        weights[name.strip()] = _share(share)
+    if not 0 < (total := sum(weights.values())) <= 1:
+        raise ArgumentTypeError("the shares together must be more than 0 and at most 1")
+    return total, weights
 
 
 def _positive(text: str) -> float:
@@ -51,8 +70,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
         add("--patients", type=_natural, help="how many patients come (default: no end; 10 with --once)")
-        add("--rate", type=_positive, help="studies per minute (default: 4; unpaced with --once)")
-        add("--faults", type=_share, default=0.0, help="share of exams in which something goes wrong, 0 to 1")
+        add("--rate", type=_positive, help="exams per minute (default: 4, by the hour of the day; unpaced with --once)")
+        add(
+            "--faults", type=_faults, default=(0.0, None), metavar="SHARE",
+            help="share of exams in which something goes wrong, 0 to 1; or name=share,… for single faults",
+        )  # fmt: skip
         add("--seed", type=int, help="same seed, same people, procedures and faults (default: from the clock)")
         add("--once", action="store_true", help="take the patients through, wait for the outcome, report, exit")
         add("--history", type=_natural, metavar="DAYS", help="exams spread over the past DAYS; implies --once")
@@ -60,6 +82,8 @@ class Command(BaseCommand):
         add("--wait", type=_positive, default=120.0, help="seconds of patience for anything that should happen")
         add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
         add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
+        add("--group-cases", action="store_true", help="some studies satisfy two orders (not matched to both yet)")
+        add("--reports", action="store_true", help="the report system sends ORU (not taken yet)")
         add("--token", default=os.environ.get("FIDUCIAL_TOKEN", ""), help="API token, to read what Fiducial did")
 
     def handle(self, **options: Any) -> None:
@@ -76,10 +100,9 @@ class Command(BaseCommand):
         say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
         archive = _open_archive(options["archive_port"], say, once=programme.once)
         targets = _targets(options["token"])
-        if archive is not None and options["introduce"]:
-            api = Api(*targets.http, targets.token)
-            introduce(api, ae_title=archive.ae_title, port=archive.port, stop=stop, say=say)
         try:
+            if targets.token:
+                _introduce(targets, programme, archive if options["introduce"] else None, stop, say)
             report = Hospital(targets, programme, stop, say).run(archive)
         finally:
             if archive is not None:
@@ -106,7 +129,11 @@ def _programme(options: dict[str, Any]) -> Programme:
     return Programme(
         patients=patients,
         rate=options["rate"] or (None if once else _GENTLE_RATE),
-        faults=options["faults"],
+        by_the_hour=options["rate"] is None,
+        faults=options["faults"][0],
+        fault_weights=options["faults"][1],
+        group_cases=options["group_cases"],
+        reports=options["reports"],
         seed=int(time.time()) if options["seed"] is None else options["seed"],
         once=once,
         history_days=days,
@@ -140,6 +167,21 @@ def _open_archive(port: int, say: Callable[[str], None], *, once: bool) -> Archi
         say(f"no archive of our own: port {port}: {error.strerror or error}")
         return None
     return archive
+
+
+def _introduce(
+    targets: Targets, programme: Programme, archive: Archive | None, stop: Event, say: Callable[[str], None]
+) -> None:
+    """Make the hospital known, and the archive where there is one; an endless hospital waits for Fiducial endlessly."""
+    introduction = Introduction(Api(*targets.http, targets.token), say)
+    pieces = [introduction.houses]
+    if archive is not None:
+        pieces.append(partial(introduction.archive, archive.ae_title, archive.port))
+    try:
+        for piece in pieces:
+            introduce(piece, stop=stop, patience=programme.patience if programme.once else math.inf, say=say)
+    except Stopped:
+        say("the hospital closes before it was introduced")
 
 
 def _tell(report: Report, path: Path | None, say: Callable[[str], None]) -> None:

@@ -14,9 +14,10 @@ from orchestrator.simulator.console import Identity
 from orchestrator.simulator.images import Acquisition, acquire
 from orchestrator.simulator.orders import CATALOGUE, CODING_SCHEME, Procedure, new_uid
 from orchestrator.simulator.people import Person
+from orchestrator.simulator.sites import STATIONS
 from tests import peers
 
-PERSON = Person("0ABC1", "Łukasik", "Małgorzata", "", "Dr.", "19710229", "F")
+PERSON = Person("0ABC1", "Łukasik", "Małgorzata", "", "Dr.", "19710229", "F", "NORTH")
 AT = datetime(2026, 11, 23, 14, 5, 9).astimezone()
 
 
@@ -35,7 +36,8 @@ def study(procedure: Procedure, seed: int = 1) -> list[list[Dataset]]:
         requested_procedure_description="CT head",
         protocol_code=code(),
     )
-    return acquire(identity, Acquisition(procedure, AT, new_uid(Random(8)), Random(seed), Random(seed)))
+    station = next(each for each in STATIONS if each.modality == procedure.modality)
+    return acquire(identity, Acquisition(procedure, station, AT, new_uid(Random(8)), Random(seed), Random(seed)))
 
 
 def written(ds: Dataset, folder: Path) -> Path:
@@ -60,13 +62,25 @@ def test_a_study_has_its_own_uids_and_pixels_that_decode(procedure: Procedure, t
         assert ds.SpecificCharacterSet == "ISO_IR 192"
         assert ds.RequestAttributesSequence[0].ScheduledProcedureStepID == "S1"
         pixels = ds.pixel_array
-        assert pixels.shape[-3:] in ((64, 64, 3), (4, 64, 64)) if pixels.ndim > 2 else pixels.shape == (64, 64)
+        assert (
+            pixels.shape[-3:] in ((64, 64, 3), (4, 64, 64), (2, 64, 64))
+            if pixels.ndim > 2
+            else pixels.shape == (64, 64)
+        )
         assert pixels.max() > pixels.min()
 
 
 def test_a_name_that_latin_1_can_write_is_sent_in_latin_1() -> None:
     identity = Identity.typed(replace(PERSON, family="Größer", given="Jürgen"), "1.2", "A1")
     assert identity.character_set == "ISO_IR 100"
+
+
+def test_two_entries_for_one_study_are_two_requests_and_no_accession_number_of_the_study() -> None:
+    one, other = (replace(Identity.typed(PERSON, "1.2", f"A{number}"), sps_id=f"S{number}") for number in (1, 2))
+    both = replace(one, also=(other,), accession_number="", requests_accession_number="A1")
+    ds = acquire(both, Acquisition(CATALOGUE[0], STATIONS[0], AT, "", Random(1), Random(1)))[0][0]
+    assert ds.AccessionNumber == ""
+    assert [item.AccessionNumber for item in ds.RequestAttributesSequence] == ["A1", "A2"]
 
 
 def test_objects_of_two_acquisitions_differ() -> None:

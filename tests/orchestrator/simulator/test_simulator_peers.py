@@ -1,6 +1,7 @@
 """The modalities and the archive against DCMTK."""
 
 import socket
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -13,14 +14,15 @@ from orchestrator.simulator.console import Identity
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.orders import CATALOGUE
 from orchestrator.simulator.peer import Peer
+from orchestrator.simulator.sites import STATIONS
 from orchestrator.simulator.waiting import GaveUp
 from tests import peers
-from tests.orchestrator.simulator.stand_in import worklist_entry
+from tests.orchestrator.simulator.least_sense import Patient, worklist_entry
 from tests.orchestrator.simulator.test_simulator_images import AT, study, written
 
 
 def modality(port: int, called: str = "FIDUCIAL") -> Modality:
-    return Modality("CT_NORTH", Peer("127.0.0.1", port, called, "CT_NORTH", Event(), 10))
+    return Modality(STATIONS[0], Peer("127.0.0.1", port, called, "CT_NORTH", Event(), 10))
 
 
 @pytest.mark.peer("dcmtk")
@@ -51,22 +53,20 @@ def test_a_console_takes_its_entry_from_wlmscpfs(tmp_path: Path) -> None:
         "start": AT.strftime("%Y%m%d%H%M%S"),
         "sps_id": "S1",
         "description": "Schädel",
-        "patient_id": "01",
-        "birth_date": "19700101",
-        "sex": "F",
         "study": "1.2.3",
         "procedure_id": "R1",
     }
     for accession, name in (("A1", "Müller^Zoë"), ("A2", "Wójcik^Łukasz")):
-        entry = worklist_entry(accession, order, name)
+        patient = Patient(name, "19700101", "F", told_at="")
+        entry = worklist_entry({**order, "accession": accession}, ("NORTH", "01"), patient)
         entry.SOPClassUID, entry.SOPInstanceUID = "1.2.840.10008.5.1.4.31", f"1.2.{accession[1]}"
         entry.ensure_file_meta()
         entry.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         written(entry, folder).rename(folder / f"{accession}.wl")
 
     with peers.wlmscpfs(tmp_path) as port:
-        found = modality(port).find(CATALOGUE[0], AT.date(), lambda entry: entry.AccessionNumber == "A2")
-        nobody = modality(port).worklist("MR", AT.date())
+        found = modality(port).find(AT.date(), lambda entry: entry.AccessionNumber == "A2")
+        nobody = modality(port).worklist(AT.date() + timedelta(days=1))
 
     assert found is not None
     identity = Identity.from_worklist(found)
@@ -94,6 +94,6 @@ def test_nobody_listening_is_told_after_the_patience() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        console = Modality("CT_NORTH", Peer("127.0.0.1", port, "FIDUCIAL", "CT_NORTH", Event(), 1))
+        console = Modality(STATIONS[0], Peer("127.0.0.1", port, "FIDUCIAL", "CT_NORTH", Event(), 1))
         with pytest.raises(GaveUp, match="no connection"):
-            console.worklist("CT", AT.date())
+            console.worklist(AT.date())

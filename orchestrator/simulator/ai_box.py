@@ -1,0 +1,54 @@
+"""The AI box: looks at images and sends back an object of its own, in the same study (PS3.3 A.8, Secondary Capture)."""
+
+from collections.abc import Sequence
+from random import Random
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from orchestrator.simulator.images import reference
+from orchestrator.simulator.orders import new_uid
+from orchestrator.simulator.peer import Peer
+from orchestrator.simulator.sending import store
+from orchestrator.simulator.waiting import Refused
+
+AE_TITLE = "AI_BOX"
+_LOOKS_AT = ("CT", "MG", "DX")
+_COPIED = (
+    "SpecificCharacterSet", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+    "StudyDescription", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PixelData",
+)  # fmt: skip
+
+
+class AiBox:
+    """A processor that gets every study straight from the modality, as many do."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def look_at(self, objects: Sequence[Dataset], uids: Random) -> int:
+        """Send what it makes of the first image; how many objects that is. Raises Refused, GaveUp, Stopped."""
+        first = objects[0]
+        if first.Modality not in _LOOKS_AT:
+            return 0
+        if store(self._peer, [_derived(first, uids)]).refused:
+            raise Refused("the AI box's object was refused")
+        return 1
+
+
+def _derived(source: Dataset, uids: Random) -> Dataset:
+    """A marked copy of the image, which says what it was made of."""
+    ds = Dataset()
+    for keyword in _COPIED:
+        if keyword in source:
+            ds[keyword] = source[keyword]
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = SecondaryCaptureImageStorage, new_uid(uids), new_uid(uids)
+    ds.Modality, ds.ConversionType, ds.ImageType = source.Modality, "WSD", ["DERIVED", "SECONDARY"]
+    ds.SeriesNumber, ds.InstanceNumber, ds.SeriesDescription = 901, 1, "Possible finding"
+    ds.Manufacturer, ds.ManufacturerModelName, ds.PatientOrientation = "Simulated Hospital", AE_TITLE, ""
+    ds.SourceImageSequence = [reference(source)]
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds

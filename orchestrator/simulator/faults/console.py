@@ -1,0 +1,178 @@
+"""At the console: who and what is taken for the patient and the order."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.simulator.console import Identity
+from orchestrator.simulator.faults.fault import Fault, Hold
+from orchestrator.simulator.people import Person
+from orchestrator.simulator.spelling import maiden, mistyped, swapped, transliterated
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.course import Course
+    from orchestrator.simulator.orders import Exam, Order
+    from orchestrator.simulator.planner import Planner
+
+
+class _TypedIn(Fault):
+    """The worklist is not used: a study UID of the modality's own, the patient and the accession number by hand."""
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        typed = course.typed(accession_number=step.accession_number)
+        person = self.spell(course, course.exam.person)
+        course.examine(step, replace(typed, patient_name=person.dicom_name, patient_id=person.patient_id))
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return person
+
+
+class TypingError(_TypedIn):
+    name, hold = "typing_error", Hold.NEEDED
+    label = "patient typed in with a slip, accession number right"
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return mistyped(course.rng, person)
+
+
+class SwappedName(_TypedIn):
+    name = "swapped_name"
+    label = "patient typed in with family and given name in each other's field"
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return swapped(person)
+
+
+class MaidenName(_TypedIn):
+    name, hold = "maiden_name", Hold.NEEDED
+    label = "patient typed in under the maiden name"
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return maiden(course.rng, person)
+
+
+class Transliteration(_TypedIn):
+    name, hold = "transliteration", Hold.FAIR
+    label = "patient typed in with plain Latin letters"
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return transliterated(person)
+
+
+class LostZeros(_TypedIn):
+    name, hold = "lost_zeros", Hold.NEEDED
+    label = "patient id typed in without its leading zeros"
+
+    def spell(self, course: "Course", person: Person) -> Person:
+        return replace(person, patient_id=person.patient_id.lstrip("0"))
+
+
+class WrongAccession(Fault):
+    name, hold = "wrong_accession", Hold.NEEDED
+    label = "patient typed in rightly, accession number with two characters in each other's place"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, course.typed(accession_number=_turned(step.accession_number)))
+
+
+class MissingAccession(Fault):
+    name, hold = "missing_accession", Hold.NEEDED
+    label = "patient typed in rightly, no accession number: nothing names an order"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, course.typed())
+
+
+class ErasedAccession(Fault):
+    name = "erased_accession"
+    label = "worklist used, accession number lost at the console"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, replace(course.chosen(step), accession_number=""))
+
+
+class NoIssuer(Fault):
+    name = "no_issuer"
+    label = "worklist used, the console drops the issuer of the patient id"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, replace(course.chosen(step), issuer=""))
+
+
+class _WrongEntry(Fault):
+    """The entry of another patient, one row away on the same station's list, is chosen."""
+
+    hold = Hold.NEEDED
+
+    def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
+        order = exam.order
+        other = planner.plain(exam.number, order.start, "Y")
+        person = planner.person(exam.number, order.station, order.start, "Y")
+        ordered = planner.order(exam.number, order.station, order.start, "Y")
+        return replace(exam, neighbour=replace(other, person=person, order=replace(ordered, procedure=order.procedure)))
+
+    def arrive(self, course: "Course") -> None:
+        course.tell_of(_neighbour(course))
+        course.arrive()
+
+    def taken(self, course: "Course") -> Identity:
+        return Identity.from_worklist(course.on_worklist(_neighbour(course).order))
+
+
+class WrongEntryNoticed(_WrongEntry):
+    name, wrong_entry = "wrong_entry_noticed", True
+    label = "another patient's worklist entry chosen, MPPS discontinued with 110514"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, self.taken(course))
+
+
+class WrongEntryEdited(_WrongEntry):
+    name = "wrong_entry_edited"
+    label = "another patient's worklist entry chosen, only the patient typed over"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        taken, person = self.taken(course), course.exam.person
+        over = replace(
+            taken, patient_name=person.dicom_name, patient_id=person.patient_id, issuer=person.issuer,
+            birth_date=person.birth_date, sex=person.sex,
+        )  # fmt: skip
+        course.examine(step, over)
+
+
+class _OtherOrder(_WrongEntry):
+    """The same patient has two orders for the station, and the entry of the other one is chosen."""
+
+    def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
+        order = exam.order
+        other = planner.order(exam.number, order.station, order.start, "Y", besides=order.procedure)
+        return replace(exam, neighbour=replace(exam, order=other))
+
+
+class OtherOrderNoticed(_OtherOrder):
+    name, wrong_entry = "other_order_noticed", True
+    label = "the patient's other order chosen on the worklist, MPPS discontinued with 110514"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, self.taken(course))
+
+
+class OtherOrderEdited(_OtherOrder):
+    name = "other_order_edited"
+    label = "the patient's other order chosen on the worklist, only the accession number typed over"
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, replace(self.taken(course), accession_number=step.accession_number))
+
+
+def _neighbour(course: "Course") -> "Exam":
+    if course.exam.neighbour is None:
+        raise ValueError("nobody beside the exam")
+    return course.exam.neighbour
+
+
+def _turned(number: str) -> str:
+    """Two unlike neighbours changed places, from the end; the number is then nobody's."""
+    for at in range(len(number) - 1, 0, -1):
+        if number[at] != number[at - 1]:
+            return number[: at - 1] + number[at] + number[at - 1] + number[at + 1 :]
+    return number[:-1]

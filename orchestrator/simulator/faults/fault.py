@@ -1,0 +1,79 @@
+"""What a fault is: the places of a course where life may go otherwise, each with the ordinary thing to do."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydicom.dataset import Dataset
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.course import Course
+    from orchestrator.simulator.orders import Exam, Order
+    from orchestrator.simulator.planner import Planner
+
+
+class Hold(Enum):
+    """What holding the study means, by the rule that images are matched by one order factor (Study Instance UID,
+    accession number, step) and two patient factors (issuer with id; name with birth date), none of them conflicting.
+    """
+
+    UNEXPLAINED = "what arrives proves patient and order"
+    FAIR = "what arrives may prove it or not, by how names and dates are compared"
+    NEEDED = "a match by itself would be a guess"
+
+
+class Fault:
+    """One thing that goes wrong in one exam. Subclasses say what, and do at one place what is not ordinary.
+
+    `plan` may change the exam before it begins; what it leaves as `person` and `order` is the truth.
+    """
+
+    name: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    hold: ClassVar[Hold] = Hold.UNEXPLAINED
+    happens: ClassVar[bool] = True
+    is_ordered: ClassVar[bool] = True
+    """Whether the exam has an order at all."""
+    desk: ClassVar[Mapping[str, Any]] = {}
+    """How the front desk speaks (FrontDesk)."""
+    begins_mpps: ClassVar[bool] = True
+    finishes_mpps: ClassVar[bool] = True
+    wrong_entry: ClassVar[bool] = False
+    """The performed step ends with "incorrect worklist entry selected" (110514)."""
+
+    @property
+    def holding_is_fair(self) -> bool:
+        return self.hold is not Hold.UNEXPLAINED
+
+    def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
+        """The exam as this fault needs it."""
+        return exam
+
+    def arrive(self, course: "Course") -> None:
+        """At the front desk."""
+        course.arrive()
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        """At the console: who is taken for the patient, and what for the order; then the exam."""
+        course.examine(step, course.chosen(step))
+
+    def while_acquiring(self, course: "Course") -> None:
+        """After MPPS IN PROGRESS, before the images."""
+
+    def clock(self, course: "Course", now: datetime) -> datetime:
+        """What the console's clock shows."""
+        return now
+
+    def send(self, course: "Course", objects: Sequence[Dataset]) -> None:
+        """The images of one performed step."""
+        course.send(objects)
+
+    def afterwards(self, course: "Course") -> None:
+        """When the patient has left."""
+
+
+class Ordinary(Fault):
+    """Nothing goes wrong."""
+
+    happens = False

@@ -1,0 +1,122 @@
+"""In what the modality sends: performed steps that are lost, images that come in halves or twice, clocks, charsets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+
+from orchestrator.simulator.console import Identity
+from orchestrator.simulator.faults.fault import Fault, Hold
+
+if TYPE_CHECKING:
+    from orchestrator.simulator.course import Course
+    from orchestrator.simulator.orders import Exam, Order
+    from orchestrator.simulator.planner import Planner
+
+
+class MppsNeverSent(Fault):
+    name, begins_mpps = "mpps_never_sent", False
+    label = "no MPPS at all"
+
+
+class MppsNeverFinished(Fault):
+    name, finishes_mpps = "mpps_never_finished", False
+    label = "MPPS begun and never finished"
+
+
+class StudyTwice(Fault):
+    name = "study_twice"
+    label = "the whole study sent again"
+
+    def send(self, course: "Course", objects: Sequence[Dataset]) -> None:
+        course.send(objects)
+        course.send(objects, again=True)
+
+
+class HalfSent(Fault):
+    name = "half_sent"
+    label = "half of the study is sent, MPPS names all of it, the rest comes an hour later"
+
+    def send(self, course: "Course", objects: Sequence[Dataset]) -> None:
+        half = len(objects) // 2
+        course.send(objects[:half])
+        course.later.extend(objects[half:])
+
+    def afterwards(self, course: "Course") -> None:
+        course.rest_an_hour()
+        course.send(course.later)
+
+
+class SecondPatient(Fault):
+    name, hold = "second_patient", Hold.NEEDED
+    label = "the next patient is examined in the study that was left open: two people under one Study Instance UID"
+
+    def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
+        order = exam.order
+        other = planner.plain(exam.number, order.start, "Y")
+        person = planner.person(exam.number, order.station, order.start, "Y")
+        ordered = replace(planner.order(exam.number, order.station, order.start, "Y"), procedure=order.procedure)
+        return replace(exam, neighbour=replace(other, person=person, order=ordered))
+
+    def arrive(self, course: "Course") -> None:
+        if course.exam.neighbour is not None:
+            course.tell_of(course.exam.neighbour)
+        course.arrive()
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        chosen, other = course.chosen(step), course.exam.neighbour
+        course.examine(step, chosen)
+        if other is not None:
+            uid, accession_number = chosen.study_instance_uid, other.order.accession_number
+            typed = Identity.typed(other.person, uid, accession_number, issuer=other.person.issuer)
+            course.perform(other.order, typed, first_series=21)
+
+
+class ClockDrift(Fault):
+    name = "clock_drift"
+    label = "the console's clock is up to fifty minutes wrong"
+
+    def clock(self, course: "Course", now: datetime) -> datetime:
+        minutes = course.exam.number % 50 + 1
+        early, late = now - timedelta(minutes=minutes), now + timedelta(minutes=minutes)
+        return early if early.date() == now.date() else late
+
+
+class ClockReset(Fault):
+    name, hold = "clock_reset", Hold.FAIR
+    label = "the console's clock has fallen back by years"
+
+    def clock(self, course: "Course", now: datetime) -> datetime:
+        return now - timedelta(days=3653)
+
+
+class _Garbled(Fault):
+    """Text as UTF-8, under a header that does not say so. A name in plain letters does not suffer."""
+
+    hold = Hold.FAIR
+
+    def send(self, course: "Course", objects: Sequence[Dataset]) -> None:
+        for ds in objects:
+            # Written as Latin-1 these letters are the bytes of UTF-8.
+            ds.PatientName = str(ds.PatientName).encode().decode("iso8859-1")
+            ds.ReferringPhysicianName = str(ds.ReferringPhysicianName).encode().decode("iso8859-1")
+            self.declare(ds)
+        course.send(objects)
+
+    def declare(self, ds: Dataset) -> None:
+        ds.SpecificCharacterSet = "ISO_IR 100"
+
+
+class CharsetWrong(_Garbled):
+    name = "charset_wrong"
+    label = "the images' text is UTF-8, their header says Latin-1"
+
+
+class CharsetMissing(_Garbled):
+    name = "charset_missing"
+    label = "the images' text is UTF-8, their header names no character set"
+
+    def declare(self, ds: Dataset) -> None:
+        del ds.SpecificCharacterSet

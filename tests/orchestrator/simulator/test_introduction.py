@@ -1,0 +1,102 @@
+"""The hospital makes itself known to Fiducial's own REST API."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Role, Site
+from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.introduction import Introduction
+from orchestrator.simulator.rest import Api
+from orchestrator.simulator.sites import HOUSES, STATIONS
+from routing.models import Destination, RuleSet
+from tests.caller import Caller
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+
+
+class Direct(Api):
+    """The API without a socket."""
+
+    def __init__(self) -> None:
+        self._caller = Caller(make_user(Role.ADMINISTRATOR))
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = self._caller(method, path, body)
+        if self._caller.status not in (200, 201):
+            raise ConnectionError(f"{method} {path}: {self._caller.status} {answer}")
+        return answer
+
+
+def introduction() -> Introduction:
+    return Introduction(Direct(), lambda line: None)
+
+
+def test_a_new_fiducial_has_the_three_houses_and_no_site_besides() -> None:
+    [main] = Site.objects.all()
+    introduction().houses()
+    main.refresh_from_db()
+    assert main.code == "NORTH"
+    assert {site.code: str(site.default_issuer) for site in Site.objects.all()} == {
+        house.code: house.issuer for house in HOUSES
+    }
+    entities = ApplicationEntity.objects.select_related("device__site")
+    assert {each.ae_title: each.device.site.code for each in entities if each.ae_title != "AI_BOX"} == {
+        station.ae_title: station.house.code for station in STATIONS
+    }
+    assert entities.get(ae_title="AI_BOX").device.kind == Device.Kind.PROCESSOR
+    assert {
+        (each.sending_application, each.sending_facility, each.site.code) for each in HL7Application.objects.all()
+    } == {(application, house.facility, house.code) for house in HOUSES for application in (house.his, house.ris)}
+
+
+def test_a_second_introduction_changes_nothing() -> None:
+    def rows() -> list[object]:
+        return [
+            list(model._default_manager.order_by("pk").values()) for model in (Site, Issuer, HL7Application, Device)
+        ]
+
+    api = Direct()
+    Introduction(api, lambda line: None).houses()
+    before = rows()
+    Introduction(api, lambda line: None).houses()
+    assert rows() == before
+
+
+def test_a_site_where_the_hospital_has_sent_before_stays_its_site() -> None:
+    main = Site.objects.get()
+    HL7Application.objects.create(name="HIS", sending_application="HIS", sending_facility="NORTH", site=main)
+    introduction().houses()
+    main.refresh_from_db()
+    assert (main.code, str(main.default_issuer)) == ("MAIN", "NORTH")
+    assert ApplicationEntity.objects.get(ae_title="CT_NORTH").device.site == main
+    assert set(Site.objects.values_list("code", flat=True)) == {"MAIN", "SOUTH", "HARBOR"}
+
+
+def test_a_site_of_somebody_else_is_left_alone() -> None:
+    main = Site.objects.get()
+    HL7Application.objects.create(name="RIS", sending_application="RIS", sending_facility="ELSEWHERE", site=main)
+    introduction().houses()
+    main.refresh_from_db()
+    assert (main.code, main.default_issuer) == ("MAIN", None)
+    assert Site.objects.count() == 4
+
+
+def test_the_archive_gets_a_rule_where_nothing_was_ever_routed() -> None:
+    api = Direct()
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    hospital.archive("ARCHIVE", 11113)
+    hospital.archive("ARCHIVE", 11114)
+    assert Destination.objects.get().port == 11114
+    versions = RuleSet.objects.get(name="default").versions
+    assert versions.count() == 1
+
+
+def test_the_documentation_says_of_every_fault_what_a_hold_means() -> None:
+    text = Path("docs/simulator.md").read_text(encoding="utf-8")
+    words = {"UNEXPLAINED": "not fair", "FAIR": "fair", "NEEDED": "needed"}
+    for fault in FAULTS.values():
+        assert f"| `{fault.name}`: {fault.label} | {words[fault.hold.name]} |" in text
