@@ -40,6 +40,8 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "messages.view": _PACS | {Role.INTEGRATION},
     "messages.replay": _PACS,
     "kpis.view": _OVERSIGHT,
+    # A saved view that everybody finds over the list.
+    "views.share": _OVERSIGHT - {Role.INTEGRATION},
     "jobs.view": _OVERSIGHT,
     "jobs.stop": _OVERSIGHT,
     "audit.view": frozenset({Role.ADMINISTRATOR, Role.AUDITOR}),

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from routing.views import deliveries, destinations, publishing, rule_editor, rules
+from routing.views import bulk, deliveries, destinations, publishing, rule_editor, rules
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("routing/", rules.room, name="routing"),
@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("destinations/<int:pk>/pause/", destinations.pause, name="destination-pause"),
     path("destinations/<int:pk>/resume/", destinations.resume, name="destination-resume"),
     path("deliveries/", deliveries.delivery_list, name="deliveries"),
+    path("deliveries/bulk/<str:act>/", bulk.bulk_act, name="deliveries-bulk"),
     path("deliveries/<int:pk>/", deliveries.delivery_page, name="delivery"),
     path("deliveries/<int:pk>/retry/", deliveries.retry, name="delivery-retry"),
     path("deliveries/<int:pk>/cancel/", deliveries.cancel, name="delivery-cancel"),

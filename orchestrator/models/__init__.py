@@ -3,9 +3,9 @@
 from orchestrator.models.access import AccessChain, AccessEvent, ApiToken, Role, RoleAssignment, User
 from orchestrator.models.correction import Correction, Decision
 from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Application, Site, UnknownCaller
-from orchestrator.models.exception import CasePresence, ExceptionCase
+from orchestrator.models.exception import ExceptionCase
 from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
-from orchestrator.models.job import Job
+from orchestrator.models.job import Job, JobItem
 from orchestrator.models.message import InboundMessage, MessageKey
 from orchestrator.models.order import (
     ExpectedInstance,
@@ -15,7 +15,9 @@ from orchestrator.models.order import (
     WrongEntry,
 )
 from orchestrator.models.patient import Issuer, Patient, PatientIdentifier
+from orchestrator.models.presence import Presence
 from orchestrator.models.study import Hop, IdentityClaim, Instance, Series, Study
+from orchestrator.models.view import DefaultView, SavedView
 from orchestrator.models.visit import Visit
 from orchestrator.models.workflow import Subscription, Work, WorkflowEvent
 
@@ -27,9 +29,9 @@ __all__ = [
     "ActorKind",
     "ApiToken",
     "ApplicationEntity",
-    "CasePresence",
     "Correction",
     "Decision",
+    "DefaultView",
     "Device",
     "ExceptionCase",
     "ExpectedInstance",
@@ -41,12 +43,15 @@ __all__ = [
     "Instance",
     "Issuer",
     "Job",
+    "JobItem",
     "MessageKey",
     "Patient",
     "PatientIdentifier",
+    "Presence",
     "RequestedProcedure",
     "Role",
     "RoleAssignment",
+    "SavedView",
     "ScheduledProcedureStep",
     "Series",
     "Site",

@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.core.exceptions import BadRequest
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.dateparse import parse_datetime
 
 from orchestrator.selectors import number_of, values_of
@@ -33,6 +33,11 @@ def address(request: HttpRequest, **changes: object) -> str:
     return f"{request.path}?{query.urlencode()}" if query else request.path
 
 
+def back_to(path: str, query: QueryDict) -> str:
+    """The list's address with these filters."""
+    return f"{path}?{query.urlencode()}" if query else path
+
+
 def site_filter(request: HttpRequest) -> str:
     """The site that a list is about: of the address, else of the top bar; empty for all sites."""
     chosen = request.GET.get("site", "")
@@ -44,6 +49,15 @@ def site_filter(request: HttpRequest) -> str:
 def here(request: HttpRequest) -> str:
     """This page's own address, also when a poll asks."""
     return address(request, after=request.GET.get("after", ""))
+
+
+def filter_of(request: HttpRequest) -> str:
+    """The filters of this page as a query, for the bulk bar and saved views: the site of the top bar stands in it."""
+    query = request.GET.copy()
+    for passing in ("after", _SHOWN):
+        query.pop(passing, None)
+    query["site"] = site_filter(request) or EVERY_SITE
+    return query.urlencode()
 
 
 def address_of_rows(request: HttpRequest, rows: Sequence[Model]) -> str:

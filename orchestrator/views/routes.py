@@ -3,7 +3,21 @@
 from django.contrib.auth import views as auth
 from django.urls import URLPattern, URLResolver, path
 
-from . import control_room, health, interfaces, metrics, orders, patients, people, search, shell, studies
+from . import (
+    control_room,
+    health,
+    interfaces,
+    jobs,
+    metrics,
+    orders,
+    palette,
+    patients,
+    people,
+    saved,
+    search,
+    shell,
+    studies,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", control_room.room, name="control-room"),
@@ -12,10 +26,19 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics.metrics, name="metrics"),
     path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("palette/", palette.palette, name="palette"),
     path("search/", search.search, name="search"),
     path("search/<str:key>/", search.result, name="search-result"),
     path("shell/counts/", shell.counts, name="shell-counts"),
     path("shell/site/", shell.switch_site, name="shell-site"),
+    path("jobs/", jobs.job_list, name="jobs"),
+    path("jobs/running/", jobs.running, name="jobs-running"),
+    path("jobs/<int:pk>/", jobs.job_page, name="job"),
+    path("jobs/<int:pk>/stop/", jobs.stop, name="job-stop"),
+    path("views/<str:page>/", saved.view_tabs, name="views"),
+    path("views/<str:page>/save/", saved.save, name="view-save"),
+    path("views/<str:page>/<int:pk>/edit/", saved.edit, name="view-edit"),
+    path("views/<str:page>/<int:pk>/delete/", saved.delete, name="view-delete"),
     path("studies/", studies.study_list, name="studies"),
     path("studies/<str:key>/", studies.study_page, name="study"),
     path("studies/<str:key>/series/<int:series>/", studies.instances, name="study-series"),

@@ -17,7 +17,7 @@ from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.models import ActorKind
 from orchestrator.permissions import Viewer, can, require
-from orchestrator.views import replies, viewer_of
+from orchestrator.views import recent, replies, viewer_of
 from routing import selectors
 from routing.forms import ChangedDestinationForm, NewDestinationForm
 from routing.models import Destination
@@ -68,7 +68,8 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
     require(viewer, "destinations.view")
     at_work = _found(viewer, pk)
     destination = at_work.destination
-    recent = _recent(request, viewer, destination)
+    recent.remember(request, "destination", pk)
+    last = _recent(request, viewer, destination)
     echoes = list(selectors.echoes(destination)[:_ECHOES])
     changes = _changes(destination.history.order_by("-history_date", "-history_id")[: _RECENT + 1])
     context = {
@@ -76,7 +77,7 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
         "destination": destination,
         "at_work": at_work,
         "reasons": selectors.reasons_of_failure(viewer, destination, _REASONS) if at_work.failed else [],
-        "rows": recent,
+        "rows": last,
         "echoes": [_echo_entry(each) for each in echoes],
         "last_echo": echoes[0] if echoes else None,
         "changes": changes,
@@ -87,7 +88,7 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
     }
     version = (
         _minute(), _written(destination), at_work[1:], [each.pk for each in echoes],
-        changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in recent],
+        changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in last],
     )  # fmt: skip
     return replies.page(request, "routing/destination.html", "routing/_destination.html", context, version=version)
 
