@@ -15,7 +15,7 @@ def _registered_names() -> Iterator[tuple[str, str]]:
     for board in ("HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS", "LISTS", "RECENT"):
         yield from ((board, name) for name in getattr(settings, board).values())
     boards = ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CONSEQUENCES", "DOCTOR_CHECKS", "METRIC_SOURCES")
-    for board in (*boards, "CASE_KINDS", "COMMANDS"):
+    for board in (*boards, "CASE_KINDS", "COMMANDS", "CHANGES"):
         yield from ((board, name) for name in getattr(settings, board))
     for names in settings.EVENT_SUBSCRIBERS.values():
         yield from (("EVENT_SUBSCRIBERS", name) for name in names)

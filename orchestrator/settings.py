@@ -154,6 +154,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "orchestrator.api.errors.ClothedMiddleware",
     "orchestrator.middleware.ActorMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -412,6 +413,8 @@ RECENT: dict[str, str] = {
     "case": "reconciliation.views.hits.recent",
     "destination": "routing.views.hits.destinations",
 }
+# function(viewer, since) -> log entries: what changed how things flow, for the control room.
+CHANGES: list[str] = ["orchestrator.views.pulse.changes", "routing.views.changes.lately"]
 # tables of Command (orchestrator.views.commands) for the palette.
 COMMANDS: list[str] = ["orchestrator.views.commands.COMMANDS", "routing.views.hits.COMMANDS"]
 # function(viewer, claim, procedure or None) -> what follows elsewhere when the claim is matched to the procedure's

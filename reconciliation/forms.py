@@ -34,12 +34,12 @@ class AssignForm(ReasonForm):
         super().__init__(data)
         may = RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"]).values("user")
         people = User.objects.filter(is_active=True, pk__in=may).order_by("last_name", "first_name", "username")
-        to = cast("forms.TypedChoiceField", self.fields["to"])
-        to.choices = [(each.pk, each.get_full_name() or each.username) for each in people]
+        self.names = {each.pk: each.get_full_name() or each.username for each in people}
+        cast("forms.TypedChoiceField", self.fields["to"]).choices = list(self.names.items())
 
     def name(self) -> str:
         """Who was chosen."""
-        return dict(cast("forms.TypedChoiceField", self.fields["to"]).choices)[self.cleaned_data["to"]]
+        return self.names[self.cleaned_data["to"]]
 
 
 class RejectForm(ReasonForm):

@@ -6,6 +6,7 @@ from routing.views import bulk, deliveries, destinations, publishing, rule_edito
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("routing/", rules.room, name="routing"),
+    path("routing/presence/", rules.who_is_here, name="routing-presence"),
     path("routing/add/", rule_editor.add, name="rule-add"),
     path("routing/rules/<int:position>/", rule_editor.edit, name="rule-edit"),
     path("routing/rules/<int:position>/remove/", rules.remove, name="rule-remove"),
@@ -17,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("destinations/", destinations.destination_list, name="destinations"),
     path("destinations/add/", destinations.add, name="destination-add"),
     path("destinations/<int:pk>/", destinations.destination_page, name="destination"),
+    path("destinations/<int:pk>/presence/", destinations.who_is_here, name="destination-presence"),
     path("destinations/<int:pk>/edit/", destinations.edit, name="destination-edit"),
     path("destinations/<int:pk>/echo/", destinations.echo, name="destination-echo"),
     path("destinations/<int:pk>/pause/", destinations.pause, name="destination-pause"),

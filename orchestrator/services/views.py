@@ -42,6 +42,6 @@ def set_default(*, user: User, page: str, view: SavedView | None) -> None:
         DefaultView.objects.update_or_create(user=user, page=page, defaults={"view": view})
 
 
-def _refuse_twice(owner: User, page: str, name: str, *, but: int | None = None) -> None:
+def _refuse_twice(owner: User, page: str, name: str, *, but: int = 0) -> None:
     if SavedView.objects.filter(owner=owner, page=page, name=name).exclude(pk=but).exists():
         raise NameTaken(f"You have a view “{name}” here already.")

@@ -117,10 +117,12 @@ def message_list(request: HttpRequest) -> HttpResponse:
         viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
     applications = visible_to(HL7Application.objects.order_by("name"), viewer, "messages.view")
+    shown = lists.live(request, found, selectors.messages(viewer).defer("raw", "ack"))
     context = {
         "section": "messages",
         "heading": "Messages",
         "found": found,
+        **shown,
         "text": text,
         "views": saved.tabs(request, "messages"),
         "groups": [
@@ -129,7 +131,10 @@ def message_list(request: HttpRequest) -> HttpResponse:
         ],
         "clear": "/messages/?site=all" if text or site or status or interface else "",
     }
-    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context)
+    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+        (message.pk, message.status, message.error) for message in shown["rows"]
+    ))  # fmt: skip
+    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version)
 
 
 def _links(request: HttpRequest, name: str, label: str, values: list[tuple[str, str]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from django.core.exceptions import BadRequest
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from orchestrator.selectors import number_of, values_of
@@ -19,6 +20,11 @@ M = TypeVar("M", bound=Model)
 PAGE_ROWS = 50
 EVERY_SITE = "all"
 _SHOWN = "shown"
+
+
+def minute() -> object:
+    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
+    return timezone.now().replace(second=0, microsecond=0)
 
 
 def address(request: HttpRequest, **changes: object) -> str:
@@ -90,6 +96,17 @@ def fresh(rows: Sequence[Model], shown: Sequence[int]) -> int:
     if len(shown) == PAGE_ROWS:
         keys = keys[: max((place for place, key in enumerate(keys, 1) if key in shown), default=0)]
     return sum(key not in shown for key in keys) if shown else 0
+
+
+def live(request: HttpRequest, found: "Rows[M]", everything: QuerySet[M]) -> dict[str, Any]:
+    """What a list shows that refreshes itself: a poll gets the rows on the screen as they are now, each in its place,
+    and how many have come meanwhile. `everything`: also those that the filters no longer leave.
+    """
+    shown = shown_of(request)
+    rows = in_place(everything, shown) if shown else found.rows
+    return {
+        "rows": rows, "fresh": fresh(found.rows, shown), "here": here(request), "poll": address_of_rows(request, rows),
+    }  # fmt: skip
 
 
 class Rows(NamedTuple, Generic[M]):

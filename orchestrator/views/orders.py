@@ -48,6 +48,7 @@ def order_list(request: HttpRequest) -> HttpResponse:
     record_access(
         viewer, "orders.view", "order", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
+    shown = lists.live(request, found, selectors.order_rows(selectors.orders(viewer)))
     choices = [
         {
             "label": state.label,
@@ -60,12 +61,16 @@ def order_list(request: HttpRequest) -> HttpResponse:
         "section": "orders",
         "heading": "Orders",
         "found": found,
+        **shown,
         "text": text,
         "groups": [{"id": "status", "label": "Status", "choices": choices}],
         "views": saved.tabs(request, "orders"),
         "clear": "/orders/?site=all" if text or site or status else "",
     }
-    return replies.page(request, "orchestrator/orders.html", "orchestrator/_orders.html", context)
+    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+        (order.pk, order.status, order.patient_id) for order in shown["rows"]
+    ))  # fmt: skip
+    return replies.page(request, "orchestrator/orders.html", "orchestrator/_orders.html", context, version=version)
 
 
 @require_GET

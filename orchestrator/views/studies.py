@@ -73,16 +73,21 @@ def study_list(request: HttpRequest) -> HttpResponse:
         viewer, "studies.view", "study", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
     chosen = any(request.GET.get(name) for name in ("identity", "custody", "search"))
+    shown = lists.live(request, found, selectors.study_rows(selectors.studies(viewer)))
     context = {
         "section": "studies",
         "heading": "Studies",
         "found": found,
+        **shown,
         "text": text,
         "groups": _filters(request),
         "views": saved.tabs(request, "studies"),
         "clear": "/studies/?site=all" if chosen or site else "",
     }
-    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context)
+    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+        (study.pk, study.identity, study.custody, study.number_of_instances) for study in shown["rows"]
+    ))  # fmt: skip
+    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version)
 
 
 def find_study(viewer: Viewer, key: str) -> Study:

@@ -66,7 +66,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
         return _start(request, act, form, rows, back)
     groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"))
     shown = bulk.preview(
-        ((Standing(*standing), number) for *standing, number in groups),
+        ((Standing(status, owner, kind), number) for status, owner, kind, number in groups),
         lambda standing: why_left(act, standing, user_id=viewer.user_id),
     )
     return replies.confirm(
@@ -99,7 +99,7 @@ def _start(request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[Exce
     number = f"{len(frozen):,} exception{'s' * (len(frozen) != 1)}"
     return bulk.started(
         request, _JOB, title=f"{asked.heading} {number}{to}", parameters=parameters,
-        rows=[(key, Standing(*standing).seen()) for key, *standing in frozen],
+        rows=[(key, Standing(status, owner, kind).seen()) for key, status, owner, kind in frozen],
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from orchestrator.selectors import (
 )
 from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
+from orchestrator.templatetags.moments import relative
 from orchestrator.views import lists, replies, saved, viewer_of
 
 _DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later": "Later"}
@@ -95,6 +96,15 @@ def _row(case: ExceptionCase, viewer: Viewer) -> dict[str, Any]:
     }
 
 
+def _last_settled(viewer: Viewer) -> str:
+    """When and how the last case was settled, for an empty queue; empty when there never was one."""
+    last = cases(viewer, "closed").order_by("-resolved_at").first()
+    if last is None or last.resolved_at is None:
+        return ""
+    when = relative(last.resolved_at, timezone.now())
+    return f"The last one, {last}, was {last.get_status_display().lower()} {when}."
+
+
 def _left(case: ExceptionCase, view: str) -> bool:
     """Whether a row that is still on the screen no longer belongs to the view."""
     return {"closed": case.status in CASE_OPEN, "snoozed": case.status != CaseStatus.SNOOZED}.get(
@@ -106,7 +116,8 @@ def matching(viewer: Viewer, asked: QueryDict) -> QuerySet[ExceptionCase]:
     """The cases that the queue shows under an address with these filters."""
     view = asked.get("view", "")
     names = ("due", "kind", "owner", "site", "modality", "source")
-    chosen = {name: asked[name] for name in names if asked.get(name) and asked[name] != lists.EVERY_SITE}
+    given = {name: asked.get(name, "") for name in names}
+    chosen = {name: value for name, value in given.items() if value not in ("", lists.EVERY_SITE)}
     return filter_cases(cases(viewer, view if view in CASE_VIEWS else "open"), chosen)
 
 
@@ -149,6 +160,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "rows": [_row(case, viewer) for case in rows],
         "gone": {case.pk for case in rows if _left(case, view)},
         "found": found,
+        "last": "" if rows or view != "open" else _last_settled(viewer),
         "fresh": lists.fresh(found.rows, shown),
         "sort_url": lists.address(request, sort="" if newest_first else "-due"),
         "direction": "descending" if newest_first else "ascending",

@@ -47,12 +47,14 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
         address=request.META.get("REMOTE_ADDR"),
     )  # fmt: skip
+    shown = lists.live(request, found, selectors.deliveries(viewer))
     states = [(_WAITING, "All that wait"), *((state.value, state.label) for state in DeliveryStatus)]
     places = [(str(pk), name) for pk, name in Destination.objects.order_by("name").values_list("pk", "name")]
     context = {
         "section": "deliveries",
         "heading": "Deliveries",
         "found": found,
+        **shown,
         "text": text,
         "groups": [_links(request, "status", "State", states), _links(request, "destination", "Destination", places)],
         "chosen": ", ".join(filter(None, [dict(states).get(status), dict(places).get(destination)])),
@@ -62,9 +64,8 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         "actions": ACTIONS,
         "views": saved.tabs(request, "deliveries"),
         "filter": lists.filter_of(request),
-        "here": request.get_full_path(),
     }
-    version = (request.get_full_path(), _minute(), [_state(each) for each in found.rows])
+    version = (request.GET.get("after"), lists.minute(), shown["fresh"], [_state(each) for each in shown["rows"]])
     return replies.page(request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version)
 
 
@@ -88,11 +89,6 @@ def matching(viewer: Viewer, asked: QueryDict, text: str = "") -> QuerySet[Deliv
 
 
 LIST = saved.ListPage("/deliveries/", "deliveries.view", matching)
-
-
-def _minute() -> object:
-    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
-    return timezone.now().replace(second=0, microsecond=0)
 
 
 def _state(delivery: Any) -> tuple[object, ...]:
@@ -144,7 +140,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
     }
     place = delivery.destination
     version = (
-        _minute(),
+        lists.minute(),
         _state(delivery),
         len(tries),
         len(log),

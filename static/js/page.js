@@ -27,6 +27,10 @@
     button.focus();
   });
 
+  // On a phone the navigation is a strip: where one is must be seen.
+  const here = document.querySelector(".nav [aria-current=page]"), strip = here?.closest(".nav > div");
+  if (strip) strip.scrollLeft = here.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
+
   document.addEventListener("click", (event) => { if (event.target.closest?.("[data-print]")) print(); });
 
   const count = (form) => {
