@@ -24,7 +24,7 @@ def _pages(viewer: Viewer, text: str) -> list[dict[str, Any]]:
     """The pages of the navigation with all words of the text."""
     wanted = text.lower().split()
     return [
-        {"kind": "Pages", "icon": entry.icon, "title": entry.label, "url": entry.url, "keys": ["g", entry.key]}
+        {"kind": "Pages", "icon": entry.icon, "title": entry.label, "url": entry.url, "chord": ["g", entry.key]}
         for entries in NAVIGATION.values()
         for entry in entries
         if can(viewer, entry.action) and all(word in entry.label.lower() for word in wanted)

@@ -64,13 +64,14 @@ class Pulse(NamedTuple):
 
 
 def pulses(viewer: Viewer) -> dict[str, Pulse]:
-    """Each rail that counts something."""
+    """Each rail on which something happened, or usually does."""
     now = timezone.now()
     sites = viewer.sites_for("control_room.view")
     scope = "all" if sites is None else "-".join(map(str, sorted(sites)))
     [values] = _kept(f"pulse-{scope}", _NOW_KEPT, lambda: _counts(viewer, [now]))
     weeks = _kept(f"usual-{scope}", _USUAL_KEPT, lambda: _usual(viewer, now))
-    return {rail: _pulse(rail, values[rail], [week[rail] for week in weeks]) for rail in _COUNTED}
+    told = {rail: _pulse(rail, values[rail], [week[rail] for week in weeks]) for rail in _COUNTED}
+    return {rail: pulse for rail, pulse in told.items() if any(pulse.values) or pulse.usual}
 
 
 def _kept(key: str, seconds: int, count: Callable[[], list[Quarters]]) -> list[Quarters]:

@@ -5,6 +5,7 @@ A view is an address of its list: whoever gets the link sees the same filters, o
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
+from zlib import crc32
 
 from django.conf import settings
 from django.core.cache import cache
@@ -76,7 +77,7 @@ def default_of(request: HttpRequest, page: str) -> HttpResponse | None:
 
 
 def _key(viewer: Viewer, view: SavedView) -> str:
-    return f"view-{viewer.user_id}-{view.pk}-{hash(view.query)}"
+    return f"view-{viewer.user_id}-{view.pk}-{crc32(view.query.encode())}"
 
 
 def _count(viewer: Viewer, listed: ListPage, view: SavedView) -> int:

@@ -24,7 +24,7 @@ from routing.services.rulesets import publish, save_draft
 from tests.factories import make_ae, make_order, make_patient, make_site, make_study, make_user
 from tests.orchestrator.doors import PAGES
 
-pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(1800)]
 
 Open = Callable[..., Page]
 
@@ -107,6 +107,26 @@ def _addresses(things: Mapping[str, object]) -> Iterator[str]:
 def _problems(page: Page, address: str, state: str = "") -> Iterator[str]:
     """What is wrong with one page in any of its looks."""
     page.goto(f"/{address}")
+    yield from _looks(page, f"{state} {address or 'control-room'}")
+
+
+def _opened(page: Page) -> Iterator[str]:
+    """What is wrong with what opens over a page: the bulk bar, what an act on many would do, the palette."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto("/exceptions/")
+    page.locator("[data-pick]").first.check()
+    yield from _looks(page, "bulk-bar")
+    page.click("text=Snooze…")
+    page.wait_for_selector("#dialog[open]")
+    yield from _looks(page, "bulk-preview")
+    page.goto("/")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("doe")
+    page.wait_for_selector("#palette [aria-selected=true] >> text=DOE")
+    yield from _looks(page, "palette")
+
+
+def _looks(page: Page, name: str) -> Iterator[str]:
     page.evaluate(Axe().axe_script)
     for number, (width, dark, density) in enumerate(LOOKS):
         page.set_viewport_size({"width": width, "height": 900})
@@ -114,7 +134,7 @@ def _problems(page: Page, address: str, state: str = "") -> Iterator[str]:
             "([theme, density]) => Object.assign(document.documentElement.dataset, {bsTheme: theme, density})",
             ["dark" if dark else "light", density],
         )
-        look = f"{address or 'control-room'} {width} {'dark' if dark else 'light'}"
+        look = f"{name} {width} {'dark' if dark else 'light'}"
         only: dict[str, Any] = {"runOnly": {"type": "rule", "values": OF_LOOK} if number else RULES}
         found = page.evaluate("options => axe.run(document, options)", only)["violations"]
         yield from (f"{look}: {rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"])
@@ -123,8 +143,8 @@ def _problems(page: Page, address: str, state: str = "") -> Iterator[str]:
         if wide > width:
             yield f"{look}: {wide} wide"
         if folder := os.environ.get("FIDUCIAL_PICTURES"):
-            name = "-".join(part for part in f"{state} {look}".replace("?", " ").replace("/", " ").split())
-            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+            file = "-".join(look.replace("?", " ").replace("/", " ").split())
+            page.screenshot(path=Path(folder) / f"{file}.png", full_page=True)
 
 
 def test_no_page_breaks_an_accessibility_rule_or_scrolls_sideways(open_page: Open, mara: User) -> None:
@@ -133,6 +153,7 @@ def test_no_page_breaks_an_accessibility_rule_or_scrolls_sideways(open_page: Ope
     Site.objects.filter(code="MAIN").delete()
     things = _hospital(mara)
     problems += [problem for address in _addresses(things) for problem in _problems(page, address)]
+    problems += list(_opened(page))
     page.context.clear_cookies()
     problems += list(_problems(page, "login/"))
     assert problems == []

@@ -164,11 +164,11 @@ def test_a_list_refreshes_under_ones_hands(open_page: Open, path: str) -> None:
 
 def test_who_else_edits_the_rules_is_told_without_a_reload(open_page: Open) -> None:
     make_site()
-    ines = make_user(name="ines")
+    ines, rules = make_user(name="ines"), RuleSet.objects.get_or_create(name="default")[0]
     page = open_page("/routing/")
     expect(page.locator("#presence")).to_be_attached()
     expect(page.locator("#presence")).not_to_contain_text("ines")
-    presence.present(RuleSet.objects.get(name="default"), user=ines)
+    presence.present(rules, user=ines)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     expect(page.locator("#presence")).to_contain_text("ines has the rules open")
 
