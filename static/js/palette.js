@@ -34,6 +34,11 @@
       else chosen().click();
     }
   });
+  // What was found for other letters than those that stand there is not shown, however late it comes.
+  document.addEventListener("htmx:before:response", (event) => {
+    const { ctx } = event.detail;
+    if (ctx.sourceElement === box && new URLSearchParams(ctx.request.body).get("q") !== box.value) event.preventDefault();
+  });
   // Enter before the answer came must not open what was found for fewer letters: it searches.
   box.addEventListener("input", () => choose(null));
   palette.addEventListener("click", (event) => {
