@@ -150,7 +150,7 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
     return replies.confirm(
         request, form, heading="Save this view", submit="Save", icon="plus", back=back,
         sentence="The filters and the order of the list, under a name. New rows that match come by themselves.",
-        follows=[searched] if request.GET.get("search") else [], context={"section": page},
+        follows=[searched] if request.GET.get("search") else [], context={"section": page, "keep": "Do not save"},
     )  # fmt: skip
 
 

@@ -26,6 +26,10 @@ BOARDS: dict[str, Any] = {
     "CONSEQUENCES": [GONE],
     "DOCTOR_CHECKS": [GONE],
     "METRIC_SOURCES": [GONE],
+    "LISTS": {"x": GONE},
+    "RECENT": {"x": GONE},
+    "COMMANDS": [GONE],
+    "CHANGES": [GONE],
     "CELERY_BEAT_SCHEDULE": {"x": {"task": GONE, "schedule": 5.0}},
     "CELERY_TASK_ROUTES": {GONE: {"queue": "rest"}},
 }
