@@ -21,6 +21,24 @@ class ReasonForm(forms.Form):
     )
 
 
+class ViewForm(forms.Form):
+    """The name of a saved view, and who begins with it."""
+
+    name = forms.CharField(max_length=60, help_text="No patient data, please.")
+    shared = forms.BooleanField(
+        label="Shared with everybody who sees this list",
+        required=False,
+        help_text="Each sees the rows of their own sites.",
+    )
+    default = forms.BooleanField(label="My list begins with it", required=False)
+
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, initial: dict[str, Any] | None = None, may_share: bool
+    ) -> None:
+        super().__init__(data, initial=initial)
+        self.fields["shared"].disabled = not may_share
+
+
 class CallerForm(ReasonForm):
     """Where somebody belongs who may talk to us from now on."""
 

@@ -41,6 +41,8 @@ ACTIONS: Mapping[str, frozenset[Role]] = {
     "messages.replay": _PACS,
     "kpis.view": _OVERSIGHT,
     "kpis.edit": _PACS | {Role.MANAGER},
+    # A saved view that everybody finds over the list.
+    "views.share": _OVERSIGHT - {Role.INTEGRATION},
     "jobs.view": _OVERSIGHT,
     "jobs.stop": _OVERSIGHT,
     "audit.view": frozenset({Role.ADMINISTRATOR, Role.AUDITOR}),

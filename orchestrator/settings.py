@@ -154,6 +154,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "orchestrator.api.errors.ClothedMiddleware",
     "orchestrator.middleware.ActorMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -390,6 +391,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.subscriptions.ring_due",
     "orchestrator.services.jobs.ring_due",
     "orchestrator.services.exceptions.wake_snoozed",
+    "orchestrator.services.presence.forget_old",
     "orchestrator.services.access_log.seal",
     "orchestrator.services.studies.close_due",
     "orchestrator.dimse.registrar.register_leftovers",
@@ -399,8 +401,32 @@ SWEEPS: list[str] = [
 ]
 # name -> function(viewer, study) -> list of facts for pages that show several apps.
 FACT_SOURCES: dict[str, str] = {"deliveries": "routing.views.facts.study_facts"}
-# function(viewer, text) -> hits, for the search box and the command palette.
-SEARCH_PROVIDERS: list[str] = ["orchestrator.views.hits.find", "reconciliation.views.hits.find"]
+# list -> its ListPage (orchestrator.views.saved), for saved views.
+LISTS: dict[str, str] = {
+    "exceptions": "reconciliation.views.queue.LIST",
+    "orders": "orchestrator.views.orders.LIST",
+    "studies": "orchestrator.views.studies.LIST",
+    "deliveries": "routing.views.deliveries.LIST",
+    "messages": "orchestrator.views.interfaces.LIST",
+}
+# function(viewer, text, most) -> at most that many hits of each kind, for the search box and the command palette.
+SEARCH_PROVIDERS: list[str] = [
+    "orchestrator.views.hits.find",
+    "reconciliation.views.hits.find",
+    "routing.views.hits.find",
+]
+# kind -> function(viewer, ids) -> hits: what a person opened last, in the command palette.
+RECENT: dict[str, str] = {
+    "patient": "orchestrator.views.hits.patients",
+    "order": "orchestrator.views.hits.orders",
+    "study": "orchestrator.views.hits.studies",
+    "case": "reconciliation.views.hits.recent",
+    "destination": "routing.views.hits.destinations",
+}
+# function(viewer, since) -> log entries: what changed how things flow, for the control room.
+CHANGES: list[str] = ["orchestrator.views.pulse.changes", "routing.views.changes.lately"]
+# tables of Command (orchestrator.views.commands) for the palette.
+COMMANDS: list[str] = ["orchestrator.views.commands.COMMANDS", "routing.views.hits.COMMANDS"]
 # function(viewer, claim, procedure or None) -> what follows elsewhere when the claim is matched to the procedure's
 # order, or (None) when its match is taken back, as `{icon, text}` each; nothing is written.
 CONSEQUENCES: list[str] = ["routing.views.facts.consequences"]

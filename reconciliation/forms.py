@@ -2,12 +2,14 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
 
 from orchestrator.forms import ReasonForm
+from orchestrator.models import RoleAssignment, User
+from orchestrator.permissions import ACTIONS
 from orchestrator.services.corrections import ISSUER
 from reconciliation.services.decisions import REJECT_CODES
 
@@ -20,6 +22,24 @@ class SnoozeForm(ReasonForm):
 
     def until(self) -> dt.datetime:
         return timezone.now() + dt.timedelta(hours=int(self.cleaned_data["hours"]))
+
+
+class AssignForm(ReasonForm):
+    """To whom: somebody who settles cases somewhere."""
+
+    to = forms.TypedChoiceField(label="To", coerce=int)
+    field_order = ("to", "reason")
+
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
+        may = RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"]).values("user")
+        people = User.objects.filter(is_active=True, pk__in=may).order_by("last_name", "first_name", "username")
+        self.names = {each.pk: each.get_full_name() or each.username for each in people}
+        cast("forms.TypedChoiceField", self.fields["to"]).choices = list(self.names.items())
+
+    def name(self) -> str:
+        """Who was chosen."""
+        return self.names[self.cleaned_data["to"]]
 
 
 class RejectForm(ReasonForm):

@@ -2,11 +2,13 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from reconciliation.views import actions, case, decisions, queue
+from reconciliation.views import actions, bulk, case, decisions, queue
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", queue.queue, name="exceptions"),
-    path("claim/", queue.claim_many, name="exceptions-claim"),
+    path("claim/", bulk.claim_many, name="exceptions-claim"),
+    path("hand-back/", bulk.hand_back_picked, name="exceptions-hand-back"),
+    path("bulk/<str:act>/", bulk.bulk_act, name="exceptions-bulk"),
     path("<int:pk>/", case.case_page, name="case"),
     path("<int:pk>/presence/", case.presence, name="case-presence"),
     path("<int:pk>/claim/", actions.claim, name="case-claim"),

@@ -2,10 +2,11 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from routing.views import deliveries, destinations, publishing, rule_editor, rules
+from routing.views import bulk, deliveries, destinations, publishing, rule_editor, rules
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("routing/", rules.room, name="routing"),
+    path("routing/presence/", rules.who_is_here, name="routing-presence"),
     path("routing/add/", rule_editor.add, name="rule-add"),
     path("routing/rules/<int:position>/", rule_editor.edit, name="rule-edit"),
     path("routing/rules/<int:position>/remove/", rules.remove, name="rule-remove"),
@@ -17,11 +18,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("destinations/", destinations.destination_list, name="destinations"),
     path("destinations/add/", destinations.add, name="destination-add"),
     path("destinations/<int:pk>/", destinations.destination_page, name="destination"),
+    path("destinations/<int:pk>/presence/", destinations.who_is_here, name="destination-presence"),
     path("destinations/<int:pk>/edit/", destinations.edit, name="destination-edit"),
     path("destinations/<int:pk>/echo/", destinations.echo, name="destination-echo"),
     path("destinations/<int:pk>/pause/", destinations.pause, name="destination-pause"),
     path("destinations/<int:pk>/resume/", destinations.resume, name="destination-resume"),
     path("deliveries/", deliveries.delivery_list, name="deliveries"),
+    path("deliveries/bulk/<str:act>/", bulk.bulk_act, name="deliveries-bulk"),
     path("deliveries/<int:pk>/", deliveries.delivery_page, name="delivery"),
     path("deliveries/<int:pk>/retry/", deliveries.retry, name="delivery-retry"),
     path("deliveries/<int:pk>/cancel/", deliveries.cancel, name="delivery-cancel"),

@@ -1,10 +1,12 @@
 """Errors are RFC 9457 problem details."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -71,7 +73,31 @@ def refused(request: HttpRequest, status: HTTPStatus, detail: str) -> HttpRespon
     """What is refused before anybody asks who sends it."""
     if _is_for_programs(request):
         return _problem(status, detail)
-    return HttpResponse(f"{status.phrase}. {detail}\n", status=status, content_type="text/plain; charset=utf-8")
+    return _page(status, status.phrase.capitalize(), detail)
+
+
+def _page(status: HTTPStatus, title: str, detail: str) -> HttpResponse:
+    return HttpResponse(render_to_string("refused.html", {"title": title, "detail": detail}), status=status)
+
+
+class ClothedMiddleware:
+    """No answer to a person is naked: an address that only takes what a form sends says so (405 comes empty)."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED or _is_for_programs(request):
+            return response
+        page = _page(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            "Open this from its list",
+            "This address only takes what a button or a form sends, so that opening or reloading it changes nothing. "
+            "Go back, or to the list, and press the button there.",
+        )
+        page.headers["Allow"] = response.headers["Allow"]
+        return page
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

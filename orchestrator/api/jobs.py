@@ -19,8 +19,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     class Meta:
         model = Job
         fields = (
-            "id", "title", "status", "total", "done", "failed", "result", "last_error", "created_at", "started_at",
-            "finished_at",
+            "id", "title", "status", "total", "done", "failed", "skipped", "result", "last_error", "created_at",
+            "started_at", "finished_at",
         )  # fmt: skip
 
 

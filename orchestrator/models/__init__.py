@@ -3,9 +3,9 @@
 from orchestrator.models.access import AccessChain, AccessEvent, ApiToken, Role, RoleAssignment, User
 from orchestrator.models.correction import Correction, Decision
 from orchestrator.models.endpoint import ApplicationEntity, Device, HL7Application, Site, UnknownCaller
-from orchestrator.models.exception import CasePresence, ExceptionCase
+from orchestrator.models.exception import ExceptionCase
 from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
-from orchestrator.models.job import Job
+from orchestrator.models.job import Job, JobItem
 from orchestrator.models.kpi import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget
 from orchestrator.models.message import InboundMessage, MessageKey
 from orchestrator.models.order import (
@@ -16,7 +16,9 @@ from orchestrator.models.order import (
     WrongEntry,
 )
 from orchestrator.models.patient import Issuer, Patient, PatientIdentifier
+from orchestrator.models.presence import Presence
 from orchestrator.models.study import Hop, IdentityClaim, Instance, Series, Study
+from orchestrator.models.view import DefaultView, SavedView
 from orchestrator.models.visit import Visit
 from orchestrator.models.workflow import Subscription, Work, WorkflowEvent
 
@@ -29,9 +31,9 @@ __all__ = [
     "ActorKind",
     "ApiToken",
     "ApplicationEntity",
-    "CasePresence",
     "Correction",
     "Decision",
+    "DefaultView",
     "Device",
     "ExceptionCase",
     "ExpectedInstance",
@@ -43,6 +45,7 @@ __all__ = [
     "Instance",
     "Issuer",
     "Job",
+    "JobItem",
     "KpiFact",
     "KpiSubject",
     "KpiTally",
@@ -50,9 +53,11 @@ __all__ = [
     "MessageKey",
     "Patient",
     "PatientIdentifier",
+    "Presence",
     "RequestedProcedure",
     "Role",
     "RoleAssignment",
+    "SavedView",
     "ScheduledProcedureStep",
     "Series",
     "Site",

@@ -71,17 +71,3 @@ class ExceptionCase(models.Model):
             "order_id": self.order_id,
             "study_id": self.study_id,
         }
-
-
-class CasePresence(models.Model):
-    """Who has a case open on a screen right now."""
-
-    case = models.ForeignKey(ExceptionCase, on_delete=models.CASCADE, related_name="presences")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    seen_at = models.DateTimeField(auto_now=True)
-
-    class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["case", "user"], name="presence_once")]
-
-    def __str__(self) -> str:
-        return f"user {self.user_id} on case {self.case_id}"

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from orchestrator.models import CasePresence, ExceptionCase, Site, User
+from orchestrator.models import ExceptionCase, Site, User
 from orchestrator.services.workflow import Subject, record, transition
 from orchestrator.states import CASE_OPEN, CaseKind, CaseStatus
 
@@ -105,6 +105,15 @@ def claim_case(case_id: int, *, user: User, reason: str = "") -> ExceptionCase:
 
 
 @transaction.atomic
+def assign(case_id: int, *, user: User, to: User, reason: str) -> ExceptionCase:
+    """Give it to `to`. Raises CaseTaken when a person other than `user` works on it, and CaseClosed."""
+    case = lock_open(case_id, user=user)
+    if not (case.status == CaseStatus.CLAIMED and case.owner_id == to.pk):
+        transition(case, "case.claimed", reason=reason, owner=to, snoozed_until=None)
+    return case
+
+
+@transaction.atomic
 def take_over(case_id: int, *, user: User, reason: str) -> ExceptionCase:
     """Make a case that somebody else has `user`'s, knowingly: its owner may be away. Raises CaseClosed."""
     case = lock_open(case_id)
@@ -168,10 +177,3 @@ def wake_snoozed() -> None:
     """Sweep: cases whose snooze is over come back to the queue."""
     for case in ExceptionCase.objects.filter(status=CaseStatus.SNOOZED, snoozed_until__lte=timezone.now()):
         transition(case, "case.woken", snoozed_until=None)
-
-
-def present(case: ExceptionCase, *, user: User) -> list[User]:
-    """Note that `user` looks at the case now; answer who else does (seen within 30 s)."""
-    CasePresence.objects.update_or_create(case=case, user=user)
-    since = timezone.now() - timedelta(seconds=30)
-    return [p.user for p in case.presences.filter(seen_at__gte=since).exclude(user=user).select_related("user")]

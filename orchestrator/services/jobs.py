@@ -50,15 +50,20 @@ def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) ->
     done = 0
     Job.objects.filter(pk=job.pk).update(total=total, done=0, failed=0)
     for item in items:
-        if Job.objects.filter(pk=job.pk, stop_requested=True).exists():
-            raise JobStopped
+        go_on(job)
         problem = do(item)
         done += 1
         if problem:
             failures.append(problem)
-        leases.renew(job, seconds=LEASE_SECONDS)
         Job.objects.filter(pk=job.pk).update(done=done, failed=len(failures))
     return {"done": done, "failed": len(failures), "failures": failures[:100]}
+
+
+def go_on(job: Job) -> None:
+    """Before each item. Raises JobStopped when a person asked for that, LeaseLost when another worker took over."""
+    leases.renew(job, seconds=LEASE_SECONDS)
+    if Job.objects.filter(pk=job.pk, stop_requested=True).exists():
+        raise JobStopped
 
 
 def run_job(job_id: int) -> None:

@@ -158,13 +158,14 @@ def keys(*hints: str) -> Context:
 
 
 @register.inclusion_tag("components/bulk.html")
-def bulk(noun: str, actions: Sequence[Context], total: int | None = None) -> Context:
+def bulk(noun: str, actions: Sequence[Context], total: int | None = None, *, everything: bool = True) -> Context:
     """`{% bulk "exceptions" actions total=42 %}`: what can be done with the selected rows; shown when a row is ticked.
 
     Stands inside the form that holds the table. Actions are `{label, icon, url, key, dialog}`: each posts the form to
-    `url`; with `dialog` the answer opens as a dialog first.
+    `url`; with `dialog` the answer opens as a dialog first. With `everything` all that match the page's filters can be
+    meant, `total` of them where that is known.
     """
-    return {"noun": noun, "actions": actions, "total": total}
+    return {"noun": noun, "actions": actions, "total": total, "everything": everything}
 
 
 @register.inclusion_tag("components/empty.html")

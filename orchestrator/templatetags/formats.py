@@ -163,6 +163,14 @@ def span(value: dt.timedelta | float | None) -> str:
 
 
 @register.filter
+def took(seconds: float) -> str:
+    """`{{ 0.038|took }}`: how long something took: `38 ms`, `1.8 s`, `46 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else moments.long_ago(seconds)
+
+
+@register.filter
 def waited(moment: dt.datetime | None) -> str:
     """`{{ case.opened_at|waited }}`: the age of something, for a column of ages."""
     return _NOTHING if moment is None else moments.long_ago((timezone.now() - moment).total_seconds())

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
@@ -15,7 +15,7 @@ from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.services.exceptions import case_kinds
 from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
 
-from . import replies, viewer_of
+from . import pulse, replies, viewer_of
 
 _MINE = 10
 # The rail on which a kind of case waits; what is not named stands on Images.
@@ -26,9 +26,10 @@ _KINDS = {
 }
 
 
-def _cases(viewer: Viewer) -> dict[str, dict[str, int]]:
-    """Cases that wait, by rail and kind."""
-    by_kind = dict(selectors.cases(viewer).values_list("kind").annotate(Count("pk")).order_by("kind"))
+def _cases(viewer: Viewer) -> dict[str, dict[str, tuple[int, dt.datetime]]]:
+    """Cases that wait, by rail and kind: how many, and since when the oldest."""
+    grouped = selectors.cases(viewer).values_list("kind").annotate(Count("pk"), Min("opened_at")).order_by("kind")
+    by_kind = {kind: (number, oldest) for kind, number, oldest in grouped}
     waiting = {rail: {kind: by_kind.pop(kind) for kind in kinds if kind in by_kind} for rail, kinds in _KINDS.items()}
     return {**waiting, "Images": by_kind}
 
@@ -74,7 +75,9 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
         {
             "name": name, "icon": icon, "hour": hour, "what": what, "queue": queue, "queued": queued,
             "errors": errors, "failed": failed,
-            "waiting": sum(cases.get(name, {}).values()), "kinds": ",".join(cases.get(name, {})),
+            "waiting": sum(number for number, _ in cases.get(name, {}).values()),
+            "oldest": min((oldest for _, oldest in cases.get(name, {}).values()), default=None),
+            "kinds": ",".join(cases.get(name, {})),
         }
         for name, icon, hour, what, queue, queued, errors, failed in rows
     ]  # fmt: skip
@@ -99,17 +102,22 @@ def room(request: HttpRequest) -> HttpResponse:
     viewer = viewer_of(request)
     require(viewer, "control_room.view")
     rails, cases = _rails(viewer), _needs_me(viewer)
+    flows, takes, changed = pulse.pulses(viewer), pulse.latencies(viewer), pulse.changed(viewer)
+    for rail in rails:
+        rail |= {"pulse": flows.get(rail["name"]), "takes": takes.get(rail["name"])}
     context = {
         "section": "control-room",
         "heading": "Control room",
         "subtitle": f"{timezone.localtime():%A %d %B, %H:%M}",
         "rails": rails,
         "rows": cases,
+        "changed": changed,
         "may_see_cases": can(viewer, "exceptions.view"),
     }
     version = (
         timezone.now().replace(second=0, microsecond=0),
         rails,
+        [(entry["at"], entry["text"]) for entry in changed],
         [(row["case"].pk, row["case"].status) for row in cases],
     )
     return replies.page(request, "orchestrator/room.html", "orchestrator/_room.html", context, version=version)

@@ -1,47 +1,94 @@
-"""What the search box finds in the ground: patients, orders, studies (settings.SEARCH_PROVIDERS)."""
+"""What search box and palette find in the ground (settings.SEARCH_PROVIDERS), and know again (settings.RECENT)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.urls import reverse
 
 from orchestrator import selectors
-from orchestrator.permissions import Viewer
+from orchestrator.models import ImagingServiceRequest, InboundMessage, Patient, Study
+from orchestrator.permissions import Viewer, can
 from orchestrator.templatetags.moments import iso_date
 from orchestrator.templatetags.person_names import NO_NAME, read
 
-_EACH = 20  # hits of one kind; who has more names what they mean more closely
+Hit = dict[str, Any]
 
 
-def find(viewer: Viewer, text: str) -> Iterator[dict[str, Any]]:
+def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
     """Identifiers whole, names by their words; what the viewer may not see is not searched."""
-    for patient in selectors.patients(viewer, text)[:_EACH]:
-        identifiers = list(patient.identifiers.all())
-        yield {
-            "kind": "Patients",
-            "icon": "users",
-            "title": read(patient.name).main or NO_NAME,
-            "ident": identifiers[0].value if identifiers else "",
-            "sub": f"born {patient.birth_date:%d %b %Y}" if patient.birth_date else "",
-            "url": reverse("patient", args=[patient.uid]),
-        }
-    for order in selectors.orders(viewer, text).select_related("patient").order_by("-pk")[:_EACH]:
-        yield {
-            "kind": "Orders",
-            "icon": "order",
-            "title": read(order.patient.name).main or NO_NAME,
-            "ident": order.accession_number or order.placer_order_number,
-            "sub": order.get_status_display(),
-            "url": reverse("order", args=[order.pk]),
-        }
-    for study in selectors.study_rows(selectors.studies(viewer, text)).order_by("-last_received_at")[:_EACH]:
-        claim = next(iter(study.claims.all()), None)
-        name = study.patient.name if study.patient else claim.patient_name if claim else ""
-        yield {
-            "kind": "Studies",
-            "icon": "image",
-            "title": read(name).main or NO_NAME,
-            "ident": claim.accession_number if claim else "",
-            "sub": " ".join([*study.modalities, iso_date(study.study_date), study.get_identity_display()]),
-            "url": reverse("study", args=[study.pk]),
-        }
+    if can(viewer, "patients.view"):
+        yield from map(_patient, selectors.patients(viewer, text)[:most])
+    if can(viewer, "orders.view"):
+        yield from map(_order, selectors.orders(viewer, text).select_related("patient").order_by("-pk")[:most])
+    if can(viewer, "studies.view"):
+        found = selectors.study_rows(selectors.studies(viewer, text)).order_by("-last_received_at")
+        yield from map(_study, found[:most])
+    if can(viewer, "messages.view"):
+        named = selectors.messages(viewer).filter(control_id=text).defer("raw", "ack").order_by("-received_at")
+        yield from map(_message, named[:most])
+
+
+def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:
+    """Those of these patients that the viewer may see."""
+    return map(_patient, selectors.patients(viewer).filter(pk__in=keys))
+
+
+def orders(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:
+    """Those of these orders that the viewer may see."""
+    return map(_order, selectors.orders(viewer).select_related("patient").filter(pk__in=keys))
+
+
+def studies(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:
+    """Those of these studies that the viewer may see."""
+    return map(_study, selectors.study_rows(selectors.studies(viewer)).filter(pk__in=keys))
+
+
+def _patient(patient: Patient) -> Hit:
+    identifiers = list(patient.identifiers.all())
+    return {
+        "kind": "Patients",
+        "key": patient.pk,
+        "icon": "users",
+        "title": read(patient.name).main or NO_NAME,
+        "ident": identifiers[0].value if identifiers else "",
+        "sub": f"born {patient.birth_date:%d %b %Y}" if patient.birth_date else "",
+        "url": reverse("patient", args=[patient.uid]),
+    }
+
+
+def _order(order: ImagingServiceRequest) -> Hit:
+    return {
+        "kind": "Orders",
+        "key": order.pk,
+        "icon": "order",
+        "title": read(order.patient.name).main or NO_NAME,
+        "ident": order.accession_number or order.placer_order_number,
+        "sub": order.get_status_display(),
+        "url": reverse("order", args=[order.pk]),
+    }
+
+
+def _study(study: Study) -> Hit:
+    claim = next(iter(study.claims.all()), None)
+    name = study.patient.name if study.patient else claim.patient_name if claim else ""
+    return {
+        "kind": "Studies",
+        "key": study.pk,
+        "icon": "image",
+        "title": read(name).main or NO_NAME,
+        "ident": claim.accession_number if claim else "",
+        "sub": " ".join([*study.modalities, iso_date(study.study_date), study.get_identity_display()]),
+        "url": reverse("study", args=[study.pk]),
+    }
+
+
+def _message(message: InboundMessage) -> Hit:
+    return {
+        "kind": "Messages",
+        "key": message.pk,
+        "icon": "message",
+        "title": message.message_type or "Message",
+        "ident": message.control_id,
+        "sub": message.get_status_display(),
+        "url": reverse("message", args=[message.pk]),
+    }

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
@@ -15,11 +15,11 @@ from orchestrator.audit import record_access
 from orchestrator.forms import CallerForm, ReasonForm
 from orchestrator.hl7 import validation
 from orchestrator.models import ApplicationEntity, HL7Application, InboundMessage, UnknownCaller
-from orchestrator.permissions import can, can_everywhere, require, require_everywhere, visible_to
+from orchestrator.permissions import Viewer, can, can_everywhere, require, require_everywhere, visible_to
 from orchestrator.services import messages, peers
 from orchestrator.states import IllegalTransition, InboundStatus
 
-from . import lists, replies, searches, viewer_of
+from . import lists, replies, saved, searches, viewer_of
 
 _UNKNOWN = 50
 _LIST = "/interfaces/"
@@ -81,6 +81,24 @@ def introduce(request: HttpRequest, pk: int) -> HttpResponse:
     )  # fmt: skip
 
 
+def narrowed(queryset: QuerySet[InboundMessage], asked: QueryDict, site: str) -> QuerySet[InboundMessage]:
+    """The messages that the filters of an address leave."""
+    if asked.get("status", "") in InboundStatus.values:
+        queryset = queryset.filter(status=asked["status"])
+    for name, value in (("interface_id", asked.get("interface", "")), ("site_id", site)):
+        if (key := selectors.number_of(value)) is not None:
+            queryset = queryset.filter(**{name: key})
+    return queryset
+
+
+def matching(viewer: Viewer, asked: QueryDict) -> QuerySet[InboundMessage]:
+    """The messages that the list shows under an address with these filters."""
+    return narrowed(selectors.messages(viewer), asked, asked.get("site", ""))
+
+
+LIST = saved.ListPage("/messages/", "messages.view", matching)
+
+
 @require_http_methods(["GET", "POST"])
 def message_list(request: HttpRequest) -> HttpResponse:
     """Messages, the last first. A POST is a search."""
@@ -88,33 +106,35 @@ def message_list(request: HttpRequest) -> HttpResponse:
     require(viewer, "messages.view")
     if request.method == "POST":
         return searches.remember(request, "/messages/")
+    if begin := saved.default_of(request, "messages"):
+        return begin
     text, site = searches.text_of(request), lists.site_filter(request)
     status, interface = request.GET.get("status", ""), request.GET.get("interface", "")
-    queryset = selectors.messages(viewer, text)
-    if status in InboundStatus.values:
-        queryset = queryset.filter(status=status)
-    if (key := selectors.number_of(interface)) is not None:
-        queryset = queryset.filter(interface_id=key)
-    if site:
-        queryset = queryset.filter(site_id=int(site))
+    queryset = narrowed(selectors.messages(viewer, text), request.GET, site)
     # The bytes are for the message's own page.
     found = lists.page_of(request, queryset.defer("raw", "ack"), "received_at")
     record_access(
         viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
     applications = visible_to(HL7Application.objects.order_by("name"), viewer, "messages.view")
+    shown = lists.live(request, found, selectors.messages(viewer).defer("raw", "ack"))
     context = {
         "section": "messages",
         "heading": "Messages",
         "found": found,
+        **shown,
         "text": text,
+        "views": saved.tabs(request, "messages"),
         "groups": [
             _links(request, "status", "State", [(state.value, state.label) for state in InboundStatus]),
             _links(request, "interface", "Interface", [(str(each.pk), each.name) for each in applications]),
         ],
         "clear": "/messages/?site=all" if text or site or status or interface else "",
     }
-    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context)
+    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+        (message.pk, message.status, message.error) for message in shown["rows"]
+    ))  # fmt: skip
+    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version)
 
 
 def _links(request: HttpRequest, name: str, label: str, values: list[tuple[str, str]]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from django.core.exceptions import BadRequest
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from orchestrator.selectors import number_of, values_of
@@ -21,6 +22,11 @@ EVERY_SITE = "all"
 _SHOWN = "shown"
 
 
+def minute() -> object:
+    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
+    return timezone.now().replace(second=0, microsecond=0)
+
+
 def address(request: HttpRequest, **changes: object) -> str:
     """This page's address with other parameters; an empty value takes one away, and the first page comes again."""
     query = request.GET.copy()
@@ -31,6 +37,11 @@ def address(request: HttpRequest, **changes: object) -> str:
         if value not in (None, ""):
             query[name] = str(value)
     return f"{request.path}?{query.urlencode()}" if query else request.path
+
+
+def back_to(path: str, query: QueryDict) -> str:
+    """The list's address with these filters."""
+    return f"{path}?{query.urlencode()}" if query else path
 
 
 def site_filter(request: HttpRequest) -> str:
@@ -44,6 +55,15 @@ def site_filter(request: HttpRequest) -> str:
 def here(request: HttpRequest) -> str:
     """This page's own address, also when a poll asks."""
     return address(request, after=request.GET.get("after", ""))
+
+
+def filter_of(request: HttpRequest) -> str:
+    """The filters of this page as a query, for the bulk bar and saved views: the site of the top bar stands in it."""
+    query = request.GET.copy()
+    for passing in ("after", _SHOWN):
+        query.pop(passing, None)
+    query["site"] = site_filter(request) or EVERY_SITE
+    return query.urlencode()
 
 
 def address_of_rows(request: HttpRequest, rows: Sequence[Model]) -> str:
@@ -76,6 +96,17 @@ def fresh(rows: Sequence[Model], shown: Sequence[int]) -> int:
     if len(shown) == PAGE_ROWS:
         keys = keys[: max((place for place, key in enumerate(keys, 1) if key in shown), default=0)]
     return sum(key not in shown for key in keys) if shown else 0
+
+
+def live(request: HttpRequest, found: "Rows[M]", everything: QuerySet[M]) -> dict[str, Any]:
+    """What a list shows that refreshes itself: a poll gets the rows on the screen as they are now, each in its place,
+    and how many have come meanwhile. `everything`: also those that the filters no longer leave.
+    """
+    shown = shown_of(request)
+    rows = in_place(everything, shown) if shown else found.rows
+    return {
+        "rows": rows, "fresh": fresh(found.rows, shown), "here": here(request), "poll": address_of_rows(request, rows),
+    }  # fmt: skip
 
 
 class Rows(NamedTuple, Generic[M]):

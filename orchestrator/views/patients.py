@@ -11,7 +11,7 @@ from orchestrator.audit import record_access
 from orchestrator.models import Patient, WorkflowEvent
 from orchestrator.permissions import can, require, visible_to
 
-from . import events, lists, replies, searches, viewer_of
+from . import events, lists, recent, replies, searches, viewer_of
 
 _EACH = 50
 
@@ -45,12 +45,13 @@ def patient_page(request: HttpRequest, uid: uuid.UUID) -> HttpResponse:
     record_access(
         viewer, "patients.view", "patient", subject_id=str(patient.uid), address=request.META.get("REMOTE_ADDR")
     )
+    recent.remember(request, "patient", patient.pk)
     happened = WorkflowEvent.objects.filter(patient_id=patient.pk)
     sites = viewer.sites_for("patients.view")
     if sites is not None:
         # What happened at other sites stays theirs; what concerns the person alone has no site.
         happened = happened.filter(site_id__in=sites) | happened.filter(site_id=None)
-    recent = sorted(happened.order_by("-at")[:_EACH], key=lambda event: (event.at, event.pk))
+    latest = sorted(happened.order_by("-at")[:_EACH], key=lambda event: (event.at, event.pk))
     context = {
         "section": "patients",
         "patient": patient,
@@ -71,7 +72,7 @@ def patient_page(request: HttpRequest, uid: uuid.UUID) -> HttpResponse:
         )
         if can(viewer, "studies.view")
         else [],
-        "moments": events.moments(recent),
-        "log": [events.entry(event, rail=True) for event in recent],
+        "moments": events.moments(latest),
+        "log": [events.entry(event, rail=True) for event in latest],
     }
     return replies.page(request, "orchestrator/patient.html", "orchestrator/_patient.html", context)

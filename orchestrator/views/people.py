@@ -140,7 +140,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
         )
         form = TokenForm()
     context = {
-        "section": "users",
+        "section": "tokens",
         "heading": "My tokens",
         "subtitle": "for the REST API",
         "rows": list(user.api_tokens.order_by("-created_at")),

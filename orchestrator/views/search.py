@@ -15,12 +15,15 @@ from orchestrator.permissions import Viewer
 
 from . import replies, searches, viewer_of
 
+# Of one kind; who has more names what they mean more closely.
+_EACH = 20
 
-def _hits(viewer: Viewer, text: str) -> list[Mapping[str, Any]]:
-    """What every provider finds for this viewer: `{kind, icon, title, ident, sub, url}`."""
+
+def hits(viewer: Viewer, text: str, most: int) -> list[Mapping[str, Any]]:
+    """What every provider finds for this viewer, `most` of each kind: `{kind, key, icon, title, ident, sub, url}`."""
     found: list[Mapping[str, Any]] = []
     for name in settings.SEARCH_PROVIDERS:
-        found.extend(cast("Iterable[Mapping[str, Any]]", import_string(name)(viewer, text)))
+        found.extend(cast("Iterable[Mapping[str, Any]]", import_string(name)(viewer, text, most)))
     return found
 
 
@@ -36,14 +39,14 @@ def result(request: HttpRequest, key: str) -> HttpResponse:
     """What was found, by kind; a single hit is opened at once."""
     text = searches.read(request, key)
     viewer = viewer_of(request)
-    hits = _hits(viewer, text)
-    record_access(viewer, "search", "hit", number_of_records=len(hits), address=request.META.get("REMOTE_ADDR"))
-    if len(hits) == 1:
-        return HttpResponseRedirect(str(hits[0]["url"]))
-    groups = [(kind, list(group)) for kind, group in groupby(hits, key=lambda hit: hit["kind"])]
+    found = hits(viewer, text, _EACH)
+    record_access(viewer, "search", "hit", number_of_records=len(found), address=request.META.get("REMOTE_ADDR"))
+    if len(found) == 1:
+        return HttpResponseRedirect(str(found[0]["url"]))
+    groups = [(kind, list(group)) for kind, group in groupby(found, key=lambda hit: hit["kind"])]
     return replies.page(
         request,
         "orchestrator/search.html",
         "orchestrator/_search.html",
-        {"heading": "Search", "text": text, "groups": groups, "number": len(hits)},
+        {"heading": "Search", "text": text, "groups": groups, "number": len(found)},
     )

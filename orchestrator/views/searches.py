@@ -2,7 +2,7 @@
 
 import secrets
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 
 _KEPT = 20  # searches a session remembers, so that the way back works
 _LONGEST = 200  # characters; no name or identifier is longer
@@ -35,5 +35,10 @@ def remember(request: HttpRequest, to: str) -> HttpResponse:
 
 def text_of(request: HttpRequest) -> str:
     """What this address's list is searched for; empty when it is not."""
-    key = request.GET.get("search", "")
+    return text_in(request, request.GET)
+
+
+def text_in(request: HttpRequest, query: QueryDict) -> str:
+    """What a list under an address with this query is searched for."""
+    key = query.get("search", "")
     return read(request, key) if key else ""

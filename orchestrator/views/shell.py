@@ -102,7 +102,13 @@ def _about(request: HttpRequest, viewer: Viewer) -> dict[str, Any]:
     sites = Site.objects.order_by("name")
     if None not in viewer.roles:
         sites = sites.filter(pk__in=[site for site in viewer.roles if site is not None])
-    return {"name": name, "roles": roles, "sites": list(sites), "site_id": preferred_site(request)}
+    return {
+        "name": name,
+        "roles": roles,
+        "sites": list(sites),
+        "site_id": preferred_site(request),
+        "may_jobs": can(viewer, "jobs.view"),
+    }
 
 
 def preferred_site(request: HttpRequest) -> int | None:

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET, require_http_methods
@@ -17,7 +17,7 @@ from orchestrator.permissions import Viewer, can, require
 from orchestrator.states import Custody, Identity
 from orchestrator.templatetags.drawings import Moment
 
-from . import events, lists, replies, searches, viewer_of
+from . import events, lists, recent, replies, saved, searches, viewer_of
 
 _INSTANCES = 200
 
@@ -40,6 +40,23 @@ def _filters(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
+def narrowed(queryset: QuerySet[Study], asked: QueryDict, site: str) -> QuerySet[Study]:
+    """The studies that the filters of an address leave."""
+    for name, states in (("identity", Identity), ("custody", Custody)):
+        if asked.get(name, "") in states.values:
+            queryset = queryset.filter(**{name: asked[name]})
+    key = selectors.number_of(site)
+    return queryset if key is None else queryset.filter(site_id=key)
+
+
+def matching(viewer: Viewer, asked: QueryDict) -> QuerySet[Study]:
+    """The studies that the list shows under an address with these filters."""
+    return narrowed(selectors.studies(viewer), asked, asked.get("site", ""))
+
+
+LIST = saved.ListPage("/studies/", "studies.view", matching)
+
+
 @require_http_methods(["GET", "POST"])
 def study_list(request: HttpRequest) -> HttpResponse:
     """Studies, the last received first. A POST is a search."""
@@ -47,28 +64,30 @@ def study_list(request: HttpRequest) -> HttpResponse:
     require(viewer, "studies.view")
     if request.method == "POST":
         return searches.remember(request, "/studies/")
+    if begin := saved.default_of(request, "studies"):
+        return begin
     text, site = searches.text_of(request), lists.site_filter(request)
-    queryset = selectors.study_rows(selectors.studies(viewer, text))
-    for name, states in (("identity", Identity), ("custody", Custody)):
-        value = request.GET.get(name, "")
-        if value in states.values:
-            queryset = queryset.filter(**{name: value})
-    if site:
-        queryset = queryset.filter(site_id=int(site))
+    queryset = narrowed(selectors.study_rows(selectors.studies(viewer, text)), request.GET, site)
     found = lists.page_of(request, queryset, "last_received_at")
     record_access(
         viewer, "studies.view", "study", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
-    narrowed = any(request.GET.get(name) for name in ("identity", "custody", "search", "site"))
+    chosen = any(request.GET.get(name) for name in ("identity", "custody", "search"))
+    shown = lists.live(request, found, selectors.study_rows(selectors.studies(viewer)))
     context = {
         "section": "studies",
         "heading": "Studies",
         "found": found,
+        **shown,
         "text": text,
         "groups": _filters(request),
-        "clear": "/studies/?site=all" if narrowed or site else "",
+        "views": saved.tabs(request, "studies"),
+        "clear": "/studies/?site=all" if chosen or site else "",
     }
-    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context)
+    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+        (study.pk, study.identity, study.custody, study.number_of_instances) for study in shown["rows"]
+    ))  # fmt: skip
+    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version)
 
 
 def find_study(viewer: Viewer, key: str) -> Study:
@@ -97,6 +116,7 @@ def study_page(request: HttpRequest, key: str) -> HttpResponse:
     claims = list(study.claims.select_related("order__patient", "step", "matched_patient"))
     happened = selectors.study_events(study)
     record_access(viewer, "studies.view", "study", subject_id=str(study.pk), address=request.META.get("REMOTE_ADDR"))
+    recent.remember(request, "study", study.pk)
     dims = [
         {"label": "Identity", "machine": "study.identity", "value": study.identity},
         {"label": "Custody", "machine": "study.custody", "value": study.custody},

@@ -8,13 +8,13 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from orchestrator.audit import record_access
-from orchestrator.models import Decision, ExceptionCase, User, WorkflowEvent
+from orchestrator.models import Decision, ExceptionCase, WorkflowEvent
 from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.selectors import cases
-from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, CaseStatus
 from orchestrator.templatetags import moments
-from orchestrator.views import events, replies, viewer_of
+from orchestrator.views import events, recent, replies, viewer_of
+from orchestrator.views.presence import names_present
 from reconciliation.services.decisions import REJECT_CODES
 from reconciliation.services.reconcile import HELD_KINDS
 
@@ -103,6 +103,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     chosen = candidates.chosen(ranked, request.GET.get("order", ""))
     decision = _decision(case)
     record_access(viewer, "exceptions.view", "case", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
+    recent.remember(request, "case", pk)
     context = {
         "section": "exceptions",
         "case": case,
@@ -152,8 +153,7 @@ def _received(case: ExceptionCase) -> dict[str, Any]:
 
 def _present(case: ExceptionCase, viewer: Viewer, news: str = "") -> dict[str, Any]:
     """Who else has the case open, and the news since it was opened here; looking says that one looks."""
-    user = User.objects.get(pk=viewer.user_id)
-    others = [other.get_full_name() or other.username for other in exceptions.present(case, user=user)]
+    others = names_present(case, viewer)
     return {"others": others, "news": news, "presence_etag": replies.etag_of((others, news))}
 
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
 from orchestrator.audit import record_access
 from orchestrator.models import ExceptionCase, Site, User
@@ -21,11 +22,19 @@ from orchestrator.selectors import (
 )
 from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
-from orchestrator.views import lists, replies, viewer_of
+from orchestrator.templatetags.moments import relative
+from orchestrator.views import lists, replies, saved, viewer_of
 
 _DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later": "Later"}
 _DUE_LOOKS = {"over": ("bad", "clock"), "hour": ("wait", "clock"), "day": ("", ""), "later": ("", "")}
 _ADDRESS = "/exceptions/"
+ACTIONS = [
+    {"label": "Assign to me", "icon": "user", "url": f"{_ADDRESS}claim/", "key": "a", "dialog": True},
+    {"label": "Assign…", "icon": "users", "url": f"{_ADDRESS}bulk/assign/", "dialog": True},
+    {"label": "Hand back…", "icon": "undo", "url": f"{_ADDRESS}bulk/hand-back/", "dialog": True},
+    {"label": "Snooze…", "icon": "clock", "url": f"{_ADDRESS}bulk/snooze/", "key": "s", "dialog": True},
+    {"label": "Dismiss…", "icon": "ban", "url": f"{_ADDRESS}bulk/dismiss/", "dialog": True},
+]
 
 
 def _facets(viewer: Viewer, counts: lists.Counted) -> list[lists.Facet]:
@@ -64,7 +73,7 @@ def _tabs(request: HttpRequest, viewer: Viewer, view: str, chosen: dict[str, str
     return [
         {
             "label": label,
-            "url": lists.address(request, view="" if name == "open" else name, owner=""),
+            "url": lists.address(request, view=name, owner=""),
             "active": name == view,
             "count": numbers.get(name),
         }
@@ -87,6 +96,15 @@ def _row(case: ExceptionCase, viewer: Viewer) -> dict[str, Any]:
     }
 
 
+def _last_settled(viewer: Viewer) -> str:
+    """When and how the last case was settled, for an empty queue; empty when there never was one."""
+    last = cases(viewer, "closed").order_by("-resolved_at").first()
+    if last is None or last.resolved_at is None:
+        return ""
+    when = relative(last.resolved_at, timezone.now())
+    return f"The last one, {last}, was {last.get_status_display().lower()} {when}."
+
+
 def _left(case: ExceptionCase, view: str) -> bool:
     """Whether a row that is still on the screen no longer belongs to the view."""
     return {"closed": case.status in CASE_OPEN, "snoozed": case.status != CaseStatus.SNOOZED}.get(
@@ -94,11 +112,25 @@ def _left(case: ExceptionCase, view: str) -> bool:
     )
 
 
+def matching(viewer: Viewer, asked: QueryDict) -> QuerySet[ExceptionCase]:
+    """The cases that the queue shows under an address with these filters."""
+    view = asked.get("view", "")
+    names = ("due", "kind", "owner", "site", "modality", "source")
+    given = {name: asked.get(name, "") for name in names}
+    chosen = {name: value for name, value in given.items() if value not in ("", lists.EVERY_SITE)}
+    return filter_cases(cases(viewer, view if view in CASE_VIEWS else "open"), chosen)
+
+
+LIST = saved.ListPage("/exceptions/", "exceptions.view", matching, has_tabs=True)
+
+
 @require_GET
 def queue(request: HttpRequest) -> HttpResponse:
     """The cases of one view and its filters, those due first."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.view")
+    if begin := saved.default_of(request, "exceptions"):
+        return begin
     view = request.GET.get("view", "open")
     view = view if view in CASE_VIEWS else "open"
     base = cases(viewer, view)
@@ -128,11 +160,14 @@ def queue(request: HttpRequest) -> HttpResponse:
         "rows": [_row(case, viewer) for case in rows],
         "gone": {case.pk for case in rows if _left(case, view)},
         "found": found,
+        "last": "" if rows or view != "open" else _last_settled(viewer),
         "fresh": lists.fresh(found.rows, shown),
         "sort_url": lists.address(request, sort="" if newest_first else "-due"),
         "direction": "descending" if newest_first else "ascending",
         "may_resolve": can(viewer, "exceptions.resolve"),
-        "actions": [{"label": "Assign to me", "icon": "user", "url": f"{_ADDRESS}claim/", "key": "a"}],
+        "actions": ACTIONS,
+        "views": saved.tabs(request, "exceptions"),
+        "filter": lists.filter_of(request),
         "here": lists.here(request),
         "poll": lists.address_of_rows(request, rows),
     }
@@ -143,24 +178,3 @@ def queue(request: HttpRequest) -> HttpResponse:
     return replies.page(
         request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version
     )
-
-
-@require_POST
-def claim_many(request: HttpRequest) -> HttpResponse:
-    """Assign the selected cases to who asks; those that somebody else has stay where they are, and it is said."""
-    viewer = viewer_of(request)
-    require(viewer, "exceptions.resolve")
-    keys = lists.numbers_of(request.POST.getlist("case"))
-    claimed, refused = 0, []
-    user = User.objects.get(pk=viewer.user_id)
-    for case in cases(viewer, "open").filter(pk__in=keys).order_by("due_at", "pk"):
-        require(viewer, "exceptions.resolve", case.site_id)
-        try:
-            exceptions.claim_case(case.pk, user=user)
-            claimed += 1
-        except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
-            refused.append(str(refusal))
-    words = f"{claimed} assigned to you." if claimed else "Nothing was assigned."
-    message = " ".join([words, *refused[:3]] + ([f"{len(refused) - 3} more were refused."] if len(refused) > 3 else []))
-    back = f"{_ADDRESS}?view=mine" if claimed else _ADDRESS
-    return replies.done(request, message, to=back, colour="good" if claimed and not refused else "wait")

@@ -14,15 +14,18 @@ from rest_framework.views import APIView
 
 from orchestrator.api.authentication import viewer_of
 from orchestrator.api.errors import Conflict
+from orchestrator.api.jobs import JobSerializer
 from orchestrator.api.resources import ReasonSerializer, Resource, looking
 from orchestrator.filters import KeyFilter, StateFilter
 from orchestrator.models import Study, User
-from orchestrator.permissions import require
+from orchestrator.permissions import require, visible_to
 from orchestrator.selectors import studies
+from orchestrator.services.bulk import MOST_ROWS, start
 from orchestrator.states import ACQUISITIONS, DeliveryStatus, Identity
 from routing import selectors
 from routing.models import Delivery, Destination
 from routing.services import deliver
+from routing.services.bulk import EVENTS, seen_of
 from routing.services.route import send_study
 
 
@@ -65,6 +68,12 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         )  # fmt: skip
 
 
+class BulkSerializer(ReasonSerializer):
+    action = serializers.ChoiceField(choices=sorted(EVENTS))
+    # Which: as the list's filters are given. Nothing given means nothing, not all.
+    filter = serializers.DictField(child=serializers.CharField(), allow_empty=False)
+
+
 class DeliveryResource(Resource[Delivery]):
     """Studies on their way to destinations."""
 
@@ -73,6 +82,7 @@ class DeliveryResource(Resource[Delivery]):
     filterset_class = DeliveryFilter
     required_actions = {
         **looking("deliveries.view"), "retry": "deliveries.operate", "cancel": "deliveries.operate",
+        "bulk": "deliveries.operate",
     }  # fmt: skip
     subject_type = "delivery"
 
@@ -94,6 +104,25 @@ class DeliveryResource(Resource[Delivery]):
         delivery, reason = self._asked()
         deliver.cancel(delivery, reason=reason)
         return Response(DeliverySerializer(self.get_object()).data)
+
+    @extend_schema(request=BulkSerializer, responses={202: JobSerializer})
+    @action(detail=False, methods=["post"])
+    def bulk(self, request: Request, **_kwargs: Any) -> Response:
+        """Retry or cancel all that match a filter: a background job, with a result per delivery."""
+        asked = BulkSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        act, reason = asked.validated_data["action"], asked.validated_data["reason"]
+        mine = visible_to(Delivery.objects.order_by("pk"), self.viewer, "deliveries.operate")
+        rows = self._chosen(mine, asked.validated_data["filter"]).values_list("pk", "status")
+        frozen = list(rows[: MOST_ROWS + 1])
+        if len(frozen) > MOST_ROWS:
+            raise Conflict(f"More than {MOST_ROWS} deliveries match: narrow the filter.")
+        parameters = {"act": act, "reason": reason, "row_url": "delivery", "row_name": "Delivery "}
+        job = start(
+            "routing.services.bulk.operate", title=f"{act.capitalize()} {len(frozen)} deliveries", owner=self.user,
+            rows=[(key, seen_of(status)) for key, status in frozen], parameters=parameters,
+        )  # fmt: skip
+        return Response(JobSerializer(job).data, status=202)
 
     def _asked(self) -> tuple[Delivery, str]:
         delivery = self.get_object()

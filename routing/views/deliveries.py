@@ -4,7 +4,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
@@ -12,17 +13,21 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
-from orchestrator.permissions import can, require
+from orchestrator.permissions import Viewer, can, require
 from orchestrator.selectors import number_of
-from orchestrator.states import DELIVERY_WAITING, MACHINES, DeliveryStatus, IllegalTransition
-from orchestrator.views import events, lists, replies, searches, viewer_of
+from orchestrator.states import DELIVERY_WAITING, DeliveryStatus, IllegalTransition
+from orchestrator.views import events, lists, replies, saved, searches, viewer_of
 from routing import selectors
 from routing.datasets import ORIGINAL
 from routing.models import DeliveredInstance, Delivery, Destination
-from routing.services import deliver
+from routing.services import bulk, deliver
 
 _INSTANCES = 200
 _WAITING = "waiting"
+ACTIONS = [
+    {"label": "Try again…", "icon": "retry", "url": "/deliveries/bulk/retry/", "key": "r", "dialog": True},
+    {"label": "Cancel…", "icon": "ban", "url": "/deliveries/bulk/cancel/", "dialog": True},
+]
 
 
 @require_http_methods(["GET", "POST"])
@@ -32,41 +37,58 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     require(viewer, "deliveries.view")
     if request.method == "POST":
         return searches.remember(request, reverse("deliveries"))
+    if begin := saved.default_of(request, "deliveries"):
+        return begin
     text, site = searches.text_of(request), lists.site_filter(request)
     status, destination, study = (request.GET.get(name, "") for name in ("status", "destination", "study"))
-    queryset = selectors.deliveries(viewer, text)
-    if status == _WAITING:
-        queryset = queryset.filter(status__in=DELIVERY_WAITING)
-    elif status in DeliveryStatus.values:
-        queryset = queryset.filter(status=status)
-    for name, value in (("destination_id", destination), ("study_id", study), ("study__site_id", site)):
-        if (key := number_of(value)) is not None:
-            queryset = queryset.filter(**{name: key})
+    queryset = narrowed(selectors.deliveries(viewer, text), request.GET, site)
     found = lists.page_of(request, queryset, "created_at")
     record_access(
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
         address=request.META.get("REMOTE_ADDR"),
     )  # fmt: skip
+    shown = lists.live(request, found, selectors.deliveries(viewer))
     states = [(_WAITING, "All that wait"), *((state.value, state.label) for state in DeliveryStatus)]
     places = [(str(pk), name) for pk, name in Destination.objects.order_by("name").values_list("pk", "name")]
     context = {
         "section": "deliveries",
         "heading": "Deliveries",
         "found": found,
+        **shown,
         "text": text,
         "groups": [_links(request, "status", "State", states), _links(request, "destination", "Destination", places)],
         "chosen": ", ".join(filter(None, [dict(states).get(status), dict(places).get(destination)])),
         "clear": f"{reverse('deliveries')}?site=all" if text or site or status or destination or study else "",
         "may_see_studies": can(viewer, "studies.view"),
-        "here": request.get_full_path(),
+        "may_operate": can(viewer, "deliveries.operate"),
+        "actions": ACTIONS,
+        "views": saved.tabs(request, "deliveries"),
+        "filter": lists.filter_of(request),
     }
-    version = (request.get_full_path(), _minute(), [_state(each) for each in found.rows])
+    version = (request.GET.get("after"), lists.minute(), shown["fresh"], [_state(each) for each in shown["rows"]])
     return replies.page(request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version)
 
 
-def _minute() -> object:
-    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
-    return timezone.now().replace(second=0, microsecond=0)
+def narrowed(queryset: QuerySet[Delivery], asked: QueryDict, site: str) -> QuerySet[Delivery]:
+    """The deliveries that the filters of an address leave."""
+    status = asked.get("status", "")
+    if status == _WAITING:
+        queryset = queryset.filter(status__in=DELIVERY_WAITING)
+    elif status in DeliveryStatus.values:
+        queryset = queryset.filter(status=status)
+    keys = (("destination_id", asked.get("destination", "")), ("study_id", asked.get("study", "")))
+    for name, value in (*keys, ("study__site_id", site)):
+        if (key := number_of(value)) is not None:
+            queryset = queryset.filter(**{name: key})
+    return queryset
+
+
+def matching(viewer: Viewer, asked: QueryDict, text: str = "") -> QuerySet[Delivery]:
+    """The deliveries that the list shows under an address with these filters."""
+    return narrowed(selectors.deliveries(viewer, text), asked, asked.get("site", ""))
+
+
+LIST = saved.ListPage("/deliveries/", "deliveries.view", matching)
 
 
 def _state(delivery: Any) -> tuple[object, ...]:
@@ -112,13 +134,13 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         "proofs": list(selectors.proofs(delivery.study, delivery.destination).filter(rendition=delivery.rendition)),
         "log": log,
         "cases": list(selectors.open_cases_about(viewer, delivery)),
-        "may_retry": operate and _may(delivery, "delivery.retrying"),
-        "may_cancel": operate and _may(delivery, "delivery.canceled"),
+        "may_retry": operate and bulk.may("retry", delivery.status),
+        "may_cancel": operate and bulk.may("cancel", delivery.status),
         "may_see_studies": can(viewer, "studies.view", delivery.study.site_id),
     }
     place = delivery.destination
     version = (
-        _minute(),
+        lists.minute(),
         _state(delivery),
         len(tries),
         len(log),
@@ -139,13 +161,6 @@ def _next_try(delivery: Delivery) -> dt.datetime | None:
 def _answer(row: DeliveredInstance) -> str:
     """The status of the C-STORE response as the standard writes it (PS3.7 C)."""
     return "" if row.dimse_status is None else f"{row.dimse_status:04X}H"
-
-
-def _may(delivery: Delivery, event: str) -> bool:
-    """Whether a person may do this to it now. From SENDING only its worker may go to RETRYING."""
-    if event == "delivery.retrying" and delivery.status == DeliveryStatus.SENDING:
-        return False
-    return (delivery.status, event) in MACHINES["delivery"].transitions
 
 
 @require_http_methods(["GET", "POST"])

@@ -10,14 +10,13 @@ from django.forms import BaseForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.models import ActorKind
 from orchestrator.permissions import Viewer, can, require
-from orchestrator.views import replies, viewer_of
+from orchestrator.views import lists, presence, recent, replies, viewer_of
 from routing import selectors
 from routing.forms import ChangedDestinationForm, NewDestinationForm
 from routing.models import Destination
@@ -27,6 +26,7 @@ from routing.services import destinations as service
 _RECENT = 20  # deliveries and changes on a destination's page
 _ECHOES = 5
 _REASONS = 5
+_DOING = "has this destination open"
 _COLUMNS = {
     "name": "Name", "ae_title": "AE title", "host": "Host", "port": "Port",
     "required_for_custody": "Required for custody", "paused": "Paused",
@@ -46,13 +46,8 @@ def destination_list(request: HttpRequest) -> HttpResponse:
         "rows": rows,
         "may_edit": can(viewer, "destinations.edit"),
     }
-    version = (_minute(), [(_written(row.destination), row[1:]) for row in rows])
+    version = (lists.minute(), [(_written(row.destination), row[1:]) for row in rows])
     return replies.page(request, "routing/destinations.html", "routing/_destinations.html", context, version=version)
-
-
-def _minute() -> object:
-    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
-    return timezone.now().replace(second=0, microsecond=0)
 
 
 def _written(destination: Destination) -> tuple[object, ...]:
@@ -68,15 +63,17 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
     require(viewer, "destinations.view")
     at_work = _found(viewer, pk)
     destination = at_work.destination
-    recent = _recent(request, viewer, destination)
+    recent.remember(request, "destination", pk)
+    last = _recent(request, viewer, destination)
     echoes = list(selectors.echoes(destination)[:_ECHOES])
     changes = _changes(destination.history.order_by("-history_date", "-history_id")[: _RECENT + 1])
     context = {
         "section": "destinations",
+        "presence": presence.told(request, destination, url=reverse("destination-presence", args=[pk]), doing=_DOING),
         "destination": destination,
         "at_work": at_work,
         "reasons": selectors.reasons_of_failure(viewer, destination, _REASONS) if at_work.failed else [],
-        "rows": recent,
+        "rows": last,
         "echoes": [_echo_entry(each) for each in echoes],
         "last_echo": echoes[0] if echoes else None,
         "changes": changes,
@@ -86,10 +83,18 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
         "may_see_studies": can(viewer, "studies.view"),
     }
     version = (
-        _minute(), _written(destination), at_work[1:], [each.pk for each in echoes],
-        changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in recent],
+        lists.minute(), _written(destination), at_work[1:], [each.pk for each in echoes],
+        changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in last],
     )  # fmt: skip
     return replies.page(request, "routing/destination.html", "routing/_destination.html", context, version=version)
+
+
+@require_GET
+def who_is_here(request: HttpRequest, pk: int) -> HttpResponse:
+    """Polled by its page."""
+    viewer = viewer_of(request)
+    require(viewer, "destinations.view")
+    return presence.answer(request, _found(viewer, pk).destination, doing=_DOING)
 
 
 def _found(viewer: Viewer, pk: int) -> selectors.AtWork:
@@ -188,6 +193,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     at_work = _found(viewer, pk)
     require(viewer, "destinations.edit", at_work.destination.device.site_id)
     destination, waiting = at_work.destination, at_work.waiting
+    others = presence.names_present(destination, viewer)
     known = {name: getattr(destination, name) for name in ChangedDestinationForm.base_fields if name != "reason"}
     form = ChangedDestinationForm(request.POST or None, initial=known)
     if form.is_valid():
@@ -200,6 +206,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return replies.confirm(
         request, form, context={"section": "destinations"},
         heading=f"Change {destination}", submit="Save", back=_address(destination),
+        sentence=f"{', '.join(others)} {_DOING} too: talk before you both change it." if others else "",
         follows=[{"icon": "send", "text": f"{waiting} waiting deliveries go to the new address."}] if waiting else [],
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from routing.forms import ConditionRows, RuleForm, SendRows, text_of
 from routing.rules import GROUPS, sentence
 from routing.services import rulesets
 
-from .rules import PAGE, SAVED, default_set, in_words, names
+from .rules import PAGE, SAVED, default_set, in_words, names, present
 
 Rule = dict[str, Any]
 _NEW: Rule = {"name": "", "enabled": True, "when": {"all": []}, "then": []}
@@ -46,6 +46,7 @@ def _edit(request: HttpRequest, position: int | None) -> HttpResponse:
     kept = [node for node in rule["when"][join] if any(each in node for each in GROUPS)]
     context: dict[str, Any] = {
         "section": "routing",
+        "presence": present(request),
         "heading": "A new rule" if position is None else f"Rule {position if index is None else index + 1}",
         "subtitle": "in the draft",
         "kept": [_phrase(node) for node in kept],

@@ -13,7 +13,7 @@ from orchestrator.audit import record_access
 from orchestrator.models import Study
 from orchestrator.permissions import Viewer, can_everywhere, require, require_everywhere
 from orchestrator.selectors import studies
-from orchestrator.views import replies, viewer_of
+from orchestrator.views import presence, replies, viewer_of
 from routing.forms import StampForm, TryForm
 from routing.models import Destination, RuleSet
 from routing.rules import sentence
@@ -24,6 +24,19 @@ from .trying import explained
 PAGE = "/routing/"
 SAVED = "The draft is saved; nothing is routed by it until it is published."
 _VERSIONS = 50
+_DOING = "has the rules open"
+
+
+def present(request: HttpRequest) -> dict[str, Any]:
+    """Who else looks at or edits the rules."""
+    return presence.told(request, default_set(), url=reverse("routing-presence"), doing=_DOING)
+
+
+@require_GET
+def who_is_here(request: HttpRequest) -> HttpResponse:
+    """Polled by the pages of the rules."""
+    require(viewer_of(request), "routing.view")
+    return presence.answer(request, default_set(), doing=_DOING)
 
 
 def default_set() -> RuleSet:
@@ -127,6 +140,7 @@ def _room(request: HttpRequest, form: TryForm, study: Study | None, *, from_draf
     versions = rule_set.versions.select_related("published_by").defer("rules").order_by("-number")
     context = {
         "section": "routing",
+        "presence": present(request),
         "heading": "Routing",
         "subtitle": f"version {published.number} is published" if published else "nothing is published yet",
         "rules": said(rule_set.draft, called),

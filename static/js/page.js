@@ -1,4 +1,4 @@
-// Small helps on every page: copy buttons, selects that submit, the count of picked rows, the palette's filter.
+// Small helps on every page: copy buttons, selects that submit, the count of picked rows, printing.
 {
   const copied = (button, text) => {
     const use = button.querySelector("use");
@@ -18,14 +18,20 @@
   };
 
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.("[data-copy]");
+    const button = event.target.closest?.("[data-copy], [data-copy-link]");
     if (!button) return;
-    const text = button.dataset.copy;
+    const text = button.dataset.copy ?? new URL(button.dataset.copyLink, location.href).href;
     if (navigator.clipboard) await navigator.clipboard.writeText(text);
     else copySelected(text);
     copied(button, text);
     button.focus();
   });
+
+  // On a phone the navigation is a strip: where one is must be seen.
+  const here = document.querySelector(".nav [aria-current=page]"), strip = here?.closest(".nav > div");
+  if (strip) strip.scrollLeft = here.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
+
+  document.addEventListener("click", (event) => { if (event.target.closest?.("[data-print]")) print(); });
 
   const count = (form) => {
     const number = form?.querySelector("[data-picked]");
@@ -39,23 +45,14 @@
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
     if (event.target.matches("[data-pick], [data-pick-all]")) count(event.target.form);
   });
+  document.addEventListener("click", (event) => {
+    const all = event.target.closest?.("[data-pick-page]");
+    if (!all) return;
+    for (const tick of all.form.querySelectorAll("[data-pick]")) tick.checked = true;
+    count(all.form);
+  });
+  // What was done to the ticked rows is done: the next act means others.
+  document.addEventListener("changed", () => document.querySelectorAll("form:has([data-picked])").forEach((form) => form.reset()));
   document.addEventListener("reset", (event) => setTimeout(() => count(event.target)));
   document.addEventListener("htmx:after:swap", () => document.querySelectorAll("form:has([data-picked])").forEach(count));
-
-  const palette = document.getElementById("palette");
-  palette.addEventListener("input", (event) => {
-    const typed = event.target.value.trim().toLowerCase();
-    for (const link of palette.querySelectorAll("a.opt")) link.hidden = !link.textContent.toLowerCase().includes(typed);
-  });
-  palette.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const stops = [palette.querySelector("[type=search]"), ...palette.querySelectorAll("a.opt:not([hidden])")];
-    stops.at((stops.indexOf(document.activeElement) + step) % stops.length).focus();
-  });
-  palette.addEventListener("close", () => {
-    palette.querySelector("form").reset();
-    for (const link of palette.querySelectorAll("a.opt")) link.hidden = false;
-  });
 }

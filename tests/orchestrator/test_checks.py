@@ -28,6 +28,10 @@ BOARDS: dict[str, Any] = {
     "METRIC_SOURCES": [GONE],
     "DATED_ROWS": [GONE],
     "REBUILT_WHEN_DATED": [GONE],
+    "LISTS": {"x": GONE},
+    "RECENT": {"x": GONE},
+    "COMMANDS": [GONE],
+    "CHANGES": [GONE],
     "CELERY_BEAT_SCHEDULE": {"x": {"task": GONE, "schedule": 5.0}},
     "CELERY_TASK_ROUTES": {GONE: {"queue": "rest"}},
 }

@@ -18,6 +18,7 @@ from orchestrator.models import (
     InboundMessage,
     Role,
     RoleAssignment,
+    SavedView,
     Site,
     UnknownCaller,
     User,
@@ -41,7 +42,19 @@ pytestmark = pytest.mark.django_db
 DOORS: Mapping[str, Mapping[str, str]] = {**PAGES, **{f"api/v1/{route}": asks for route, asks in REST.items()},
                                           "api/schema/": {"GET": "sites.view"}}  # fmt: skip
 # What belongs to no site: whoever may do it anywhere may do it to each of these.
-OF_NO_SITE = ("issuers/<", "destinations/<", "rule-sets/<", "routing/", "audit/<", "search/<", "kpis/<")
+OF_NO_SITE = (
+    "issuers/<",
+    "destinations/<",
+    "rule-sets/<",
+    "routing/",
+    "audit/<",
+    "search/<",
+    "kpis/<",
+    "views/<",
+    # Which rows are meant stands in the body.
+    "exceptions/bulk/<",
+    "deliveries/bulk/<",
+)
 # What only those do who look after all sites.
 OF_ALL_SITES = (
     ("GET", "interfaces/callers/<int:pk>/introduce/"),
@@ -63,7 +76,7 @@ OF_ALL_SITES = (
 # Everybody sees them; what is done to one is done by those of its site.
 OF_ITS_SITE = ("destinations.edit", "destinations.operate")
 # What belongs to one person alone: nobody else finds it, whatever their role.
-OF_ONE_PERSON = ("tokens/<", "jobs/<")
+OF_ONE_PERSON = ("tokens/<", "jobs/<", "views/<str:page>/<")
 
 
 def _routes() -> Iterator[tuple[str, URLPattern]]:
@@ -138,6 +151,8 @@ def ward() -> Ward:
     caller = UnknownCaller.objects.create(protocol="dicom", name="MR_NEW", address="10.0.0.7", refused=True)
     access = AccessEvent.objects.create(at=timezone.now(), action="studies.view", subject_type="study")
     uid = matched.study_instance_uid
+    job = start_job("routing.nothing", title="theirs", owner=owner, parameters={})
+    view = SavedView.objects.create(owner=owner, page="exceptions", name="theirs", query="kind=unmatched_study")
     things = {
         "studies/<str:key>": uid,
         "studies/<studies>": uid,
@@ -158,7 +173,13 @@ def ward() -> Ward:
         "sites/<sites>": north.pk,
         "issuers/<issuers>": north.default_issuer_id,
         "audit/<audit>": access.pk,
-        "jobs/<jobs>": start_job("routing.nothing", title="theirs", owner=owner, parameters={}).pk,
+        "views/<str:page>": "exceptions",
+        "exceptions/<int:pk>/edit": view.pk,
+        "exceptions/<int:pk>/delete": view.pk,
+        "jobs/<jobs>": job.pk,
+        "jobs/<int:pk>": job.pk,
+        "exceptions/bulk/<str:act>": "assign",
+        "deliveries/bulk/<str:act>": "retry",
         "exceptions/<int:pk>": case.pk,
         "exceptions/<exceptions>": case.pk,
         "application-entities/<application-entities>": make_ae("CT_NORTH", site=north).pk,

@@ -99,7 +99,7 @@ def test_the_site_is_remembered_and_the_way_back_stays_here(sign_in: SignIn, sit
     assert client.session["site"] is None
 
 
-def find_nothing_but_ann(viewer: Viewer, text: str) -> list[dict[str, str]]:
+def find_nothing_but_ann(viewer: Viewer, text: str, most: int) -> list[dict[str, str]]:
     """A search provider, named in settings by the test."""
     hit = {
         "kind": "Patients",

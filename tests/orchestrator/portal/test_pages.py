@@ -241,7 +241,7 @@ def test_pages_follow_one_another_without_gap_or_repetition(sign_in: SignIn, nor
     assert client.get("/orders/?after=nonsense").status_code == 400
 
 
-@pytest.mark.parametrize(("url", "number"), [("/studies/", 14), ("/orders/", 14), ("/worklist/", 10), ("/", 22)])
+@pytest.mark.parametrize(("url", "number"), [("/studies/", 16), ("/orders/", 16), ("/worklist/", 10), ("/", 34)])
 def test_a_list_costs_the_same_few_queries_however_long_it_is(
     sign_in: SignIn, north: Site, django_assert_max_num_queries: DjangoAssertNumQueries, url: str, number: int
 ) -> None:

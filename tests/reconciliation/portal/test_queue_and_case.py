@@ -122,7 +122,7 @@ def test_a_poll_moves_no_row_and_says_how_many_are_new(person: Person, north: Si
     assert [row["case"].pk for row in polled.context["rows"]] == [first.pk, second.pk]
     assert "1 new, show" in polled.text
     assert "Snoozed" in polled.text
-    assert f'value="{first.pk}"' not in polled.text
+    assert f'name="pick" value="{first.pk}"' not in polled.text
     assert polled.context["here"] == "/exceptions/"
     drawn = client.get(polled.context["here"], headers=PART)
     assert [row["case"].pk for row in drawn.context["rows"]] == [early.pk, second.pk]
@@ -279,7 +279,7 @@ def test_many_are_assigned_at_once_and_those_of_others_are_named(person: Person,
     client, mara = person("mara")
     _, ines = person("ines")
     exceptions.claim_case(cases[0].pk, user=ines)
-    page = client.post("/exceptions/claim/", {"case": [case.pk for case in cases]}, follow=True)
+    page = client.post("/exceptions/claim/", {"pick": [case.pk for case in cases]}, follow=True)
     assert f"2 assigned to you. EX-{cases[0].pk} is with ines." in page.text
     assert ExceptionCase.objects.filter(owner=mara).count() == 2
 

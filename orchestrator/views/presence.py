@@ -1,0 +1,32 @@
+"""Who else has the same page open, told live on whatever two people can collide over."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from orchestrator.models import User
+from orchestrator.permissions import Viewer
+from orchestrator.services import presence
+from orchestrator.services.workflow import Subject
+
+from . import replies, viewer_of
+
+_PART = "components/presence.html"
+
+
+def names_present(about: Subject, viewer: Viewer) -> list[str]:
+    """The others who look at it now; asking says that the viewer looks too."""
+    user = User.objects.get(pk=viewer.user_id)
+    return [other.get_full_name() or other.username for other in presence.present(about, user=user)]
+
+
+def told(request: HttpRequest, about: Subject, *, url: str, doing: str) -> dict[str, Any]:
+    """What `components/presence.html` shows: `doing` follows each name, `url` is where it asks again."""
+    others = names_present(about, viewer_of(request))
+    return {"others": others, "url": url, "doing": doing, "etag": replies.etag_of(others)}
+
+
+def answer(request: HttpRequest, about: Subject, *, doing: str) -> HttpResponse:
+    """The answer to its poll."""
+    shown = told(request, about, url=request.path, doing=doing)
+    return replies.page(request, _PART, _PART, {"presence": shown}, version=shown["others"])

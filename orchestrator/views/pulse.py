@@ -1,0 +1,155 @@
+"""What flows on the rails now, beside what is usual at this hour; how long it takes; and what people changed.
+
+The usual is that of the same weekday and hour in the four weeks before. Numbers only, no names.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import mean, quantiles
+from typing import Any, NamedTuple, cast
+
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from orchestrator.models import InboundMessage, WorkflowEvent
+from orchestrator.permissions import Viewer, visible_to
+
+from . import events
+
+# What is counted on each rail.
+_COUNTED: Mapping[str, tuple[str, ...]] = {
+    "Identity": ("patient.registered", "patient.updated"),
+    "Orders": ("order.placed", "order.changed"),
+    "Worklist": ("mpps.created",),
+    "Images": ("study.received",),
+}
+_UNITS: Mapping[str, str] = {
+    "Identity": "patients new or changed", "Orders": "orders new or changed", "Worklist": "procedures begun",
+    "Images": "studies received",
+}  # fmt: skip
+# How long it takes from one event of a study to another.
+_TAKES: Mapping[str, tuple[str, str]] = {
+    "Identity": ("study.received", "study.reconciled"),
+    "Images": ("delivery.queued", "delivery.sent"),
+}
+_BIN, _BINS, _WEEKS = dt.timedelta(minutes=15), 12, 4
+_HOUR = 4  # bins
+_NOW_KEPT, _USUAL_KEPT = 20, 900  # seconds
+_MOST = 2000  # of the events that a latency is told of
+
+
+# Each rail's numbers by quarter of an hour.
+Quarters = dict[str, list[int]]
+
+
+class Pulse(NamedTuple):
+    """One rail: what happened in each quarter of the last three hours, and the least and most that is usual."""
+
+    values: Sequence[int]
+    low: Sequence[float]
+    high: Sequence[float]
+    usual: float | None
+    unit: str
+
+    @property
+    def label(self) -> str:
+        """The picture in words."""
+        hour = sum(self.values[-_HOUR:])
+        if self.usual is None:
+            return f"{self.unit.capitalize()}, 3 hours: {hour} in the last hour; what is usual is not known yet"
+        return f"{self.unit.capitalize()}, 3 hours: {hour} in the last hour, usual {self.usual:.0f}"
+
+
+def pulses(viewer: Viewer) -> dict[str, Pulse]:
+    """Each rail on which something happened, or usually does."""
+    now = timezone.now()
+    sites = viewer.sites_for("control_room.view")
+    scope = "all" if sites is None else "-".join(map(str, sorted(sites)))
+    [values] = _kept(f"pulse-{scope}", _NOW_KEPT, lambda: _counts(viewer, [now]))
+    weeks = _kept(f"usual-{scope}", _USUAL_KEPT, lambda: _usual(viewer, now))
+    told = {rail: _pulse(rail, values[rail], [week[rail] for week in weeks]) for rail in _COUNTED}
+    return {rail: pulse for rail, pulse in told.items() if any(pulse.values) or pulse.usual}
+
+
+def _kept(key: str, seconds: int, count: Callable[[], list[Quarters]]) -> list[Quarters]:
+    """What was counted so long ago at most: everybody's control room asks every ten seconds."""
+    return cast("list[Quarters]", cache.get_or_set(key, count, seconds))
+
+
+def _pulse(rail: str, values: Sequence[int], weeks: Sequence[Sequence[int]]) -> Pulse:
+    low = [float(min(each)) for each in zip(*weeks, strict=True)] if weeks else []
+    high = [float(max(each)) for each in zip(*weeks, strict=True)] if weeks else []
+    usual = mean(sum(week[-_HOUR:]) for week in weeks) if weeks else None
+    return Pulse(values, low, high, usual, _UNITS[rail])
+
+
+def _usual(viewer: Viewer, now: dt.datetime) -> list[Quarters]:
+    """The same three hours of the weeks before; weeks in which nothing at all ran say nothing."""
+    weeks = _counts(viewer, [now - dt.timedelta(weeks=week) for week in range(1, _WEEKS + 1)])
+    return [week for week in weeks if any(map(sum, week.values()))]
+
+
+def _counts(viewer: Viewer, ends: Iterable[dt.datetime]) -> list[Quarters]:
+    """For each end the events of each rail by quarter: one range of the index each."""
+    rails = {name: rail for rail, names in _COUNTED.items() for name in names}
+    told = []
+    for end in ends:
+        start = end - _BIN * _BINS
+        mine = visible_to(WorkflowEvent.objects.all(), viewer, "control_room.view")
+        happened = mine.filter(name__in=rails, at__gt=start, at__lte=end).order_by().values_list("name", "at")
+        numbers: Counter[tuple[str, int]] = Counter(
+            (rails[name], min(int((at - start) / _BIN), _BINS - 1)) for name, at in happened.iterator()
+        )
+        told.append({rail: [numbers[rail, each] for each in range(_BINS)] for rail in _COUNTED})
+    return told
+
+
+def latencies(viewer: Viewer) -> dict[str, tuple[float, float]]:
+    """Seconds on each rail in the last hour: the median and the 95th percentile; only where something was done."""
+    since = timezone.now() - dt.timedelta(hours=1)
+    mine = visible_to(InboundMessage.objects.all(), viewer, "control_room.view")
+    applied = mine.filter(received_at__gte=since, applied_at__isnull=False).order_by("-received_at")
+    times = applied.values_list("received_at", "applied_at")[:_MOST]
+    waits = {"Orders": [(then - first).total_seconds() for first, then in times if then]}
+    for rail, (first, then) in _TAKES.items():
+        waits[rail] = _between(viewer, since, first, then)
+    return {rail: _percentiles(each) for rail, each in waits.items() if each}
+
+
+def _between(viewer: Viewer, since: dt.datetime, first: str, then: str) -> list[float]:
+    """For each thing that came to `then`: how long after its last `first`."""
+    mine = visible_to(WorkflowEvent.objects.filter(name__in=[first, then], at__gte=since), viewer, "control_room.view")
+    began: dict[int, dt.datetime] = {}
+    waited = []
+    for name, subject, at in mine.order_by("at", "pk").values_list("name", "subject_id", "at")[:_MOST]:
+        if name == first:
+            began[subject] = at
+        elif subject in began:
+            waited.append((at - began.pop(subject)).total_seconds())
+    return waited
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
+    if len(seconds) == 1:
+        return seconds[0], seconds[0]
+    cuts = quantiles(seconds, n=20, method="inclusive")
+    return cuts[9], cuts[18]
+
+
+def changes(viewer: Viewer, since: dt.datetime) -> Iterable[dict[str, Any]]:
+    """What of the ground changes how things flow (settings.CHANGES): decisions taken back, wrong worklist entries."""
+    names = ("decision.undone", "study.disowned", "site.default_issuer_learned", "job.failed")
+    mine = visible_to(WorkflowEvent.objects.filter(name__in=names, at__gte=since), viewer, "control_room.view")
+    return [events.entry(event) for event in mine.order_by("-at", "-pk")[:10]]
+
+
+def changed(viewer: Viewer, *, hours: int = 24, most: int = 10) -> list[dict[str, Any]]:
+    """What changed lately, the last first, from every app that tells it."""
+    since = timezone.now() - dt.timedelta(hours=hours)
+    told: list[dict[str, Any]] = []
+    for name in settings.CHANGES:
+        told.extend(cast("Iterable[dict[str, Any]]", import_string(name)(viewer, since)))
+    return sorted(told, key=lambda entry: entry["at"], reverse=True)[:most]

@@ -1,0 +1,86 @@
+"""What is done to many cases at once, each judged as it is when its turn comes."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.utils.dateparse import parse_datetime
+
+from orchestrator.models import ExceptionCase, Job, User
+from orchestrator.permissions import Viewer, can
+from orchestrator.services import bulk, exceptions
+from orchestrator.states import CASE_OPEN, CaseStatus
+from reconciliation.services.reconcile import HELD_KINDS
+
+
+class Standing(NamedTuple):
+    """What decides whether something may be done to a case; cases that stand alike are counted together."""
+
+    status: str
+    owner_id: int | None
+    kind: str
+
+    def seen(self) -> str:
+        return f"{self.status} {self.owner_id or ''}"
+
+
+def standing(case: ExceptionCase) -> Standing:
+    return Standing(case.status, case.owner_id, case.kind)
+
+
+def why_left(act: str, case: Standing, *, user_id: int, to_id: int | None = None) -> str:
+    """Why a case that stands like this is left as it is; empty when the act applies to it."""
+    if case.status not in CASE_OPEN:
+        return "settled already"
+    if case.status == CaseStatus.CLAIMED and case.owner_id != user_id:
+        return "with somebody else, who keeps them"
+    if act == "assign" and case.status == CaseStatus.CLAIMED and case.owner_id == to_id:
+        return "theirs already"
+    if act == "hand-back" and case.status == CaseStatus.OPEN:
+        return "in the queue already"
+    if act == "snooze" and case.status == CaseStatus.SNOOZED:
+        return "asleep already"
+    if act == "dismiss" and case.kind in HELD_KINDS:
+        return "held images, which are matched or rejected, not dismissed"
+    return ""
+
+
+Write = Callable[[int, User, Mapping[str, Any]], object]
+
+
+def _until(parameters: Mapping[str, Any]) -> datetime:
+    until = parse_datetime(parameters["until"])
+    if until is None:
+        raise ValueError(parameters["until"])
+    return until
+
+
+_WRITES: Mapping[str, Write] = {
+    "assign": lambda key, user, asked: exceptions.assign(
+        key, user=user, to=User.objects.get(pk=asked["to"]), reason=asked["reason"]
+    ),
+    "hand-back": lambda key, user, asked: exceptions.hand_back(key, user=user, reason=asked["reason"]),
+    "snooze": lambda key, user, asked: exceptions.snooze(key, user=user, until=_until(asked), reason=asked["reason"]),
+    "dismiss": lambda key, user, asked: exceptions.dismiss(key, user=user, reason=asked["reason"]),
+}
+
+
+def settle(job: Job) -> dict[str, Any]:
+    """Job: `act` on each case of the job."""
+    act, to_id = job.parameters["act"], job.parameters.get("to")
+
+    def do(viewer: Viewer, user: User, key: int, seen: str) -> None:
+        case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=key)
+        if not can(viewer, "exceptions.resolve", case.site_id):
+            raise bulk.Left("You may not settle cases of its site.")
+        if to_id and not can(Viewer.of(User.objects.get(pk=to_id)), "exceptions.resolve", case.site_id):
+            raise bulk.Left("Who was to get it may not settle cases of its site.")
+        now = standing(case)
+        if left := why_left(act, now, user_id=user.pk, to_id=to_id):
+            raise bulk.Left(f"Left as it is: {left}.")
+        if now.seen() != seen:
+            whose = f", with {case.owner}" if case.owner else ""
+            raise bulk.Left(f"Changed since you started this: it is {case.get_status_display().lower()}{whose}.")
+        _WRITES[act](key, user, job.parameters)
+
+    return bulk.run(job, do)

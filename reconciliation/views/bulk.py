@@ -1,0 +1,151 @@
+"""Many cases at once: assign, hand back, snooze, dismiss."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from django import forms
+from django.db.models import Count, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+
+from orchestrator.forms import ReasonForm
+from orchestrator.models import ExceptionCase, User
+from orchestrator.permissions import require, visible_to
+from orchestrator.selectors import cases
+from orchestrator.services import exceptions
+from orchestrator.services.bulk import MOST_ROWS
+from orchestrator.views import bulk, lists, replies, viewer_of
+from reconciliation.forms import AssignForm, SnoozeForm
+from reconciliation.services.bulk import Standing, why_left
+
+from . import queue
+
+_ADDRESS = "/exceptions/"
+_JOB = "reconciliation.services.bulk.settle"
+
+
+class Act(NamedTuple):
+    """What can be done to many cases: words of the button and of what follows."""
+
+    heading: str
+    submit: str
+    icon: str
+    applies: str
+    form: Callable[[Any], ReasonForm] = ReasonForm
+    danger: bool = False
+    undo: str = ""
+
+
+ACTS: Mapping[str, Act] = {
+    "assign": Act("Assign", "Assign", "user", "get an owner, also those that sleep.", AssignForm, undo="hand-back"),
+    "hand-back": Act("Hand back", "Hand back", "undo", "wait for anybody again; their due times stand."),
+    "snooze": Act(
+        "Snooze", "Snooze", "clock", "become yours, sleep, and come back by themselves.", SnoozeForm, undo="hand-back"
+    ),
+    "dismiss": Act(
+        "Dismiss", "Dismiss", "ban", "are settled without doing anything. It cannot be undone.", danger=True
+    ),
+}
+
+
+@require_POST
+def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
+    """Ask, with what it would do to how many; then start it."""
+    viewer = viewer_of(request)
+    require(viewer, "exceptions.resolve")
+    if act not in ACTS:
+        raise Http404
+    selection = bulk.selection_of(request)
+    asked = ACTS[act]
+    rows = selection.of(request, cases(viewer, "all"), lambda query: queue.matching(viewer, query))
+    rows = visible_to(rows, viewer, "exceptions.resolve").order_by()
+    form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
+    form.initial["to"] = viewer.user_id
+    back = lists.back_to(_ADDRESS, selection.query)
+    if form.is_valid():
+        return _start(request, act, form, rows, back)
+    groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"))
+    shown = bulk.preview(
+        ((Standing(status, owner, kind), number) for status, owner, kind, number in groups),
+        lambda standing: why_left(act, standing, user_id=viewer.user_id),
+    )
+    return replies.confirm(
+        request, form, heading=f"{asked.heading} {shown.total:,} exception{'s' * (shown.total != 1)}?",
+        submit=f"{asked.submit} {shown.done:,}", icon=asked.icon, danger=asked.danger, back=back,
+        follows=[*shown.follows(asked.applies), *_ALSO], final=not shown.done, context={"section": "exceptions"},
+    )  # fmt: skip
+
+
+_ALSO = [
+    {"icon": "clock", "text": "What matches now is meant. What changes before its turn is left as it is, and said so."},
+]
+
+
+def _start(request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[ExceptionCase], back: str) -> HttpResponse:
+    frozen = list(rows.order_by("due_at", "pk").values_list("pk", "status", "owner_id", "kind")[: MOST_ROWS + 1])
+    if len(frozen) > MOST_ROWS:
+        return bulk.too_many(request, back)
+    asked = ACTS[act]
+    parameters: dict[str, Any] = {
+        "act": act, "reason": form.cleaned_data["reason"], "back": back, "row_url": "case", "row_name": "EX-",
+    }  # fmt: skip
+    to = ""
+    if isinstance(form, AssignForm):
+        parameters["to"], to = form.cleaned_data["to"], f" to {form.name()}"
+    if isinstance(form, SnoozeForm):
+        parameters["until"] = form.until().isoformat()
+    if asked.undo:
+        parameters["undo"] = {"url": f"{_ADDRESS}bulk/{asked.undo}/", "label": "Hand them back…"}
+    number = f"{len(frozen):,} exception{'s' * (len(frozen) != 1)}"
+    return bulk.started(
+        request, _JOB, title=f"{asked.heading} {number}{to}", parameters=parameters,
+        rows=[(key, Standing(status, owner, kind).seen()) for key, status, owner, kind in frozen],
+    )  # fmt: skip
+
+
+@require_POST
+def claim_many(request: HttpRequest) -> HttpResponse:
+    """Assign the ticked cases to who asks, at once; those that somebody else has stay where they are, and it is said.
+
+    All that match a filter are asked for first, like every other act on many.
+    """
+    viewer = viewer_of(request)
+    require(viewer, "exceptions.resolve")
+    selection = bulk.selection_of(request)
+    if selection.everything:
+        return bulk_act(request, "assign")
+    claimed, refused = [], []
+    user = User.objects.get(pk=viewer.user_id)
+    for case in cases(viewer, "open").filter(pk__in=selection.keys).order_by("due_at", "pk"):
+        require(viewer, "exceptions.resolve", case.site_id)
+        try:
+            exceptions.claim_case(case.pk, user=user)
+            claimed.append(case.pk)
+        except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
+            refused.append(str(refusal))
+    words = f"{len(claimed)} assigned to you." if claimed else "Nothing was assigned."
+    message = " ".join([words, *refused[:3]] + ([f"{len(refused) - 3} more were refused."] if len(refused) > 3 else []))
+    undo = f"{_ADDRESS}hand-back/?pick={','.join(map(str, claimed))}" if claimed else ""
+    return replies.done(
+        request, message, to=f"{_ADDRESS}?view=mine" if claimed else _ADDRESS, undo_url=undo, stay=True,
+        colour="good" if claimed and not refused else "wait",
+    )  # fmt: skip
+
+
+@require_POST
+def hand_back_picked(request: HttpRequest) -> HttpResponse:
+    """The undo of a claim of a few: back into the queue. `?pick=` names them."""
+    viewer = viewer_of(request)
+    require(viewer, "exceptions.resolve")
+    user = User.objects.get(pk=viewer.user_id)
+    number, refused = 0, 0
+    mine = cases(viewer, "mine").filter(pk__in=lists.numbers_of(request.GET.get("pick", "").split(",")))
+    for case in visible_to(mine, viewer, "exceptions.resolve"):
+        try:
+            exceptions.hand_back(case.pk, user=user, reason="taken back at once")
+            number += 1
+        except (exceptions.CaseTaken, exceptions.CaseClosed):
+            refused += 1
+    said = f"{number} back in the queue." if number else "Nothing was changed: none of them is yours any more."
+    also = f" {refused} changed meanwhile." if refused else ""
+    return replies.done(request, said + also, to=_ADDRESS, colour="good" if number else "wait", stay=True)

@@ -1,0 +1,84 @@
+"""Many deliveries at once: try again, cancel."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from django.db.models import Count, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.views.decorators.http import require_POST
+
+from orchestrator.forms import ReasonForm
+from orchestrator.permissions import require, visible_to
+from orchestrator.services.bulk import MOST_ROWS
+from orchestrator.views import bulk, lists, replies, searches, viewer_of
+from routing.models import Delivery
+from routing.services.bulk import seen_of, why_left
+
+from . import deliveries
+
+_ADDRESS = "/deliveries/"
+JOB = "routing.services.bulk.operate"
+
+
+class Act(NamedTuple):
+    heading: str
+    submit: str
+    icon: str
+    applies: str
+    danger: bool = False
+
+
+ACTS: Mapping[str, Act] = {
+    "retry": Act("Try again", "Try again", "retry", "are tried from where they stopped, with fresh attempts."),
+    "cancel": Act("Cancel", "Cancel", "ban", "are sent no further; what is there stays there.", danger=True),
+}
+
+
+@require_POST
+def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
+    """Ask, with what it would do to how many; then start it."""
+    viewer = viewer_of(request)
+    require(viewer, "deliveries.operate")
+    if act not in ACTS:
+        raise Http404
+    selection, asked = bulk.selection_of(request), ACTS[act]
+
+    def matching(query: QueryDict) -> QuerySet[Delivery]:
+        text = searches.text_in(request, query)
+        return deliveries.matching(viewer, query, text)
+
+    mine = visible_to(Delivery.objects.all(), viewer, "deliveries.operate")
+    rows = mine.filter(pk__in=selection.of(request, mine, matching).order_by().values("pk"))
+    form = bulk.carrying(ReasonForm(request.POST if "reason" in request.POST else None), selection)
+    back = lists.back_to(_ADDRESS, selection.query)
+    if form.is_valid():
+        return _start(request, act, form.cleaned_data["reason"], rows, back)
+    groups = rows.order_by().values_list("status").annotate(Count("pk"))
+    shown = bulk.preview(groups, lambda status: why_left(act, status))
+    return replies.confirm(
+        request, form, heading=f"{asked.heading}: {_number(shown.total)}?", submit=f"{asked.submit} {shown.done:,}",
+        icon=asked.icon, danger=asked.danger, back=back, final=not shown.done, context={"section": "deliveries"},
+        follows=[
+            *shown.follows(asked.applies),
+            {"icon": "clock", "text": "What matches now is meant. What ends before its turn is left as it is."},
+        ],
+    )  # fmt: skip
+
+
+def _number(number: int) -> str:
+    return f"{number:,} deliver{'y' if number == 1 else 'ies'}"
+
+
+def _start(request: HttpRequest, act: str, reason: str, rows: QuerySet[Delivery], back: str) -> HttpResponse:
+    frozen = list(rows.order_by("pk").values_list("pk", "status")[: MOST_ROWS + 1])
+    if len(frozen) > MOST_ROWS:
+        return bulk.too_many(request, back)
+    parameters: dict[str, Any] = {
+        "act": act, "reason": reason, "back": back, "row_url": "delivery", "row_name": "Delivery ",
+    }  # fmt: skip
+    if act == "cancel":
+        parameters["undo"] = {"url": f"{_ADDRESS}bulk/retry/", "label": "Try them again…"}
+    return bulk.started(
+        request, JOB, title=f"{ACTS[act].heading}: {_number(len(frozen))}", parameters=parameters,
+        rows=[(key, seen_of(status)) for key, status in frozen],
+    )  # fmt: skip
