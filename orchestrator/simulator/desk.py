@@ -49,12 +49,12 @@ class FrontDesk:
             self._expect(answer, f"ORM^O01 {control}")
 
     def report(self, exam: Exam, study_instance_uid: str, *, status: str, text: str) -> None:
-        """ORU^R01, as the report system says it through the RIS."""
+        """ORU^R01, as the report system says it through the RIS. A refusal is said; the exam does not depend on it."""
         answer = self.ris.send(
             "ORU^R01^ORU_R01",
             lambda header: hl7_out.report(header, exam, exam.person, study_instance_uid, status=status, text=text),
         )
-        self._expect(answer, f"ORU^R01 {status}")
+        self.say(f"ORU^R01 {status} answered {answer.code} {answer.text}".rstrip())
 
     def _adt(self, message_type: str, exam: Exam, person: Person, *, ago: float = 0.0, encoding: str = "utf-8") -> None:
         for _ in range(2 if self.anew else 1):
