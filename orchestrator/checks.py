@@ -8,14 +8,14 @@ from django.core import checks
 from django.utils.module_loading import import_string
 
 # What is registered here are tables, not functions.
-_TABLES = ("CONFIG_SECTIONS", "CASE_KINDS")
+_TABLES = ("CONFIG_SECTIONS", "CASE_KINDS", "DATED_ROWS")
 
 
 def _registered_names() -> Iterator[tuple[str, str]]:
     for board in ("HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS"):
         yield from ((board, name) for name in getattr(settings, board).values())
     boards = ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CONSEQUENCES", "DOCTOR_CHECKS", "METRIC_SOURCES")
-    for board in (*boards, "CASE_KINDS"):
+    for board in (*boards, "CASE_KINDS", "DATED_ROWS", "REBUILT_WHEN_DATED"):
         yield from ((board, name) for name in getattr(settings, board))
     for names in settings.EVENT_SUBSCRIBERS.values():
         yield from (("EVENT_SUBSCRIBERS", name) for name in names)

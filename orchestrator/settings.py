@@ -406,6 +406,16 @@ CONFIG_SECTIONS: dict[str, str] = {
     "destinations": "routing.services.configuration.DESTINATIONS",
     "rule_sets": "routing.services.configuration.RULE_SETS",
 }
+# tables of Dated: the rows that `manage.py date_back` sets back with an exam; in this order, since later ones are
+# found by earlier ones.
+DATED_ROWS: list[str] = [
+    "orchestrator.services.dated.DATED",
+    "reconciliation.services.dated.DATED",
+    "routing.services.dated.DATED",
+    "worklists.services.dated.DATED",
+]
+# function() -> None, in the same transaction: makes anew what was reckoned from moments that are set back.
+REBUILT_WHEN_DATED: list[str] = []
 # function() -> iterable of Measure, for /metrics.
 METRIC_SOURCES: list[str] = ["orchestrator.services.metrics.ground", "routing.services.metrics.deliveries"]
 # function() -> list of findings for `manage.py doctor`.

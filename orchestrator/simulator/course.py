@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 
+from orchestrator.simulator.almanac import begun_after, ordered_before
+from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.console import Identity, scheduled_step, text
 from orchestrator.simulator.desk import FrontDesk
 from orchestrator.simulator.images import Acquisition, acquire
@@ -71,6 +73,7 @@ class Course:
         self.desk = FrontDesk(his, ris, self._say, **exam.fault.desk)
         self.entries: list[Entry] = []
         self.merge_told: Merge | None = None
+        self.clock, self._almanac = Clock(), rooms.planner.rng(exam.number, "almanac")
         self.later: list[Dataset] = []
         """Objects that are still to be sent."""
 
@@ -81,6 +84,7 @@ class Course:
             self._say(f"fault: {exam.fault.label}")
         problem, gave_up = "", False
         try:
+            self._turn(exam.order.start - ordered_before(self._almanac))
             exam.fault.arrive(self)
             for step in exam.steps:
                 with self._at_the_console():
@@ -92,7 +96,7 @@ class Course:
         except (GaveUp, Refused) as error:
             problem, gave_up = str(error), isinstance(error, GaveUp)
             self._say(f"problem: {error}")
-        entries = self.entries or [Entry(exam)]
+        entries = self.entries or [Entry(exam, clock=self.clock)]
         entries[-1].problem, entries[-1].gave_up = problem, gave_up
         for entry in entries:
             entry.merge = self.merge_told
@@ -108,6 +112,12 @@ class Course:
     def rest_an_hour(self) -> None:
         """As long as an hour is in this hospital."""
         rest(self._rooms.stop, self._rooms.tempo.hour)
+        self._turn(self.clock.now() + timedelta(hours=1))
+
+    def _turn(self, to: datetime) -> None:
+        """In history it is another time now."""
+        if self.exam.past:
+            self.clock.turn(to)
 
     # --- at the desk ----------------------------------------------------------------------------
 
@@ -223,6 +233,7 @@ class Course:
     def perform(self, step: Order, identity: Identity, *, first_series: int = 1) -> None:
         """One performed step: begun, acquired, sent, finished."""
         fault, modality = self.exam.fault, self._modality
+        self._turn(step.start + begun_after(self._almanac, step.start))
         begun, mpps_uid = self.now(), self.uid() if fault.begins_mpps else ""
         if mpps_uid:
             modality.begin(mpps_uid, identity, step.procedure, begun)
@@ -252,13 +263,12 @@ class Course:
         for entry in self.entries:
             if entry.study_instance_uid == study_instance_uid:
                 return entry
-        self.entries.append(Entry(self.exam, study_instance_uid))
+        self.entries.append(Entry(self.exam, study_instance_uid, clock=self.clock))
         return self.entries[-1]
 
     def now(self) -> datetime:
-        """By the console's clock. History is acquired when it was scheduled; everything else now."""
-        now = self.exam.order.start if self.exam.past else datetime.now().astimezone()
-        return self.exam.fault.clock(self, now)
+        """By the console's clock. History is acquired when it truly happened; everything else now."""
+        return self.exam.fault.clock(self, self.clock.now())
 
     def _report(self) -> None:
         """Preliminary, final and, now and then, an addendum."""

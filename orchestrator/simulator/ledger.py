@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
+from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api
 from orchestrator.simulator.truth import Found, Judgement, Merge, Verdict, judge
@@ -27,6 +28,8 @@ class Entry:
     """What went wrong on the wire although Fiducial should have done it."""
     gave_up: bool = False
     """Nobody answered for as long as the patience lasts."""
+    clock: Clock = field(default_factory=Clock)
+    """The exam's own time, in which several of its studies are made."""
     merge: Merge | None = None
     """The A40 that was sent about the patient."""
     read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))

@@ -8,6 +8,14 @@ from urllib.parse import quote
 Json = dict[str, Any]
 
 
+class Denied(ConnectionError):
+    """Fiducial said no: `status` is HTTP's."""
+
+    def __init__(self, status: int, told: str) -> None:
+        super().__init__(f"REST answered {status} {told}")
+        self.status = status
+
+
 class Api:
     """A caller with a token. Every failure is an OSError that says what was answered."""
 
@@ -42,7 +50,18 @@ class Api:
         return next((each for each in found if each.get("status") != "DUPLICATE"), None)
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
-        """The answer to a call of /api/v1/`path`."""
+        """The answer to a call of /api/v1/`path`. Raises Denied, or another OSError."""
+        content = self._ask(method, path, body)
+        if not isinstance(content, dict):
+            raise ConnectionError("REST answered no JSON object")
+        return content
+
+    def rows(self, path: str) -> list[Json]:
+        """A short list, or the first page of a long one."""
+        content = self._ask("GET", path)
+        return list(content["results"] if isinstance(content, dict) else content)
+
+    def _ask(self, method: str, path: str, body: Json | None = None) -> Any:
         connection = HTTPConnection(self._host, self._port, timeout=20)
         try:
             data = None if body is None else json.dumps(body).encode()
@@ -54,15 +73,8 @@ class Api:
         finally:
             connection.close()
         if answer.status not in (200, 201):
-            raise ConnectionError(f"REST answered {answer.status} {answer.reason}")
-        return _object(text)
-
-
-def _object(body: bytes) -> Json:
-    try:
-        content: Any = json.loads(body)
-    except ValueError as error:
-        raise ConnectionError("REST answered no JSON") from error
-    if not isinstance(content, dict):
-        raise ConnectionError("REST answered no JSON object")
-    return content
+            raise Denied(answer.status, answer.reason)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ConnectionError("REST answered no JSON") from error

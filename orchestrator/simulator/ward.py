@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import count
 from threading import BoundedSemaphore, Event
 from typing import Any
 
 from orchestrator.simulator import ai_box
+from orchestrator.simulator.almanac import starts
 from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.calendar import calendar
+from orchestrator.simulator.clerk import Office, Queue
 from orchestrator.simulator.course import BRISK, LIFELIKE, Course, Rooms
 from orchestrator.simulator.day import bustle
+from orchestrator.simulator.desk import FrontDesk
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.mllp_out import Sender, Traffic
 from orchestrator.simulator.modality import Modality
@@ -20,11 +24,14 @@ from orchestrator.simulator.peer import Peer
 from orchestrator.simulator.planner import Habits, Planner, run_stamp
 from orchestrator.simulator.rest import Api
 from orchestrator.simulator.sites import HOUSES, STATIONS
+from orchestrator.simulator.staff import hire
 from orchestrator.simulator.waiting import Stopped, rest
 
 Report = dict[str, Any]
 _KEPT_WITHOUT_END = 5000
 """Entries that an endless run remembers."""
+_MINUTE, _MINUTE_IN_A_HURRY = 1.0, 0.02
+"""Seconds that a minute at the exceptions queue takes."""
 _AT_ONCE = 8
 """Exams under way together in a finite run."""
 
@@ -61,6 +68,8 @@ class Programme:
     seed: int = 0
     once: bool = False
     history_days: int = 0
+    clerks: int = 0
+    """People at the exceptions queue."""
     patience: float = 120.0
     """Seconds to wait for an answer, for a worklist entry, and for an outcome to change."""
     judged: bool = True
@@ -101,10 +110,18 @@ class Hospital:
             tempo=BRISK if programme.once else LIFELIKE,
         )
         self._unanswered = Event()
+        self._opened = datetime.now().astimezone()
+        days, patients = programme.history_days, programme.patients or 0
+        self._starts = (
+            starts(days=days, patients=patients, seed=programme.seed, now=self._opened) if days else list[datetime]()
+        )
         self._slots = BoundedSemaphore(_AT_ONCE if programme.once else 3 * len(STATIONS))
 
     def run(self, archive: Archive | None) -> Report:
         """Let everybody through, wait for the outcome, close; the report."""
+        queue = self._open_queue()
+        if queue is not None and not self._programme.once:
+            queue.open()
         with ThreadPoolExecutor(thread_name_prefix="exam") as pool:
             try:
                 for exam in self._exams():
@@ -117,10 +134,10 @@ class Hospital:
                     rest(self._stop, 3600)
             except Stopped:
                 self._say("the hospital closes")
+        verified = self._read_outcome(queue)
         for senders in self._rooms.senders.values():
             for sender in senders:
                 sender.close()
-        verified = self._read_outcome()
         return self._report(archive, verified=verified)
 
     def _pause(self) -> float:
@@ -136,14 +153,11 @@ class Hospital:
             yield self._planner.exam(number, self._start(number), past=self._programme.history_days > 0)
 
     def _start(self, number: int) -> datetime:
-        """The last full five minutes; in history, evenly over the past days between 7 and 19 o'clock."""
-        now, days = datetime.now().astimezone(), self._programme.history_days
-        if not days:
-            return now.replace(minute=now.minute - now.minute % 5, second=0, microsecond=0)
-        rng = self._planner.rng(number, "start")
-        ago = 1 + (number - 1) * days // (self._programme.patients or 1)
-        day = now - timedelta(days=min(ago, days))
-        return day.replace(hour=rng.randrange(7, 19), minute=rng.randrange(0, 60, 5), second=0, microsecond=0)
+        """The last full five minutes; in history, by the curve of the days and hours."""
+        if self._starts:
+            return self._starts[number - 1]
+        now = datetime.now().astimezone()
+        return now.replace(minute=now.minute - now.minute % 5, second=0, microsecond=0)
 
     def _admit(self, pool: ThreadPoolExecutor, exam: Exam) -> None:
         while not self._slots.acquire(timeout=0.5):
@@ -165,7 +179,34 @@ class Hospital:
             if entry.gave_up:
                 self._unanswered.set()
 
-    def _read_outcome(self) -> bool:
+    def _open_queue(self) -> Queue | None:
+        """The people at the exceptions queue; None without any, or when nobody lets them in."""
+        if not self._programme.clerks or not self._targets.token:
+            return None
+        try:
+            apis = hire(self._programme.clerks, Api(*self._targets.http, self._targets.token), self._targets.http)
+        except OSError as error:
+            self._say(f"nobody works at the exceptions queue: {error}")
+            return None
+        office = Office(
+            ledger=self.ledger,
+            order_late=self._order_late,
+            rng=lambda case: self._planner.rng(case, "clerk"),
+            minute=_MINUTE_IN_A_HURRY if self._programme.once else _MINUTE,
+            opened=self._opened,
+            stop=self._stop,
+            patience=self._programme.patience,
+            say=self._say,
+        )
+        return Queue(apis, office)
+
+    def _order_late(self, exam: Exam) -> None:
+        """The order of an exam that was done without one."""
+        desk = FrontDesk(*self._rooms.senders[exam.house.code], lambda text: self._say(f"{exam.label}: {text}"))
+        desk.register(exam, exam.person)
+        desk.order(exam, exam.person, exam.steps)
+
+    def _read_outcome(self, queue: Queue | None) -> bool:
         """Judge the studies; False (and a line that says so) when the API could not be asked."""
         if not self._programme.judged:
             return False
@@ -177,6 +218,8 @@ class Hospital:
             if self._programme.once and not self._stop.is_set():
                 self._say("waiting for the outcome")
                 self.ledger.await_outcome(api, self._stop, self._programme.patience, self._say)
+                if queue is not None and queue.work_off():
+                    self.ledger.await_outcome(api, self._stop, self._programme.patience, self._say)
             else:
                 self.ledger.read_outcome(api)
                 self.ledger.leave_the_unsettled_open()
@@ -198,4 +241,5 @@ class Hospital:
             "seed": self._programme.seed,
             "archive": {"studies": len(received), "instances": sum(received.values())},
             "details": counts["details"],
+            "calendar": calendar(self.ledger.entries),
         }

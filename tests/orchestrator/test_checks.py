@@ -26,6 +26,8 @@ BOARDS: dict[str, Any] = {
     "CONSEQUENCES": [GONE],
     "DOCTOR_CHECKS": [GONE],
     "METRIC_SOURCES": [GONE],
+    "DATED_ROWS": [GONE],
+    "REBUILT_WHEN_DATED": [GONE],
     "CELERY_BEAT_SCHEDULE": {"x": {"task": GONE, "schedule": 5.0}},
     "CELERY_TASK_ROUTES": {GONE: {"queue": "rest"}},
 }

@@ -84,6 +84,7 @@ class Command(BaseCommand):
         add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
         add("--group-cases", action="store_true", help="some studies satisfy two orders (not matched to both yet)")
         add("--reports", action="store_true", help="the report system sends ORU (not taken yet)")
+        add("--clerks", type=int, default=0, help="people who work the exceptions queue (default: none)")
         add("--token", default=os.environ.get("FIDUCIAL_TOKEN", ""), help="API token, to read what Fiducial did")
 
     def handle(self, **options: Any) -> None:
@@ -137,6 +138,7 @@ def _programme(options: dict[str, Any]) -> Programme:
         seed=int(time.time()) if options["seed"] is None else options["seed"],
         once=once,
         history_days=days,
+        clerks=options["clerks"],
         patience=options["wait"],
         judged=once or options["report"] is not None,
     )

@@ -141,6 +141,7 @@ def test_history_means_once_and_twenty_patients_a_day() -> None:
     options = {
         "once": False,
         "history": 3,
+        "clerks": 2,
         "patients": None,
         "rate": None,
         "faults": (0.0, None),

@@ -1,0 +1,64 @@
+"""Which rows of the ground belong to an exam, and which of their moments are set back with it (services.dating)."""
+
+from orchestrator.models import (
+    Correction,
+    Decision,
+    ExceptionCase,
+    Hop,
+    IdentityClaim,
+    ImagingServiceRequest,
+    InboundMessage,
+    Instance,
+    Patient,
+    PatientIdentifier,
+    RequestedProcedure,
+    ScheduledProcedureStep,
+    Study,
+    Subscription,
+    Visit,
+    WorkflowEvent,
+    WrongEntry,
+)
+from orchestrator.services.dating import Dated
+
+_ABOUT = {Study: "study_id", ImagingServiceRequest: "order_id", Patient: "patient_id"}
+
+
+def _events_about(model: type[InboundMessage | ExceptionCase]) -> Dated:
+    """Events that name no study, order or patient: those of a message or a case that does not either."""
+    of_it = {"subject_type": str(model._meta.model_name), "study_id": None}
+    return Dated(WorkflowEvent, ("at",), {model: "subject_id"}, where=of_it)
+
+
+# Each after those that it is linked to.
+DATED = (
+    Dated(Patient, ("created_at", "demographics_at")),
+    Dated(PatientIdentifier, links={Patient: "patient_id"}),
+    Dated(Visit, ("admitted_at", "discharged_at"), {Patient: "patient_id"}),
+    Dated(ImagingServiceRequest, ("created_at", "changed_by_message_at")),
+    Dated(RequestedProcedure, links={ImagingServiceRequest: "order_id"}),
+    Dated(ScheduledProcedureStep, links={RequestedProcedure: "procedure_id"}),
+    Dated(
+        InboundMessage,
+        ("sent_at", "received_at", "applied_at"),
+        {ImagingServiceRequest: "order_id", Patient: "patient_id", InboundMessage: "duplicate_of_id"},
+        with_the_one_before=True,
+    ),
+    Dated(Study, ("first_received_at", "last_received_at")),
+    Dated(IdentityClaim, links={Study: "study_id"}),
+    Dated(Instance, ("received_at",), {Study: "study_id"}),
+    Dated(WrongEntry, ("at",), {Study: "study_instance_uid"}),
+    Dated(Hop, ("at",), {Study: "study_id"}),
+    Dated(
+        ExceptionCase,
+        ("opened_at", "resolved_at"),
+        {**_ABOUT, InboundMessage: "message_id"},
+        follows={"due_at": "opened_at"},
+    ),
+    Dated(Decision, ("at", "undone_at"), {IdentityClaim: "claim_id"}),
+    Dated(Correction, ("created_at",), {IdentityClaim: "claim_id"}),
+    Dated(WorkflowEvent, ("at",), _ABOUT),
+    _events_about(InboundMessage),
+    _events_about(ExceptionCase),
+    Dated(Subscription, ("created_at",), {WorkflowEvent: "event_id"}),
+)
