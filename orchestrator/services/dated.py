@@ -1,5 +1,9 @@
 """Which rows of the ground belong to an exam, and which of their moments are set back with it (services.dating)."""
 
+from typing import Any
+
+from django.db.models import Model
+
 from orchestrator.models import (
     Correction,
     Decision,
@@ -24,10 +28,21 @@ from orchestrator.services.dating import Dated
 _ABOUT = {Study: "study_id", ImagingServiceRequest: "order_id", Patient: "patient_id"}
 
 
-def _events_about(model: type[InboundMessage | ExceptionCase]) -> Dated:
-    """Events that name no study, order or patient: those of a message or a case that does not either."""
-    of_it = {"subject_type": str(model._meta.model_name), "study_id": None}
-    return Dated(WorkflowEvent, ("at",), {model: "subject_id"}, where=of_it)
+def _about(model: type[Model]) -> dict[str, Any]:
+    """What is about a row of this model and names no study: it may name no order and no patient either."""
+    return {"subject_type": str(model._meta.model_name), "study_id": None}
+
+
+def events_about(model: type[Model]) -> Dated:
+    return Dated(WorkflowEvent, ("at",), {model: "subject_id"}, where=_about(model))
+
+
+def cases_about(model: type[Model]) -> tuple[Dated, Dated]:
+    """Those, and then their events."""
+    cases = Dated(
+        ExceptionCase, ("opened_at", "resolved_at"), {model: "subject_id"}, {"due_at": "opened_at"}, _about(model)
+    )
+    return cases, events_about(ExceptionCase)
 
 
 # Each after those that it is linked to.
@@ -58,7 +73,8 @@ DATED = (
     Dated(Decision, ("at", "undone_at"), {IdentityClaim: "claim_id"}),
     Dated(Correction, ("created_at",), {IdentityClaim: "claim_id"}),
     Dated(WorkflowEvent, ("at",), _ABOUT),
-    _events_about(InboundMessage),
-    _events_about(ExceptionCase),
+    events_about(InboundMessage),
+    events_about(ExceptionCase),
     Dated(Subscription, ("created_at",), {WorkflowEvent: "event_id"}),
+    *cases_about(Subscription),
 )

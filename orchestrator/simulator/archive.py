@@ -1,7 +1,14 @@
-"""The receiving archive: answers C-ECHO, takes every object, and remembers only what it was given."""
+"""The receiving side: an archive that takes every object and remembers only what it was given, and one that is dead.
 
+An archive has moods, as real ones have: it is slow, it has no room for a while, its answers get lost, it restarts.
+"""
+
+import socket
+import time
 from collections.abc import Callable
-from threading import Lock
+from enum import Enum
+from random import Random
+from threading import Event, Lock, Thread
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.transport import ThreadedAssociationServer
@@ -9,16 +16,30 @@ from pynetdicom.transport import ThreadedAssociationServer
 from orchestrator.simulator.peer import no_delay
 
 VERIFICATION_CLASS = "1.2.840.10008.1.1"
-_CANNOT_UNDERSTAND = 0xC000
+_SUCCESS, _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+
+
+class Mood(Enum):
+    """How an archive treats what it is sent."""
+
+    FINE = "takes everything"
+    SLOW = "is slow"
+    FULL = "has no room (A700)"
+    MUMBLING = "keeps what it is sent, and its answers get lost"
+    CLOSED = "restarts"
 
 
 class Archive:
     """A Storage SCP on its own port. `studies` counts the different objects received per Study Instance UID."""
 
+    slowness = 1.0
+    """Seconds that a slow archive takes for an object."""
+
     def __init__(self, ae_title: str, say: Callable[[str], None]) -> None:
         self.ae_title, self._say = ae_title, say
+        self.mood, self.refused, self.unanswered = Mood.FINE, 0, 0
         self._objects: dict[str, set[str]] = {}
-        self._lock = Lock()
+        self._lock, self._port = Lock(), 0
         self._server: ThreadedAssociationServer | None = None
 
     def open(self, port: int) -> int:
@@ -49,12 +70,42 @@ class Archive:
             self._server.shutdown()
             self._server = None
 
+    def turn(self, mood: Mood) -> None:
+        """Be in this mood from now on. Raises OSError when somebody took the port during a restart."""
+        if self._server is not None:
+            self._port = self.port
+        if mood is Mood.CLOSED:
+            self.close()
+        elif self._server is None:
+            self.open(self._port)
+        self.mood = mood
+        self._say(f"{self.ae_title} {mood.value}")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What it got, what it refused, and what it got without saying so."""
+        received = self.studies
+        got = {"studies": len(received), "instances": sum(received.values())}
+        return {**got, "refused": self.refused, "unanswered": self.unanswered}
+
     @property
     def studies(self) -> dict[str, int]:
         with self._lock:
             return {study: len(objects) for study, objects in self._objects.items()}
 
     def _receive(self, event: evt.Event) -> int:
+        if self.mood is Mood.FULL:
+            self.refused += 1
+            return _OUT_OF_RESOURCES
+        if self.mood is Mood.SLOW:
+            time.sleep(self.slowness)
+        status = self._keep(event)
+        if self.mood is Mood.MUMBLING:
+            self.unanswered += 1
+            event.assoc.abort()
+        return status
+
+    def _keep(self, event: evt.Event) -> int:
         try:
             ds = event.dataset
             study, instance = str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)
@@ -66,4 +117,54 @@ class Archive:
             self._objects.setdefault(study, set()).add(instance)
         if is_new:
             self._say(f"{self.ae_title} receives study {study} from {event.assoc.requestor.ae_title}")
-        return 0x0000
+        return _SUCCESS
+
+
+class DeadArchive:
+    """Somebody listens, and nobody ever says a word."""
+
+    def __init__(self, ae_title: str) -> None:
+        self.ae_title, self.calls = ae_title, 0
+        self._socket: socket.socket | None = None
+        self._callers: list[socket.socket] = []
+
+    def open(self, port: int) -> int:
+        """Listen on 127.0.0.1; port 0 takes a free one. Returns the port. Raises OSError when it is taken."""
+        self._socket = listening = socket.create_server(("127.0.0.1", port))
+        Thread(target=self._pick_up, args=(listening,), name=self.ae_title, daemon=True).start()
+        return int(listening.getsockname()[1])
+
+    def close(self) -> None:
+        if self._socket is not None:
+            # Who waits in accept is not woken by a close alone.
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+        for caller in self._callers:
+            caller.close()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def _pick_up(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                caller, _ = listening.accept()
+            except OSError:
+                return
+            self.calls += 1
+            # Kept, because a forgotten connection would be closed, and that is an answer.
+            self._callers.append(caller)
+
+
+def change_moods(archive: Archive, rng: Random, stop: Event) -> None:
+    """Fine for some minutes, then otherwise for a while, and so on until `stop`: in a thread of its own."""
+
+    def live() -> None:
+        while not stop.wait(rng.uniform(60, 240)):
+            archive.turn(rng.choice([mood for mood in Mood if mood is not Mood.FINE]))
+            stop.wait(rng.uniform(10, 60))
+            if not stop.is_set():
+                archive.turn(Mood.FINE)
+
+    Thread(target=live, name=f"moods of {archive.ae_title}", daemon=True).start()

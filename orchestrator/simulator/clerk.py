@@ -145,7 +145,7 @@ class Clerk:
         for _ in attempts(self._office.stop, self._office.patience):
             if found := self.api.rows(f"orders/?filler_order_number={filler_order_number}"):
                 return found[0]
-        raise GaveUp(f"order {filler_order_number} never came to Fiducial")
+        raise GaveUp("the order never came to Fiducial")
 
     def _do(self, case: Json, action: str, reason: str, **more: object) -> None:
         self.api.call("POST", f"exceptions/{case['id']}/{action}/", {"reason": reason, **more})

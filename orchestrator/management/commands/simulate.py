@@ -16,7 +16,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.archives import Archives, introduce_others
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.introduction import Introduction, introduce
 from orchestrator.simulator.rest import Api
@@ -81,6 +81,8 @@ class Command(BaseCommand):
         add("--report", type=Path, metavar="FILE", help="where the report goes (JSON)")
         add("--wait", type=_positive, default=120.0, help="seconds of patience for anything that should happen")
         add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
+        add("--archives", type=int, choices=(1, 3), default=1, help="3: also NIGHT and LOST, which never answers")
+        add("--moody", action="store_true", help="archives are slow, full, restart or lose their answers now and then")
         add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
         add("--group-cases", action="store_true", help="some studies satisfy two orders (not matched to both yet)")
         add("--reports", action="store_true", help="the report system sends ORU (not taken yet)")
@@ -99,15 +101,12 @@ class Command(BaseCommand):
         signal.signal(signal.SIGINT, close)
         programme, say = _programme(options), self._speaker()
         say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
-        archive = _open_archive(options["archive_port"], say, once=programme.once)
-        targets = _targets(options["token"])
+        archives = Archives(say)
         try:
-            if targets.token:
-                _introduce(targets, programme, archive if options["introduce"] else None, stop, say)
-            report = Hospital(targets, programme, stop, say).run(archive)
+            report = _run(programme, archives, options, stop, say)
         finally:
-            if archive is not None:
-                archive.close()
+            stop.set()
+            archives.close()
         _tell(report, options["report"], say)
         if report["wrong"] or report["unexplained"]:
             raise CommandError(f"{report['wrong']} wrong, {report['unexplained']} unexplained")
@@ -122,6 +121,20 @@ class Command(BaseCommand):
                 self.stdout.flush()
 
         return say
+
+
+def _run(
+    programme: Programme, archives: Archives, options: dict[str, Any], stop: Event, say: Callable[[str], None]
+) -> Report:
+    """Open the archives, make them known, and let the patients in."""
+    there = _open(archives, options["archive_port"], all_three=options["archives"] == 3, once=programme.once)
+    targets = _targets(options["token"])
+    if targets.token:
+        _introduce(targets, programme, archives if there and options["introduce"] else None, stop, say)
+    if options["moody"]:
+        archives.be_moody(programme.seed, stop)
+    report = Hospital(targets, programme, stop, say).run(archives.main if there else None)
+    return {**report, "archives": archives.counts}
 
 
 def _programme(options: dict[str, Any]) -> Programme:
@@ -158,27 +171,30 @@ def _targets(token: str) -> Targets:
     )
 
 
-def _open_archive(port: int, say: Callable[[str], None], *, once: bool) -> Archive | None:
-    """The archive; None when another hospital on this machine runs one already and this run is a short one."""
-    archive = Archive("ARCHIVE", say)
+def _open(archives: Archives, port: int, *, all_three: bool, once: bool) -> bool:
+    """Open them; False when another hospital on this machine runs one already and this run is a short one."""
     try:
-        say(f"{archive.ae_title} listens on 127.0.0.1:{archive.open(port)}")
+        archives.open(port, all_three=all_three)
     except OSError as error:
         if not once:
             raise CommandError(f"the archive's port {port} cannot be used: {error.strerror or error}") from error
-        say(f"no archive of our own: port {port}: {error.strerror or error}")
-        return None
-    return archive
+        archives.say(f"no archive of our own: port {port}: {error.strerror or error}")
+        archives.close()
+        archives.ports.clear()
+        return False
+    return True
 
 
 def _introduce(
-    targets: Targets, programme: Programme, archive: Archive | None, stop: Event, say: Callable[[str], None]
+    targets: Targets, programme: Programme, archives: Archives | None, stop: Event, say: Callable[[str], None]
 ) -> None:
-    """Make the hospital known, and the archive where there is one; an endless hospital waits for Fiducial endlessly."""
-    introduction = Introduction(Api(*targets.http, targets.token), say)
+    """Make the hospital known, and the archives where there are any; an endless one waits for Fiducial endlessly."""
+    api = Api(*targets.http, targets.token)
+    introduction = Introduction(api, say)
     pieces = [introduction.houses]
-    if archive is not None:
-        pieces.append(partial(introduction.archive, archive.ae_title, archive.port))
+    if archives is not None:
+        pieces.append(partial(introduction.archive, archives.main.ae_title, archives.main.port))
+        pieces.append(partial(introduce_others, api, archives, say))
     try:
         for piece in pieces:
             introduce(piece, stop=stop, patience=programme.patience if programme.once else math.inf, say=say)

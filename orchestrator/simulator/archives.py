@@ -1,0 +1,81 @@
+"""The archives of the hospital: the main one, one for the night, and one that was switched off years ago."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from threading import Event
+from typing import Any
+
+from orchestrator.simulator.archive import Archive, DeadArchive, change_moods
+from orchestrator.simulator.rest import Api
+
+MAIN, NIGHT, LOST = "ARCHIVE", "NIGHT", "LOST"
+
+
+@dataclass
+class Archives:
+    """All receivers of a run. `port` is the main archive's, those of the others are the next two; 0 takes free ones."""
+
+    say: Callable[[str], None]
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.main, self.night, self.lost = Archive(MAIN, self.say), Archive(NIGHT, self.say), DeadArchive(LOST)
+
+    def open(self, port: int, *, all_three: bool) -> None:
+        """Raises OSError, naming no one, when a port is taken."""
+        for index, archive in enumerate(self._all if all_three else self._all[:1]):
+            self.ports[archive.ae_title] = archive.open(port and port + index)
+            self.say(f"{archive.ae_title} listens on 127.0.0.1:{self.ports[archive.ae_title]}")
+
+    def be_moody(self, seed: int, stop: Event) -> None:
+        """The archives that live are slow, full, restart or lose their answers now and then."""
+        for archive in (self.main, self.night):
+            if archive.ae_title in self.ports:
+                change_moods(archive, Random(f"{seed}:{archive.ae_title}"), stop)
+
+    def close(self) -> None:
+        for archive in self._all:
+            archive.close()
+
+    @property
+    def _all(self) -> list[Archive | DeadArchive]:
+        return [self.main, self.night, self.lost]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What each of them got."""
+        return {archive.ae_title: archive.counts for archive in self._all if archive.ae_title in self.ports}
+
+
+_RULES: dict[str, tuple[dict[str, Any], str]] = {
+    NIGHT: ({"all": [{"field": "modality", "op": "in", "value": ["CT", "MR"]}]}, "CT and MR to the night archive"),
+    LOST: ({"all": [{"field": "study_description", "op": "contains", "value": "cardio"}]}, "Cardiology's own archive"),
+}
+
+
+def introduce_others(api: Api, archives: Archives, say: Callable[[str], None]) -> None:
+    """Those that are open as destinations, and a rule for each, where Fiducial's rules are still the hospital's first.
+
+    Raises OSError.
+    """
+    known = {each["ae_title"]: each for each in api.rows("destinations/?page_size=1000")}
+    rule_set = next(each for each in api.rows("rule-sets/") if each["name"] == "default")
+    rules = list(rule_set["draft"])
+    for title, (when, name) in _RULES.items():
+        if title not in archives.ports:
+            continue
+        peer = {"host": "127.0.0.1", "port": archives.ports[title]}
+        if title in known:
+            api.call("PATCH", f"destinations/{known[title]['id']}/", peer)
+            continue
+        site = api.rows("sites/")[-1]["code"]
+        ours = {"name": f"{title.capitalize()} archive", "kind": "dicom", "ae_title": title, "site": site, **peer}
+        destination = api.call("POST", "destinations/", {**ours, "required_for_custody": False})
+        say(f"{title} is a destination of Fiducial now")
+        send = {"action": "send", "destination": destination["id"], "priority": "offpeak"}
+        rules.append({"name": name, "enabled": True, "when": when, "then": [send]})
+    if len(rules) > len(rule_set["draft"]) and rule_set["published_version"] == 1:
+        api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": rules})
+        api.call("POST", f"rule-sets/{rule_set['id']}/publish/", {"comment": "The simulated hospital's other archives"})
+        say("rules send to them")

@@ -1,0 +1,85 @@
+"""The receiving side and its moods, as a sender sees them."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE, build_context
+
+from orchestrator.simulator.archive import Archive, DeadArchive, Mood
+from orchestrator.simulator.archives import Archives
+from orchestrator.simulator.orders import CATALOGUE
+from tests.orchestrator.simulator.test_simulator_images import study
+from tests.peers import free_port
+
+
+def send(port: int) -> int | None:
+    """One CT image; the status of its answer, None when none came."""
+    [[ds, *_], *_] = study(CATALOGUE[0])
+    ds.SOPInstanceUID = generate_uid()
+    ae = AE(ae_title="FIDUCIAL")
+    ae.dimse_timeout = ae.acse_timeout = ae.connection_timeout = 5
+    assoc = ae.associate("127.0.0.1", port, [build_context(CTImageStorage, ExplicitVRLittleEndian)])
+    if not assoc.is_established:
+        return None
+    answer = assoc.send_c_store(ds)
+    if assoc.is_established:
+        assoc.release()
+    return int(answer.Status) if "Status" in answer else None
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    archive = Archive("ARCHIVE", lambda _line: None)
+    archive.slowness = 0.01
+    archive.open(free_port())
+    yield archive
+    archive.close()
+
+
+def test_each_mood_is_what_a_sender_meets_and_is_counted(archive: Archive) -> None:
+    for mood, status in ((Mood.FINE, 0x0000), (Mood.SLOW, 0x0000), (Mood.FULL, 0xA700), (Mood.MUMBLING, None)):
+        archive.turn(mood)
+        assert send(archive.port) == status, mood
+    assert archive.counts == {"studies": 1, "instances": 3, "refused": 1, "unanswered": 1}
+
+
+def test_an_archive_restarts_where_it_was_and_forgets_nothing(archive: Archive) -> None:
+    port = archive.port
+    assert send(port) == 0
+    archive.turn(Mood.CLOSED)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+    archive.turn(Mood.FINE)
+    assert (archive.port, send(port)) == (port, 0)
+    assert archive.counts["instances"] == 2
+
+
+def test_a_dead_archive_takes_the_call_and_says_nothing() -> None:
+    dead = DeadArchive("LOST")
+    port = dead.open(0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+            caller.settimeout(0.3)
+            caller.sendall(b"\x01\x00\x00\x00\x00\x04anybody?")
+            with pytest.raises(TimeoutError):
+                caller.recv(1)
+        assert dead.counts == {"calls": 1}
+    finally:
+        dead.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_each_of_three_archives_has_a_port_and_an_account_of_its_own() -> None:
+    archives = Archives(lambda _line: None)
+    archives.open(0, all_three=True)
+    try:
+        assert send(archives.ports["NIGHT"]) == 0
+        assert len(set(archives.ports.values())) == 3
+        assert {title: counts.get("instances") for title, counts in archives.counts.items()} == {
+            "ARCHIVE": 0, "NIGHT": 1, "LOST": None,
+        }  # fmt: skip
+    finally:
+        archives.close()
