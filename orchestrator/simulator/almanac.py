@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 from random import Random
 
-# Exams by hour of the day and by day of the week from Monday: an invented hospital with an emergency room.
-_HOURS = (2, 1, 1, 1, 1, 2, 4, 9, 14, 15, 14, 12, 9, 11, 13, 12, 10, 7, 5, 4, 4, 3, 3, 2)
+from orchestrator.simulator.day import bustle
+
+# Exams by day of the week from Monday, where 1 is an ordinary one.
 _WEEKDAYS = (1.05, 1.0, 1.0, 1.0, 0.9, 0.35, 0.25)
 _OPENS, _CLOSES = 7, 18
 _NOT_YET = timedelta(hours=1)
@@ -18,7 +19,7 @@ def starts(*, days: int, patients: int, seed: int, now: datetime) -> list[dateti
     hours, weights = list[datetime](), list[float]()
     while hour + _NOT_YET <= now - _NOT_YET:
         hours.append(hour)
-        weights.append(_HOURS[hour.hour] * _WEEKDAYS[hour.weekday()])
+        weights.append(bustle(hour) * _WEEKDAYS[hour.weekday()])
         hour += timedelta(hours=1)
     chosen = rng.choices(hours, weights, k=patients)
     return sorted(hour + timedelta(minutes=5 * rng.randrange(12)) for hour in chosen)

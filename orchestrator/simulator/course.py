@@ -43,6 +43,8 @@ class Tempo:
 
 LIFELIKE = Tempo(acquisition=(2, 8), hour=45)
 BRISK = Tempo(acquisition=(0, 0.3), hour=10)
+HASTY = Tempo(acquisition=(0, 0), hour=6)
+"""For history: an hour only as long as Fiducial needs to notice."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,9 @@ class Course:
             modality.begin(mpps_uid, identity, step.procedure, begun)
         rest(self._rooms.stop, self.rng.uniform(*self._rooms.tempo.acquisition))
         fault.while_acquiring(self)
-        made = Acquisition(step.procedure, step.station, begun, mpps_uid, self._uids, self.rng, first_series)
+        made = Acquisition(
+            step.procedure, step.station, begun, mpps_uid, self._uids, self.rng, first_series, few=self.exam.past
+        )
         series = acquire(identity, made)
         fault.send(self, [ds for objects in series for ds in objects])
         if mpps_uid and fault.finishes_mpps:

@@ -27,17 +27,19 @@ class Acquisition:
     uids: Random
     noise: Random
     first_series: int = 1
+    few: bool = False
+    """Two objects and no more."""
 
 
 def acquire(identity: Identity, made: Acquisition) -> list[list[Dataset]]:
     """The series of one performed step, each with two to six objects."""
-    several = made.station.modality in ("CT", "MR") and made.noise.random() < 0.5
+    several = made.station.modality in ("CT", "MR") and made.noise.random() < 0.5 and not made.few
     frame_of_reference = new_uid(made.uids)
     study = []
     for series_number in range(made.first_series, made.first_series + (2 if several else 1)):
         series_uid = new_uid(made.uids)
         series = []
-        for number in range(1, made.noise.randint(2, 6) + 1):
+        for number in range(1, (2 if made.few else made.noise.randint(2, 6)) + 1):
             ds = _common(identity, made, series_uid, series_number, number)
             IMAGES[made.station.modality](ds, Frame(made.noise, frame_of_reference, number))
             ds.file_meta = FileMetaDataset()

@@ -13,7 +13,7 @@ from orchestrator.simulator.almanac import starts
 from orchestrator.simulator.archive import Archive
 from orchestrator.simulator.calendar import calendar
 from orchestrator.simulator.clerk import Office, Queue
-from orchestrator.simulator.course import BRISK, LIFELIKE, Course, Rooms
+from orchestrator.simulator.course import BRISK, HASTY, LIFELIKE, Course, Rooms
 from orchestrator.simulator.day import bustle
 from orchestrator.simulator.desk import FrontDesk
 from orchestrator.simulator.ledger import Entry, Ledger
@@ -102,12 +102,12 @@ class Hospital:
                 house.code: (sender(house.his, house.facility), sender(house.ris, house.facility)) for house in HOUSES
             },
             modalities={station.ae_title: Modality(station, peer(station.ae_title)) for station in STATIONS},
-            ai_box=ai_box.AiBox(peer(ai_box.AE_TITLE)) if programme.ai_box else None,
+            ai_box=ai_box.AiBox(peer(ai_box.AE_TITLE)) if programme.ai_box and not programme.history_days else None,
             reports=programme.reports,
             planner=self._planner,
             stop=stop,
             say=say,
-            tempo=BRISK if programme.once else LIFELIKE,
+            tempo=HASTY if programme.history_days else BRISK if programme.once else LIFELIKE,
         )
         self._unanswered = Event()
         self._opened = datetime.now().astimezone()

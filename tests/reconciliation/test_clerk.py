@@ -1,0 +1,159 @@
+"""People of the simulated hospital at the exceptions queue: they settle by the truth, through the API of everybody."""
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from random import Random
+from threading import Event
+from typing import Any
+
+import pytest
+from pytest_django.live_server_helper import LiveServer
+
+from orchestrator.models import Decision, ExceptionCase, IdentityClaim, Role, Study, User, WorkflowEvent
+from orchestrator.services.tokens import READ, WRITE, create_token
+from orchestrator.simulator.clerk import Office, Queue
+from orchestrator.simulator.clock import Clock
+from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.ledger import Entry, Ledger
+from orchestrator.simulator.orders import Exam
+from orchestrator.simulator.planner import Planner
+from orchestrator.simulator.rest import Api
+from orchestrator.simulator.staff import hire
+from orchestrator.states import CaseStatus, Identity
+from reconciliation.services.reconcile import reconcile_study
+from tests.factories import make_order, make_site, make_study, make_user
+
+# The chance of a case that nobody leaves, hands back or gives up.
+_DILIGENT = 7
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@dataclass
+class Hospital:
+    """A queue of two people before a real server."""
+
+    server: LiveServer
+    ledger: Ledger = field(default_factory=Ledger)
+    opened: dt.datetime = field(default_factory=lambda: dt.datetime.now().astimezone())
+    placed: list[Exam] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.server.thread.host, self.server.thread.port
+
+    def api(self, role: Role = Role.ADMINISTRATOR) -> Api:
+        return Api(*self.address, create_token(user=make_user(role), name="test", scopes=(READ, WRITE)))
+
+    def order_late(self, exam: Exam) -> None:
+        self.placed.append(exam)
+        order = exam.order
+        make_order(filler_order_number=order.filler_order_number, accession_number=order.accession_number)
+
+    def work(self) -> int:
+        apis = hire(2, self.api(), self.address)
+        office = Office(
+            self.ledger, self.order_late, lambda _case: Random(_DILIGENT), 0.0, self.opened, Event(), 10.0,
+            self.said.append,
+        )  # fmt: skip
+        return Queue(apis, office).work_off()
+
+
+@pytest.fixture
+def hospital(live_server: LiveServer) -> Hospital:
+    make_site()
+    return Hospital(live_server)
+
+
+def exam(number: int = 1) -> Exam:
+    return Planner(seed=1, stamp="T").exam(number, dt.datetime.now().astimezone())
+
+
+def held(hospital: Hospital, exam: Exam, *, clock: Clock | None = None, is_ordered: bool = True) -> Study:
+    """A study of that exam, typed in with a slip: a person has to look."""
+    order = None
+    if is_ordered:
+        numbers = exam.order
+        order = make_order(filler_order_number=numbers.filler_order_number, accession_number=numbers.accession_number)
+    # Another order of that day, which resembles the images as much.
+    make_order()
+    study = make_study(order, patient_id="typed", patient_name="Do^Jane", accession_number="")
+    reconcile_study(study.pk)
+    hospital.ledger.add(Entry(exam, study.study_instance_uid, clock=clock or Clock()))
+    return study
+
+
+def case_of(study: Study) -> ExceptionCase:
+    return ExceptionCase.objects.get(study=study)
+
+
+def test_a_held_study_is_matched_to_the_order_that_it_truly_belongs_to(hospital: Hospital) -> None:
+    study = held(hospital, exam())
+    assert hospital.work() == 1
+    claim = IdentityClaim.objects.get(study=study)
+    assert claim.identity == Identity.MATCHED
+    assert claim.order is not None
+    assert claim.order.filler_order_number == exam().order.filler_order_number
+    case = case_of(study)
+    assert case.status == CaseStatus.RESOLVED
+    assert case.owner is not None
+    assert case.owner.username in {"mara", "tom"}
+    assert Decision.objects.get().reason
+    events = WorkflowEvent.objects.filter(subject_type="exceptioncase").order_by("pk")
+    assert [each.name for each in events] == ["case.opened", "case.claimed", "case.resolved"]
+
+
+def test_for_an_exam_without_an_order_one_is_asked_for_and_matched(hospital: Hospital) -> None:
+    unordered = replace(exam(), fault=FAULTS["no_order"])
+    study = held(hospital, unordered, is_ordered=False)
+    hospital.work()
+    assert hospital.placed == [unordered]
+    claim = IdentityClaim.objects.get(study=study)
+    assert claim.order is not None
+    assert claim.order.filler_order_number == unordered.order.filler_order_number
+
+
+def test_two_people_in_one_study_go_to_somebody_who_can_part_them(hospital: Hospital) -> None:
+    study = held(hospital, replace(exam(), fault=FAULTS["second_patient"]))
+    hospital.work()
+    assert (case_of(study).status, Decision.objects.count()) == (CaseStatus.ESCALATED, 0)
+
+
+def test_what_would_be_seen_after_the_history_ends_is_left_for_the_next_day(hospital: Hospital) -> None:
+    now, clock = dt.datetime.now().astimezone(), Clock()
+    # Opened this minute: nobody looks that soon.
+    clock.turn(now)
+    study = held(hospital, exam(), clock=clock)
+    assert hospital.work() == 0
+    assert case_of(study).status == CaseStatus.OPEN
+
+
+def test_in_history_the_case_was_settled_when_people_were_at_their_desks(hospital: Hospital) -> None:
+    night = (dt.datetime.now().astimezone() - dt.timedelta(days=3)).replace(hour=23)
+    clock = Clock()
+    clock.turn(night)
+    study = held(hospital, exam(), clock=clock)
+    hospital.work()
+    assert case_of(study).status == CaseStatus.RESOLVED
+    (_, begun), (_, taken), (_, settled) = clock.turns
+    assert begun == night < taken < settled
+    assert taken.date() == night.date() + dt.timedelta(days=1)
+    assert 7 <= taken.hour < 9
+
+
+def test_without_an_administrator_all_work_under_the_token_that_was_given(hospital: Hospital) -> None:
+    api = hospital.api(Role.PACS_ADMINISTRATOR)
+    before = User.objects.count()
+    assert hire(3, api, hospital.address) == [api] * 3
+    assert User.objects.count() == before
+
+
+def test_the_same_people_come_back_the_next_day(hospital: Hospital) -> None:
+    for _ in range(2):
+        apis = hire(7, hospital.api(), hospital.address)
+        assert len({id(api) for api in apis}) == 7
+    people: Any = User.objects.filter(first_name__in=["Mara", "Tom", "Ines", "Jonas", "Aiko"])
+    assert sorted(people.values_list("username", flat=True)) == [
+        "aiko", "ines", "jonas", "mara", "mara2", "tom", "tom2",
+    ]  # fmt: skip
