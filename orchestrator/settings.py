@@ -414,7 +414,7 @@ DATED_ROWS: list[str] = [
     "routing.services.dated.DATED",
     "worklists.services.dated.DATED",
 ]
-# function() -> None, in the same transaction: makes anew what was reckoned from moments that are set back.
+# function(): makes anew what was reckoned from moments that were set back; called after the commit.
 REBUILT_WHEN_DATED: list[str] = []
 # function() -> iterable of Measure, for /metrics.
 METRIC_SOURCES: list[str] = ["orchestrator.services.metrics.ground", "routing.services.metrics.deliveries"]

@@ -79,8 +79,9 @@ def date_back(calendar: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     moved = +moved
     if moved:
         record("history.dated_back", Site.objects.earliest("pk"), detail={"exams": len(exams), "rows": moved.total()})
-        for name in settings.REBUILT_WHEN_DATED:
-            import_string(name)()
+    # Also when nothing was moved: the time before may have ended before all was reckoned anew.
+    for name in settings.REBUILT_WHEN_DATED:
+        transaction.on_commit(import_string(name))
     return dict(moved)
 
 

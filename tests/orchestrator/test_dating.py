@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from orchestrator.models import (
     ExceptionCase,
@@ -17,6 +18,7 @@ from orchestrator.models import (
     Study,
     WorkflowEvent,
 )
+from orchestrator.services import exceptions
 from orchestrator.services.dating import Unfit, date_back
 from orchestrator.services.workflow import record
 from reconciliation.models import MatchRun
@@ -117,6 +119,17 @@ def test_where_something_is_of_nobody_in_the_report_nothing_is_touched(held: Stu
     with pytest.raises(Unfit, match=r"1 .* here belongs to no exam of the report"):
         date_back(calendar)
     assert moments() == before
+
+
+def test_what_was_reckoned_from_the_moments_is_reckoned_anew(
+    held: Study, settings: Settings, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    rung: list[dt.datetime] = []
+    monkeypatch.setattr(exceptions, "wake_snoozed", lambda: rung.append(Study.objects.get().first_received_at))
+    settings.REBUILT_WHEN_DATED = ["orchestrator.services.exceptions.wake_snoozed"]
+    with django_capture_on_commit_callbacks(execute=True):
+        date_back([played(held)])
+    assert rung == [Study.objects.get().first_received_at]
 
 
 def test_a_query_that_found_nobody_goes_with_the_one_before_it(held: Study) -> None:

@@ -150,10 +150,8 @@ def test_without_an_administrator_all_work_under_the_token_that_was_given(hospit
 
 
 def test_the_same_people_come_back_the_next_day(hospital: Hospital) -> None:
-    for _ in range(2):
-        apis = hire(7, hospital.api(), hospital.address)
-        assert len({id(api) for api in apis}) == 7
+    api = hospital.api()
+    assert len({id(each) for each in hire(6, api, hospital.address)}) == 6
+    hire(1, api, hospital.address)
     people: Any = User.objects.filter(first_name__in=["Mara", "Tom", "Ines", "Jonas", "Aiko"])
-    assert sorted(people.values_list("username", flat=True)) == [
-        "aiko", "ines", "jonas", "mara", "mara2", "tom", "tom2",
-    ]  # fmt: skip
+    assert sorted(people.values_list("username", flat=True)) == ["aiko", "ines", "jonas", "mara", "mara2", "tom"]
