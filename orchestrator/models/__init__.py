@@ -7,6 +7,7 @@ from orchestrator.models.exception import CasePresence, ExceptionCase
 from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting, current_actor, current_reason
 from orchestrator.models.job import Job
 from orchestrator.models.message import InboundMessage, MessageKey
+from orchestrator.models.name import ClaimWord, Glob, NameWord, PatientWord, fold_name, folded_words, words_to_keep
 from orchestrator.models.order import (
     ExpectedInstance,
     ImagingServiceRequest,
@@ -28,11 +29,13 @@ __all__ = [
     "ApiToken",
     "ApplicationEntity",
     "CasePresence",
+    "ClaimWord",
     "Correction",
     "Decision",
     "Device",
     "ExceptionCase",
     "ExpectedInstance",
+    "Glob",
     "HL7Application",
     "Hop",
     "IdentityClaim",
@@ -42,8 +45,10 @@ __all__ = [
     "Issuer",
     "Job",
     "MessageKey",
+    "NameWord",
     "Patient",
     "PatientIdentifier",
+    "PatientWord",
     "RequestedProcedure",
     "Role",
     "RoleAssignment",
@@ -62,4 +67,7 @@ __all__ = [
     "acting",
     "current_actor",
     "current_reason",
+    "fold_name",
+    "folded_words",
+    "words_to_keep",
 ]
