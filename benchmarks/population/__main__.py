@@ -6,16 +6,11 @@ page reads them, and a case that was never compared is compared when its page is
 """
 
 import argparse
-import datetime as dt
 import os
 import sys
 import time
-from random import Random
 
 import django
-
-DISTINCT = 50_000  # studies that are made up; more are copies of them, under other numbers
-_EACH = 10_000  # studies between two writes
 
 
 def main() -> None:
@@ -30,43 +25,23 @@ def main() -> None:
 
 
 def fill(studies: int, open_cases: int | None = None, *, seed: int = 1) -> None:
-    """Migrate and fill the database that Django is set up for. It must hold no study yet."""
+    """Migrate and fill the database that Django is set up for. It must hold no patient yet."""
     from django.core.management import call_command
 
-    from benchmarks.population.bulk import STRIDE, without_indexes
-    from benchmarks.population.places import configure
-    from benchmarks.population.tables import APART, tables
-    from benchmarks.population.years import Size, Years
+    from benchmarks.population.bulk import without_indexes
+    from benchmarks.population.filling import write
+    from benchmarks.population.tables import tables
     from orchestrator.models import Patient
 
     call_command("migrate", interactive=False, verbosity=0)
     if Patient.objects.exists():
         sys.exit("This database holds patients: the population is written into an empty one.")
-    started, written = time.monotonic(), 0
-    to = tables()
-    copies = -(-studies // DISTINCT)
-    wanted = studies // 10 if open_cases is None else open_cases
-    size = Size(studies // copies, wanted // copies)
-    years = Years(size, configure(), to, dt.datetime.now(dt.UTC).replace(tzinfo=None), Random(seed))  # noqa: S311  rows, not secrets
+    started, to = time.monotonic(), tables()
     with without_indexes(list(to.values())):
-        for done in years.fill():
-            if done - written >= _EACH:
-                _write(to)
-                written = done
-                _say(started, f"{done:,} studies")
-        _write(to)
-        for number in range(1, copies):
-            for name, table in to.items():
-                table.copy(number, apart=APART.get(name, frozenset()))
-            _say(started, f"{size.studies * (number + 1):,} studies")
-        years.remember_sequences(STRIDE * (copies - 1))
+        for done in write(to, studies=studies, open_cases=open_cases, seed=seed):
+            _say(started, f"{done:,} studies")
         _say(started, "rows are written, indexes are built")
     _say(started, ", ".join(f"{table.count:,} {name}" for name, table in to.items()))
-
-
-def _write(to: dict[str, "Table"]) -> None:  # noqa: F821
-    for table in to.values():
-        table.flush()
 
 
 def _say(started: float, words: str) -> None:

@@ -12,10 +12,10 @@ from django.db.models import Model
 # Between the keys of a row and of its copy; more than any table of one copy has rows.
 STRIDE = 10_000_000
 # Columns that name a row of the population (others name a site, a station, a person).
-_KEYS = frozenset(
-    "id patient_id visit_id order_id procedure_id step_id study_id series_id claim_id instance_id case_id delivery_id "
-    "message_id subject_id matched_patient_id sequence".split()
-)
+_KEYS = frozenset({
+    "id", "patient_id", "visit_id", "order_id", "procedure_id", "step_id", "study_id", "series_id", "claim_id",
+    "instance_id", "case_id", "delivery_id", "message_id", "subject_id", "matched_patient_id", "sequence",
+})  # fmt: skip
 
 Value = str | int | bool | bytes | None
 
@@ -58,9 +58,8 @@ class Table:
         told = [_copied(*kind, number, apart) for kind in self._kinds]
         columns = ", ".join(f'"{each}"' for each in self._columns)
         with connection.cursor() as cursor:
-            cursor.execute(
-                f'INSERT INTO "{self.name}" ({columns}) SELECT {", ".join(told)} FROM "{self.name}" WHERE id <= {self._first}'  # noqa: S608  names of ours
-            )
+            made = f'SELECT {", ".join(told)} FROM "{self.name}" WHERE id <= {self._first}'  # noqa: S608  names of ours
+            cursor.execute(f'INSERT INTO "{self.name}" ({columns}) {made}')
             self.count += cursor.rowcount
 
 
@@ -69,7 +68,7 @@ def _copied(name: str, column: str, kind: str, number: int, apart: Collection[st
     if kind == "UUIDField":
         return "gen_random_uuid()" if connection.vendor == "postgresql" else "lower(hex(randomblob(16)))"
     if name in apart:
-        return f"""CASE WHEN "{column}" = '' THEN '' ELSE "{column}" || '{100 + number}' END"""
+        return f"""CASE WHEN "{column}" = '' THEN '' ELSE "{column}" || '.{number}' END"""
     is_key = kind in ("BigAutoField", "BigIntegerField", "ForeignKey") and name in _KEYS
     return f'"{column}" + {number * STRIDE}' if is_key else f'"{column}"'
 

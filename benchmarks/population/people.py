@@ -5,7 +5,7 @@ from random import Random
 
 _FAMILIES = (
     "Smith Jones Müller Garcia Nguyễn Kowalski Rossi Martin Silva Jensen Johansson Novák Horváth Dubois O'Brien "
-    "van_Dijk De_Souza Schmidt Fernández García-Lopez Yılmaz Åkesson Łukasik Çelik Petrović Kováč Öztürk Hansen "
+    "van_Dijk De_Souza Schmidt Fernández García-Lopez Yildiz Åkesson Łukasik Çelik Petrović Kováč Öztürk Hansen "
     "Meyer Weber Fischer Wagner Becker Schulz Hoffmann Koch Bauer Richter Klein Wolf Schröder Neumann Schwarz Braun "
     "Brown Davies Evans Thomas Johnson Roberts Walker Wright Robinson Thompson White Hughes Edwards Green Hall Wood "
     "Kim Lee Park Wang Li Zhang Chen Yamada Sato Tanaka Singh Kumar Patel Khan Ali Hussein Cohen Levi Ivanov Popov"

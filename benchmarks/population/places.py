@@ -46,7 +46,7 @@ class Surroundings:
 
 def configure() -> Surroundings:
     people = [_person(name) for name in _PEOPLE]
-    rules = RuleSet.objects.get(name="default")
+    rules, _ = RuleSet.objects.get_or_create(name="default")
     version = RuleSetVersion.objects.create(
         rule_set=rules, number=1, rules=[], comment="First rules.", published_by_id=people[0]
     )
