@@ -28,7 +28,7 @@ class Table:
         named = [fields.pop(name) for name in columns.split()]
         rest = [each for each in fields.values() if not each.primary_key]
         self.model = model
-        self._kinds = [(field.attname, field.column, field.get_internal_type()) for field in (*named, *rest)]
+        self._kinds = [(field.attname, str(field.column), field.get_internal_type()) for field in (*named, *rest)]
         self.name = model._meta.db_table
         self._columns = [field.column for field in (*named, *rest)]
         self._defaults = tuple(_default(field) for field in rest)
@@ -45,7 +45,7 @@ class Table:
         columns = ", ".join(f'"{each}"' for each in self._columns)
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
-                with cursor.copy(f'COPY "{self.name}" ({columns}) FROM STDIN') as copy:  # type: ignore[attr-defined]  # psycopg's own cursor
+                with cursor.copy(f'COPY "{self.name}" ({columns}) FROM STDIN') as copy:
                     for row in rows:
                         copy.write_row(row)
             else:

@@ -384,7 +384,7 @@ class Years:
         )  # fmt: skip
 
     def _event(
-        self, name: str, at: dt.datetime, subject: str, pk: int, before: str = "", after: str = "", *,
+        self, name: str, at: dt.datetime, subject: str, pk: int, before: str = "", after: str = "", /, *,
         site: int | None = None, patient: int | None = None, order: int | None = None, study: int | None = None,
     ) -> None:  # fmt: skip
         self.to["events"].add(

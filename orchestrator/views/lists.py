@@ -146,7 +146,7 @@ def counted(rows: Counted, chosen: Mapping[str, str]) -> Counted:
 
 
 def _numbers(rows: Counted, names: Sequence[str], chosen: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """For each filter how many rows have which value, of those that the other filters leave. One pass: they are many."""
+    """For each filter how many rows have which value, of those that the other filters leave: in one pass."""
     numbers: dict[str, dict[str, int]] = {name: {} for name in names}
     wanted = [(name, values_of(name, value)) for name, value in chosen.items()]
     for values, number in rows:

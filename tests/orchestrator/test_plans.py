@@ -43,7 +43,7 @@ PLANS: dict[str, Read] = {
     "message_interface": lambda _: InboundMessage.objects.filter(interface=3).order_by("-received_at")[:51],
     "message_control_id": lambda _: InboundMessage.objects.filter(control_id="MAIN7"),
     "delivery_destination": lambda _: Delivery.objects.filter(destination=4).order_by("-created_at")[:51],
-    "case_queue": lambda viewer: selectors.cases(viewer).values("kind"),
+    "case_open_due": lambda viewer: selectors.cases(viewer).order_by("due_at", "pk")[:51],
     "patient_word": lambda _: PatientWord.objects.filter(word__glob="SMI*").values("patient"),
     "claim_word": lambda _: ClaimWord.objects.filter(word__glob="SMI*").values("claim"),
     "step_day_modality": lambda viewer: selectors.steps_of_day(viewer, selectors.timezone.localdate()),
