@@ -6,7 +6,8 @@ from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
 
-from django.db.models import Case, CharField, Count, Exists, Model, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Value, When
+from django.db.models.lookups import IsNull
 from django.utils import timezone
 
 from orchestrator.models import (
@@ -36,7 +37,7 @@ M = TypeVar("M", bound=Model)
 
 CLOSED_DAYS = 30
 NOBODY = "none"
-FEW = 5_000  # rows that a search names one by one
+FEW = 10_000  # rows that a search names one by one
 
 CASE_VIEWS: Mapping[str, str] = {
     "open": "All open", "mine": "Mine", "unassigned": "Unassigned", "snoozed": "Snoozed", "closed": "Closed",
@@ -159,6 +160,14 @@ def _found(queryset: QuerySet[M], lookups: Sequence[QuerySet[Any, Any]], fits: Q
     return queryset.filter(fits) if len(keys) > FEW else queryset.filter(pk__in={key for (key,) in keys})
 
 
+def _is_one(rows: QuerySet[Any]) -> Q:
+    """Whether there is such a row; looked up for each row that is gone through.
+
+    EXISTS says the same, but PostgreSQL would rather find all such rows at once, of the whole table, and then look.
+    """
+    return Q(IsNull(Subquery(rows.order_by().values("pk")[:1]), False))
+
+
 def _with_words(table: type[NameWord], of: str, text: str) -> QuerySet[Any]:
     """Words of the table whose name (`of`) has a word that begins so for each word of the text; without any, none."""
     first, *others = [f"{word[:64]}*" for word in folded_words(text)] or [""]
@@ -172,7 +181,7 @@ def _has_words(table: type[NameWord], of: str, text: str) -> Q:
     """The same, asked of one row."""
     has = Q() if folded_words(text) else Q(pk=None)
     for word in folded_words(text):
-        has &= Q(Exists(table._default_manager.filter(word__glob=f"{word[:64]}*", **{of: OuterRef("pk")})))
+        has &= _is_one(table._default_manager.filter(word__glob=f"{word[:64]}*", **{of: OuterRef("pk")}))
     return has
 
 
@@ -190,8 +199,8 @@ def patients_with(text: str) -> QuerySet[Patient]:
     """The same patients, for a query that asks of one whether it is among them."""
     born = _date(text)
     named = Q(birth_date=born) if born else _has_words(PatientWord, "patient", text)
-    identified = Exists(PatientIdentifier.objects.filter(patient=OuterRef("pk"), value=text))
-    return Patient.objects.filter(named | Q(identified))
+    identified = _is_one(PatientIdentifier.objects.filter(patient=OuterRef("pk"), value=text))
+    return Patient.objects.filter(named | identified)
 
 
 def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
@@ -211,8 +220,8 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
         queryset = _found(
             queryset,
             [*_patient_keys(text), subsumed.values_list("merged_into")],
-            Q(Exists(patients_with(text).filter(pk=OuterRef("pk"))))
-            | Q(Exists(subsumed.filter(merged_into=OuterRef("pk")))),
+            _is_one(patients_with(text).filter(pk=OuterRef("pk")))
+            | _is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
@@ -238,8 +247,8 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
             *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in _patient_keys(text)),
         ],
         Q(study_instance_uid=text)
-        | Q(Exists(IdentityClaim.objects.filter(said, study=OuterRef("pk"))))
-        | Q(Exists(patients_with(text).filter(pk=OuterRef("patient")))),
+        | _is_one(IdentityClaim.objects.filter(said, study=OuterRef("pk")))
+        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
     )
 
 
@@ -275,7 +284,7 @@ def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
             *(every.filter(patient__in=keys) for keys in _patient_keys(text)),
         ],
         reduce(or_, (Q(**{name: text}) for name in numbers))
-        | Q(Exists(patients_with(text).filter(pk=OuterRef("patient")))),
+        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
     )
 
 
@@ -324,8 +333,8 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
             every.filter(order__in=about.values("pk")),
         ],
         Q(control_id=text)
-        | Q(Exists(identified.filter(patient=OuterRef("patient"))))
-        | Q(Exists(about.filter(pk=OuterRef("order")))),
+        | _is_one(identified.filter(patient=OuterRef("patient")))
+        | _is_one(about.filter(pk=OuterRef("order"))),
     )
 
 

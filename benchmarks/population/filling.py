@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from random import Random
 
 from benchmarks.population.bulk import STRIDE, Table
+from benchmarks.population.exams import Size
 from benchmarks.population.places import configure
 from benchmarks.population.tables import APART
-from benchmarks.population.years import Size, Years
+from benchmarks.population.years import Years
 
 DISTINCT = 50_000  # studies that are made up; more are copies of them, under other numbers
 _EACH = 10_000  # studies between two writes

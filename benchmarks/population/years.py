@@ -2,14 +2,27 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from uuid import UUID
 
 from benchmarks.population import people
 from benchmarks.population.bulk import Table
+from benchmarks.population.exams import (
+    CT,
+    EXAMS,
+    EXPLICIT,
+    HELD,
+    HOURS,
+    OTHER,
+    Exam,
+    Person,
+    Size,
+    hl7,
+    moment,
+    new_uid,
+)
 from benchmarks.population.places import Place, Surroundings
 from orchestrator.models import HL7Application, fold_name, words_to_keep
 from reconciliation.matching import SENTENCES
@@ -17,58 +30,6 @@ from routing.datasets import ORIGINAL
 
 DAYS = 730
 AHEAD = 14  # days for which steps are scheduled already
-_CT, _EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
-_HOURS = (1, 1, 1, 1, 1, 2, 6, 14, 20, 22, 22, 20, 14, 18, 20, 18, 14, 9, 6, 5, 4, 3, 2, 1)
-# Modality -> how often, its exams, and how many instances a study has, from … to.
-_EXAMS: Mapping[str, tuple[int, tuple[str, ...], int, int]] = {
-    "CR": (40, ("Chest PA", "Knee", "Hand", "Pelvis", "Spine", "Ankle"), 1, 4),
-    "CT": (25, ("CT head", "CT chest", "CT abdomen", "CT angiography"), 10, 36),
-    "MR": (12, ("MR brain", "MR knee", "MR spine", "MR liver"), 16, 44),
-    "US": (15, ("US abdomen", "US thyroid", "US carotids"), 4, 14),
-    "MG": (5, ("Mammography",), 4, 6),
-    "XA": (2, ("Angiography",), 6, 16),
-    "NM": (1, ("Bone scan",), 2, 8),
-}
-_HELD = (("unmatched_study", "NO_ORDER_FACTOR", 50), ("patient_conflict", "NAME_DIFFERS", 25),
-         ("patient_conflict", "PATIENT_ID_CONFLICT", 10), ("ambiguous_match", "TWO_ORDERS_FIT", 10),
-         ("wrong_worklist_entry", "WRONG_WORKLIST_ENTRY", 5))  # fmt: skip
-_OTHER = (("delivery_failed", "NOT_ALL_SENT", "1 object was not taken."), ("no_route", "NO_RULE", "No rule fits."),
-          ("incomplete_study", "COUNT", "Fewer objects came than the modality says it made."),
-          ("duplicate_instance", "OTHER_CONTENT", "An instance came again with other content."))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Size:
-    studies: int
-    open_cases: int
-
-
-@dataclass(frozen=True)
-class Person:
-    """A patient as the rows of others need them."""
-
-    pk: int
-    name: str
-    born: dt.date
-    sex: str
-    mrn: str
-
-
-@dataclass(frozen=True)
-class Exam:
-    """One study to be, with its order."""
-
-    at: dt.datetime
-    place: Place
-    person: Person
-    station: str
-    modality: str
-    description: str
-    accession: str
-    uid: str
-    order: int
-    procedure: int
-    step: int
 
 
 @dataclass
@@ -106,7 +67,7 @@ class Years:
             )
 
     def _times(self, start: dt.datetime, number: int) -> list[dt.datetime]:
-        hours = self.random.choices(range(24), _HOURS, k=number)
+        hours = self.random.choices(range(24), HOURS, k=number)
         return sorted(start + dt.timedelta(hours=hour, seconds=self.random.random() * 3600) for hour in hours)
 
     def _next(self, name: str) -> int:
@@ -126,7 +87,7 @@ class Years:
         person = Person(pk, said, born, sex, f"{place.weight:02d}{pk:07d}")
         self._people.append(person)
         self.to["patients"].add(
-            pk, _uuid(self.random), said, fold_name(said), str(born), sex, _t(at), True, _t(at)
+            pk, new_uid(self.random), said, fold_name(said), str(born), sex, moment(at), True, moment(at)
         )  # fmt: skip
         for word in words_to_keep(said):
             self.to["patient_words"].add(pk, word)
@@ -143,25 +104,25 @@ class Years:
     def _exam(self, at: dt.datetime, *, waits: bool = False) -> Exam:
         """An order of two hours ago (or days), of somebody."""
         place = self.random.choices(self.around.places, [each.weight for each in self.around.places])[0]
-        weights = [_EXAMS[modality][0] for _, modality in place.stations]
+        weights = [EXAMS[modality][0] for _, modality in place.stations]
         station, modality = self.random.choices(place.stations, weights)[0]
         ordered = min(at, self.now) - dt.timedelta(hours=self.random.choice((1, 2, 5, 26, 70, 200)))
         person = self._person(ordered, place)
         number = self._next("order")
-        description = self.random.choice(_EXAMS[modality][1])
+        description = self.random.choice(EXAMS[modality][1])
         visit = self._visit(ordered, place, person) if self._chance(0.5) else None
         accession = f"{place.code[0]}{at:%y%m%d}{number % 1_000_000:06d}"
         uid = f"1.2.826.0.1.3680043.9.7133.1.{number}"
         status = "SCHEDULED" if waits else "COMPLETED"
         self.to["orders"].add(
             number, place.pk, person.pk, visit, place.interface, accession, f"P{number}", f"F{number}", status,
-            self.random.choice(("ROUTINE", "ROUTINE", "ROUTINE", "HIGH", "STAT")), "Pain", _t(ordered),
+            self.random.choice(("ROUTINE", "ROUTINE", "ROUTINE", "HIGH", "STAT")), "Pain", moment(ordered),
         )  # fmt: skip
         self.to["procedures"].add(number, number, f"RP{number}", uid, modality + "1", description, description)
         local = at.replace(second=0, microsecond=0)
         self.to["steps"].add(
             number, number, place.pk, f"S{number}", status, modality, json.dumps([station]), f"{local:%Y-%m-%d}",
-            f"{local:%H:%M:%S}", _t(local), description,
+            f"{local:%H:%M:%S}", moment(local), description,
         )  # fmt: skip
         exam = Exam(at, place, person, station, modality, description, accession, uid, number, number, number)
         self._message("ORM^O01", ordered, place, person, exam)
@@ -175,7 +136,7 @@ class Years:
         inside = self._chance(0.3)
         self.to["visits"].add(
             pk, person.pk, place.pk, f"V{pk:08d}", place.issuer, "FINISHED", "I" if inside else "O",
-            "Ward 3" if inside else "Outpatients", _t(at),
+            "Ward 3" if inside else "Outpatients", moment(at),
         )  # fmt: skip
         return pk
 
@@ -213,18 +174,18 @@ class Years:
         else:
             self._images(exam, pk, "MATCHED", "auto")
             if drawn > 1 - troubled:
-                kind, code, words = self.random.choice(_OTHER)
+                kind, code, words = self.random.choice(OTHER)
                 self._case(kind, code, words, exam, pk, is_open=True, subject=("study", pk))
         if self._chance(1.0):
             self.to["accesses"].add(
-                _t(at + dt.timedelta(hours=1)), self.random.choice(self.around.people), "somebody", "studies.view",
+                moment(at + dt.timedelta(hours=1)), self.random.choice(self.around.people), "somebody", "studies.view",
                 "study", str(pk), 1,
             )  # fmt: skip
 
     def _images(self, exam: Exam, pk: int, identity: str, matched_by: str) -> int:
         """The study with its claim, series, instances, events and, when it is matched, deliveries; the claim's key."""
         at, person, matched = exam.at, exam.person, identity == "MATCHED"
-        _, _, least, most = _EXAMS[exam.modality]
+        _, _, least, most = EXAMS[exam.modality]
         number = self.random.randint(least, most)
         several = min(number, self.random.choice((1, 1, 2, 3)))
         claim = self._next("claim")
@@ -233,7 +194,7 @@ class Years:
         self.to["studies"].add(
             pk, exam.uid, exam.place.pk, person.pk if matched else None, identity,
             "DELIVERED" if matched else "RECEIVED", date, time, exam.description, json.dumps([exam.modality]), several,
-            number, exam.station, _t(at), _t(ready),
+            number, exam.station, moment(at), moment(ready),
         )  # fmt: skip
         said = person.name if matched_by == "auto" else people.mistyped(self.random, person.name)
         told = "" if not matched and self._chance(0.4) else exam.accession
@@ -271,9 +232,9 @@ class Years:
                 pk = self._next("instance")
                 made.append(pk)
                 self.to["instances"].add(
-                    pk, study, series, claim, f"{exam.uid}.{index + 1}.{each + 1}", _CT, _EXPLICIT, str(each + 1),
+                    pk, study, series, claim, f"{exam.uid}.{index + 1}.{each + 1}", CT, EXPLICIT, str(each + 1),
                     f"{at:%Y/%m/%d}/{pk:032x}", 524_288, f"{pk * 0x9E3779B97F4A7C15 % 2**256:064x}", exam.station,
-                    "127.0.0.1", _t(at + dt.timedelta(seconds=each)),
+                    "127.0.0.1", moment(at + dt.timedelta(seconds=each)),
                 )  # fmt: skip
         return range(made[0], made[-1] + 1)
 
@@ -292,25 +253,25 @@ class Years:
             pk, ended = self._next("delivery"), at + dt.timedelta(seconds=self.random.randint(3, 90))
             error = "Connection refused" if dead else "Processing failure (0110H)" if failed else ""
             self.to["deliveries"].add(
-                pk, study, destination, ORIGINAL, status, "All to the archive", self.around.version, _t(at),
-                None if dead else _t(ended), 6 if dead else 1,
-                _t(self.now + dt.timedelta(minutes=4)) if dead else None, error,
+                pk, study, destination, ORIGINAL, status, "All to the archive", self.around.version, moment(at),
+                None if dead else moment(ended), 6 if dead else 1,
+                moment(self.now + dt.timedelta(minutes=4)) if dead else None, error,
             )  # fmt: skip
             for place, instance in enumerate(made):
                 bad = failed and place == 0
                 row = "QUEUED" if dead else "FAILED" if bad else "SENT"
                 self.to["delivered"].add(
-                    pk, instance, row, None if dead else 0x0110 if bad else 0, error if bad else "", _t(ended)
+                    pk, instance, row, None if dead else 0x0110 if bad else 0, error if bad else "", moment(ended)
                 )
-            self.to["tries"].add(pk, _t(at), _t(ended), 0 if dead else len(made) - failed, status, error)
+            self.to["tries"].add(pk, moment(at), moment(ended), 0 if dead else len(made) - failed, status, error)
             links = {"site": exam.place.pk, "patient": exam.person.pk, "study": study}
             self._event("delivery.sending", at, "delivery", pk, "QUEUED", "SENDING", **links)
             self._event(f"delivery.{status.lower()}", ended, "delivery", pk, "SENDING", status, **links)
             if status == "SENT":
-                self.to["hops"].add(study, device, ORIGINAL, _t(ended))
+                self.to["hops"].add(study, device, ORIGINAL, moment(ended))
 
     def _case_of_claim(self, exam: Exam, study: int, claim: int, *, is_open: bool, rejected: bool = False) -> None:
-        kinds = self.random.choices(_HELD, [weight for *_, weight in _HELD])[0]
+        kinds = self.random.choices(HELD, [weight for *_, weight in HELD])[0]
         kind, code, _ = kinds
         words = SENTENCES[code]
         case = self._case(kind, code, words, exam, study, is_open=is_open, subject=("identityclaim", claim))
@@ -319,7 +280,7 @@ class Years:
             parameters = {"code": "QUALITY"} if rejected else {"order": exam.order}
             self.to["decisions"].add(
                 claim, case, "reject" if rejected else "match", json.dumps(parameters), "Seen on the request form.",
-                by, _t(at),
+                by, moment(at),
             )  # fmt: skip
 
     def _case(
@@ -343,13 +304,13 @@ class Years:
         due = at + dt.timedelta(minutes=60)
         if is_open and self._chance(0.1):
             due = self.now + dt.timedelta(minutes=self.random.randint(-30, 3000))
-        done = _t(at + dt.timedelta(minutes=37)) if not is_open else None
+        done = moment(at + dt.timedelta(minutes=37)) if not is_open else None
         of_claim = subject[0] == "identityclaim"
         self.to["cases"].add(
             pk, kind, code, words[:300], status, exam.place.pk, owner, *subject, None, None, study,
             subject[1] if of_claim else None, None, exam.modality, exam.station, exam.accession if of_claim else "",
-            self.random.randint(30, 90) if of_claim else None, _t(at), _t(due),
-            _t(self.now + dt.timedelta(days=1)) if status == "SNOOZED" else None, done, "matched" if done else "",
+            self.random.randint(30, 90) if of_claim else None, moment(at), moment(due),
+            moment(self.now + dt.timedelta(days=1)) if status == "SNOOZED" else None, done, "matched" if done else "",
         )  # fmt: skip
         links = {"site": exam.place.pk, "study": study}
         self._event("case.opened", at, "exceptioncase", pk, "", "OPEN", **links)
@@ -376,11 +337,11 @@ class Years:
             else "WAITING"
         )
         applied = status == "APPLIED"
-        raw, ack = _hl7(kind, at, place, person, exam, pk)
+        raw, ack = hl7(kind, at, place, person, exam, pk)
         self.to["messages"].add(
-            pk, place.interface, place.pk, sequence, f"{place.code}{pk}", kind, raw, f"{pk:064x}", _t(at), "127.0.0.1",
-            _t(at), status, ack, "AA", "" if applied else "PV1-19: required field is empty",
-            _t(at) if applied else None, person.pk if applied else None, exam.order if exam and applied else None,
+            pk, place.interface, place.pk, sequence, f"{place.code}{pk}", kind, raw, f"{pk:064x}", moment(at),
+            "127.0.0.1", moment(at), status, ack, "AA", "" if applied else "PV1-19: required field is empty",
+            moment(at) if applied else None, person.pk if applied else None, exam.order if exam and applied else None,
         )  # fmt: skip
 
     def _event(
@@ -388,35 +349,5 @@ class Years:
         site: int | None = None, patient: int | None = None, order: int | None = None, study: int | None = None,
     ) -> None:  # fmt: skip
         self.to["events"].add(
-            name, _t(at), subject, pk, before, after, "system", "Fiducial", "{}", site, patient, order, study
+            name, moment(at), subject, pk, before, after, "system", "Fiducial", "{}", site, patient, order, study
         )
-
-
-def _t(at: dt.datetime) -> str:
-    """UTC without its zone, as both databases take it."""
-    return str(at)
-
-
-def _uuid(random: Random) -> str:
-    return UUID(int=random.getrandbits(128), version=4).hex
-
-
-def _hl7(
-    kind: str, at: dt.datetime, place: Place, person: Person, exam: Exam | None, number: int
-) -> tuple[bytes, bytes]:
-    head = (
-        f"MSH|^~\\&|RIS_{place.code}|{place.code}|FIDUCIAL|MAIN|{at:%Y%m%d%H%M%S}||{kind}|{place.code}{number}|P|2.5.1"
-    )
-    lines: Sequence[str] = [
-        head,
-        f"PID|1||{person.mrn}^^^{place.code}^MR||{person.name}||{person.born:%Y%m%d}|{person.sex}",
-        "PV1|1|O|OUT",
-    ]
-    if exam:
-        lines = [
-            *lines,
-            f"ORC|NW|P{exam.order}|F{exam.order}|||||||{at:%Y%m%d%H%M%S}",
-            f"OBR|1|P{exam.order}|F{exam.order}|{exam.modality}1^{exam.description}^L||||||||||||||{exam.accession}",
-            f"ZDS|{exam.uid}^FIDUCIAL^Application^DICOM",
-        ]
-    return "\r".join(lines).encode(), f"{head}\rMSA|AA|{place.code}{number}".encode()

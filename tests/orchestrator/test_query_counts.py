@@ -20,6 +20,7 @@ def _queries(page: Page) -> int:
     return len(captured)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.django_db
 def test_no_page_asks_the_database_more_often_than_is_pinned() -> None:
     populate()
