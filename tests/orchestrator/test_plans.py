@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from orchestrator import selectors
 from orchestrator.models import ClaimWord, InboundMessage, Instance, PatientWord
@@ -46,7 +47,7 @@ PLANS: dict[str, Read] = {
     "case_open_due": lambda viewer: selectors.cases(viewer).order_by("due_at", "pk")[:51],
     "patient_word": lambda _: PatientWord.objects.filter(word__glob="SMI*").values("patient"),
     "claim_word": lambda _: ClaimWord.objects.filter(word__glob="SMI*").values("claim"),
-    "step_day_modality": lambda viewer: selectors.steps_of_day(viewer, selectors.timezone.localdate()),
+    "step_day_modality": lambda viewer: selectors.steps_of_day(viewer, timezone.localdate()),
     "instance_sop": lambda _: Instance.objects.filter(sop_instance_uid__in=["1.2", "1.3"]),
 }
 
