@@ -23,11 +23,12 @@ class Installation:
     http_port: int
     dicom_port: int
     hl7_port: int
+    database_url: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "DATABASE_URL": "",
+            "DATABASE_URL": self.database_url,
             "REDIS_URL": "",
             "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
             "FIDUCIAL_TRUST": "loopback",

@@ -44,10 +44,13 @@ class Plan:
     messages: int = 1_500
     forwards: int = 400
     orders: int = 20
+    studies: int = 20_000
+    page_rounds: int = 20
 
 
 TINY = Plan(
-    rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2
+    rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2,
+    studies=300, page_rounds=1,
 )  # fmt: skip
 
 

@@ -7,14 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import django
 from django.core.management import call_command
 from django.db import connections
 
-from benchmarks import forward, hl7, ingest, latency, worklist
+from benchmarks import forward, hl7, ingest, latency, portal, worklist
 from benchmarks.ours import Installation, installation
 from benchmarks.rounds import TINY, Plan, Row, table
 from tests.peers import missing
@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, Callable[[Plan, Installation, Path], Iterable[Row]]] = 
     "worklist": worklist.run,
     "hl7": hl7.run,
     "forward": forward.run,
+    "portal": portal.run,
 }
 
 
@@ -35,6 +36,7 @@ def main() -> None:
     words.add_argument("--tiny", action="store_true", help="a few objects each: shows that it works, not how fast")
     words.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     words.add_argument("--output", type=Path, default=RESULTS / "latest.json")
+    words.add_argument("--studies", type=int, help="how many the portal's pages are measured with")
     chosen = words.parse_args()
     for peer in ("dcmtk", "orthanc"):
         if reason := missing(peer):
@@ -42,9 +44,14 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     # Beside the results and not in /tmp, which may be memory: there fsync costs nothing.
     with tempfile.TemporaryDirectory(prefix="work-", dir=RESULTS) as folder:
-        rows = _run(TINY if chosen.tiny else Plan(), chosen.only, Path(folder))
+        rows = _run(_plan(tiny=chosen.tiny, studies=chosen.studies), chosen.only, Path(folder))
     chosen.output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(f"{table(rows)}\nwritten: {chosen.output}")
+
+
+def _plan(*, tiny: bool, studies: int | None) -> Plan:
+    plan = TINY if tiny else Plan()
+    return replace(plan, studies=studies) if studies else plan
 
 
 def _run(plan: Plan, names: Sequence[str], folder: Path) -> list[Row]:

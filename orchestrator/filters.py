@@ -15,7 +15,7 @@ from orchestrator.models import (
     Patient,
     Study,
 )
-from orchestrator.selectors import folded_words
+from orchestrator.selectors import named
 from orchestrator.states import CASE_OPEN, CaseStatus, Custody, Identity, InboundStatus, JobStatus
 
 Rows = QuerySet[Any]
@@ -42,7 +42,9 @@ class KeyFilter(filters.NumberFilter):
 
 class PatientFilter(filters.FilterSet):
     identifier = filters.CharFilter(method="by_identifier", help_text="ID or ID^ISSUER, whole.")
-    name = filters.CharFilter(method="by_name", help_text="Words of the name, in any order, without accents.")
+    name = filters.CharFilter(
+        method="by_name", help_text="Words of the name or their beginnings, in any order, without accents."
+    )
 
     class Meta:
         model = Patient
@@ -56,10 +58,7 @@ class PatientFilter(filters.FilterSet):
         return rows.filter(pk__in=Patient.objects.filter(wanted).values("pk"))
 
     def by_name(self, rows: Rows, _name: str, value: str) -> Rows:
-        words = folded_words(value)
-        for word in words:
-            rows = rows.filter(folded_name__contains=word)
-        return rows if words else rows.none()
+        return named(rows, value)
 
 
 class OrderFilter(filters.FilterSet):

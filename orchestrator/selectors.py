@@ -1,32 +1,43 @@
 """What pages and the API read. Whatever carries PHI takes the viewer and goes through `visible_to`."""
 
 import datetime as dt
-import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
+from typing import Any, TypeVar
 
-from django.db.models import Case, CharField, Count, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Value, When
+from django.db.models.lookups import IsNull
 from django.utils import timezone
 
 from orchestrator.models import (
     ApplicationEntity,
+    ClaimWord,
     ExceptionCase,
+    IdentityClaim,
     ImagingServiceRequest,
     InboundMessage,
     Issuer,
+    NameWord,
     Patient,
     PatientIdentifier,
+    PatientWord,
     RoleAssignment,
     ScheduledProcedureStep,
     Site,
     Study,
     User,
     WorkflowEvent,
+    folded_words,
 )
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
+M = TypeVar("M", bound=Model)
+
 CLOSED_DAYS = 30
 NOBODY = "none"
+FEW = 10_000  # rows that a search names one by one
 
 CASE_VIEWS: Mapping[str, str] = {
     "open": "All open", "mine": "Mine", "unassigned": "Unassigned", "snoozed": "Snoozed", "closed": "Closed",
@@ -85,6 +96,20 @@ def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str
     ]  # fmt: skip
 
 
+class Bounded(int):
+    """A number that is exact, or as far as was counted (`is_more`): beyond, nobody reads the last digits."""
+
+    is_more = False
+
+
+def count_up_to(queryset: QuerySet[Any, Any], most: int = 10_000) -> Bounded:
+    """How many rows there are, counted no further than `most`."""
+    number = queryset.order_by().values("pk")[: most + 1].count()
+    counted = Bounded(min(number, most))
+    counted.is_more = number > most
+    return counted
+
+
 def number_of(text: str) -> int | None:
     """The row id that a text names: None for what is no number, or a larger one than a database holds."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
@@ -117,22 +142,6 @@ def queue_rows(queryset: QuerySet[ExceptionCase]) -> QuerySet[ExceptionCase]:
     )
 
 
-def _by_words(text: str) -> Q:
-    """Patients whose folded name has every word of the text, in any order and without accents."""
-    words = folded_words(text)
-    found = Q() if words else Q(pk=None)
-    for word in words:
-        found &= Q(folded_name__contains=word)
-    return found
-
-
-def folded_words(text: str) -> list[str]:
-    """The words of a name as `Patient.folded_name` has them: upper case, without accents."""
-    plain = unicodedata.normalize("NFKD", text)
-    letters = "".join(" " if letter in "^=-,'" else letter for letter in plain if not unicodedata.combining(letter))
-    return letters.upper().split()
-
-
 def _date(text: str) -> dt.date | None:
     try:
         return dt.date.fromisoformat(text)
@@ -140,42 +149,107 @@ def _date(text: str) -> dt.date | None:
         return None
 
 
+def _found(queryset: QuerySet[M], lookups: Sequence[QuerySet[Any, Any]], fits: Q) -> QuerySet[M]:
+    """The rows whose keys the look-ups give; when those are too many to be named, the rows that `fits` says.
+
+    A list wants the latest of what was found. Of few rows all are looked up and sorted; of many the latest are gone
+    through until a page is full, which is soon. An OR over several tables would read them whole for either.
+    """
+    first, *others = (each.order_by() for each in lookups)
+    keys = list((first.union(*others, all=True) if others else first)[: FEW + 1])
+    return queryset.filter(fits) if len(keys) > FEW else queryset.filter(pk__in={key for (key,) in keys})
+
+
+def _is_one(rows: QuerySet[Any]) -> Q:
+    """Whether there is such a row; looked up for each row that is gone through.
+
+    EXISTS says the same, but PostgreSQL would rather find all such rows at once, of the whole table, and then look.
+    """
+    return Q(IsNull(Subquery(rows.order_by().values("pk")[:1]), False))
+
+
+def _with_words(table: type[NameWord], of: str, text: str) -> QuerySet[Any]:
+    """Words of the table whose name (`of`) has a word that begins so for each word of the text; without any, none."""
+    first, *others = [f"{word[:64]}*" for word in folded_words(text)] or [""]
+    rows = table._default_manager.filter(word__glob=first)
+    for glob in others:
+        rows = rows.filter(**{f"{of}__in": table._default_manager.filter(word__glob=glob).values(of)})
+    return rows
+
+
+def _has_words(table: type[NameWord], of: str, text: str) -> Q:
+    """The same, asked of one row."""
+    has = Q() if folded_words(text) else Q(pk=None)
+    for word in folded_words(text):
+        has &= _is_one(table._default_manager.filter(word__glob=f"{word[:64]}*", **{of: OuterRef("pk")}))
+    return has
+
+
+def _patient_keys(text: str) -> list[QuerySet[Any, Any]]:
+    """Ids of the patients with this identifier (whole), birth date (ISO) or name."""
+    born = _date(text)
+    named = _with_words(PatientWord, "patient", text).values_list("patient")
+    return [
+        PatientIdentifier.objects.filter(value=text).values_list("patient"),
+        Patient.objects.filter(birth_date=born).values_list("pk") if born else named,
+    ]
+
+
+def patients_with(text: str) -> QuerySet[Patient]:
+    """The same patients, for a query that asks of one whether it is among them."""
+    born = _date(text)
+    named = Q(birth_date=born) if born else _has_words(PatientWord, "patient", text)
+    identified = _is_one(PatientIdentifier.objects.filter(patient=OuterRef("pk"), value=text))
+    return Patient.objects.filter(named | identified)
+
+
+def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
+    """Those of the patients whose name has words that begin as those of the text do."""
+    lookup = _with_words(PatientWord, "patient", text).values_list("patient")
+    return _found(rows, [lookup], _has_words(PatientWord, "patient", text))
+
+
 def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
-    """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor."""
+    """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
+
+    A name is given by its words or their beginnings, in any order and without accents.
+    """
     queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
     if text:
-        subsumed = Patient.objects.filter(identifiers__value=text).values("merged_into")
-        queryset = queryset.filter(Q(pk__in=_patient_keys(text)) | Q(pk__in=subsumed))
+        subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
+        queryset = _found(
+            queryset,
+            [*_patient_keys(text), subsumed.values_list("merged_into")],
+            _is_one(patients_with(text).filter(pk=OuterRef("pk")))
+            | _is_one(subsumed.filter(merged_into=OuterRef("pk"))),
+        )
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
     )
 
 
-def _patient_keys(text: str) -> QuerySet[Patient, int]:
-    """Ids of the patients that a list of studies or orders is searched for."""
-    born = _date(text)
-    by_name = Q(birth_date=born) if born else _by_words(text)
-    return Patient.objects.filter(Q(identifiers__value=text) | by_name).values_list("pk", flat=True)
-
-
 def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
-    """Studies by Study Instance UID, accession number, patient ID (all whole) or the patient's name."""
+    """Studies by Study Instance UID, accession number, patient ID (all whole), birth date or the patient's name.
+
+    The name is the known one or the one received: held studies have no patient yet.
+    """
     queryset = visible_to(Study.objects.all(), viewer, "studies.view")
-    if text:
-        said = Q(claims__accession_number=text) | Q(claims__patient_id=text) | Q(claims__order__accession_number=text)
-        keys = Study.objects.filter(
-            Q(study_instance_uid=text) | said | Q(patient__in=_patient_keys(text)) | Q(_claimed_name(text))
-        ).values("pk")
-        queryset = queryset.filter(pk__in=keys)
-    return queryset
-
-
-def _claimed_name(text: str) -> Q:
-    """Claims whose name as received has every word of the text (held studies have no patient yet)."""
-    found = Q(pk=None) if not text.split() else Q()
-    for word in text.replace(",", " ").split():
-        found &= Q(claims__patient_name__icontains=word)
-    return found
+    if not text:
+        return queryset
+    exact = ("accession_number", "patient_id", "order__accession_number")
+    said = reduce(or_, (Q(**{name: text}) for name in exact), _has_words(ClaimWord, "claim", text))
+    return _found(
+        queryset,
+        [
+            Study.objects.filter(study_instance_uid=text).values_list("pk"),
+            *(IdentityClaim.objects.filter(**{name: text}).values_list("study") for name in exact),
+            _with_words(ClaimWord, "claim", text).values_list("claim__study"),
+            *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in _patient_keys(text)),
+        ],
+        Q(study_instance_uid=text)
+        | _is_one(IdentityClaim.objects.filter(said, study=OuterRef("pk")))
+        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
+    )
 
 
 def study_rows(queryset: QuerySet[Study]) -> QuerySet[Study]:
@@ -199,10 +273,19 @@ def cases_of_study(viewer: Viewer, study: Study) -> list[ExceptionCase]:
 def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
     """Orders by accession, placer or filler number (whole), or by patient."""
     queryset = visible_to(ImagingServiceRequest.objects.all(), viewer, "orders.view")
-    if text:
-        numbers = Q(accession_number=text) | Q(placer_order_number=text) | Q(filler_order_number=text)
-        queryset = queryset.filter(numbers | Q(patient__in=_patient_keys(text)))
-    return queryset
+    if not text:
+        return queryset
+    numbers = ("accession_number", "placer_order_number", "filler_order_number")
+    every = ImagingServiceRequest.objects.values_list("pk")
+    return _found(
+        queryset,
+        [
+            *(every.filter(**{name: text}) for name in numbers),
+            *(every.filter(patient__in=keys) for keys in _patient_keys(text)),
+        ],
+        reduce(or_, (Q(**{name: text}) for name in numbers))
+        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
+    )
 
 
 def order_rows(queryset: QuerySet[ImagingServiceRequest]) -> QuerySet[ImagingServiceRequest]:
@@ -215,22 +298,44 @@ def order_rows(queryset: QuerySet[ImagingServiceRequest]) -> QuerySet[ImagingSer
 
 def steps_of_day(viewer: Viewer, day: dt.date) -> QuerySet[ScheduledProcedureStep]:
     """The steps that are to start on that day (as the sites write it), by time; without a day, those ordered on it."""
-    ordered = Q(start_date=None, procedure__order__created_at__date=day)
+    every = ScheduledProcedureStep.objects.values("pk")
+    # Of two tables each its own index: an OR would read both whole.
+    ordered = every.filter(start_date=None, procedure__order__in=_ordered_on(day))
     return (
-        visible_to(ScheduledProcedureStep.objects.filter(Q(start_date=day) | ordered), viewer, "worklist.view")
+        visible_to(
+            ScheduledProcedureStep.objects.filter(pk__in=every.filter(start_date=day).union(ordered)),
+            viewer,
+            "worklist.view",
+        )
         .select_related("site", "procedure__order__patient")
         .order_by("start_time", "pk")
     )
 
 
+def _ordered_on(day: dt.date) -> QuerySet[ImagingServiceRequest]:
+    """Orders of a day, by the clock of pages."""
+    start = timezone.make_aware(dt.datetime.combine(day, dt.time()))
+    return ImagingServiceRequest.objects.filter(created_at__gte=start, created_at__lt=start + dt.timedelta(days=1))
+
+
 def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
-    """Messages by control id or by order number or patient ID that they name (whole)."""
+    """Messages by control id, or by the patient ID that they name, or about the orders that the text finds."""
     queryset = visible_to(InboundMessage.objects.all(), viewer, "messages.view").select_related("interface", "site")
-    if text:
-        about = Q(patient__identifiers__value=text) | Q(order__in=orders(viewer, text).values("pk"))
-        keys = InboundMessage.objects.filter(Q(control_id=text) | about).values("pk")
-        queryset = queryset.filter(pk__in=keys)
-    return queryset
+    if not text:
+        return queryset
+    identified, about = PatientIdentifier.objects.filter(value=text), orders(viewer, text)
+    every = InboundMessage.objects.values_list("pk")
+    return _found(
+        queryset,
+        [
+            every.filter(control_id=text),
+            every.filter(patient__in=identified.values("patient")),
+            every.filter(order__in=about.values("pk")),
+        ],
+        Q(control_id=text)
+        | _is_one(identified.filter(patient=OuterRef("patient")))
+        | _is_one(about.filter(pk=OuterRef("order"))),
+    )
 
 
 def users(viewer: Viewer) -> QuerySet[User]:

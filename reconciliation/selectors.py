@@ -11,10 +11,10 @@ from orchestrator.models import (
     Issuer,
     PatientIdentifier,
     ScheduledProcedureStep,
+    fold_name,
 )
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import claimed_issuer
-from orchestrator.services.patients import fold_name
 from orchestrator.states import ACQUISITIONS, STEP_ON_WORKLIST, Identity, Purpose, StepStatus
 from reconciliation.matching import Candidate, Claim, Identifier, Scored, score
 

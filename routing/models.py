@@ -93,7 +93,7 @@ class Delivery(Work):
     """One rendition of a study on its way to one destination."""
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="deliveries")
-    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries")
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     rendition = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
     priority = models.CharField(max_length=8, default="normal")
@@ -110,6 +110,8 @@ class Delivery(Work):
         indexes: ClassVar = [
             models.Index(fields=["status", "next_attempt_at"], name="delivery_due"),
             models.Index(fields=["-created_at"], name="delivery_created"),
+            models.Index(fields=["status", "destination", "-created_at"], name="delivery_status"),
+            models.Index(fields=["destination", "-created_at"], name="delivery_destination"),
             models.Index(fields=["destination", "-finished_at"], name="delivery_finished"),
         ]
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orchestrator.models import (
     ApplicationEntity,
+    ClaimWord,
     Device,
     IdentityClaim,
     ImagingServiceRequest,
@@ -28,8 +29,10 @@ from orchestrator.models import (
     Site,
     Study,
     User,
+    fold_name,
+    words_to_keep,
 )
-from orchestrator.selectors import folded_words
+from orchestrator.services.patients import keep_words
 from orchestrator.states import Custody
 
 DAY, TIME = dt.date(2026, 7, 5), dt.time(10, 30)
@@ -67,8 +70,8 @@ def make_ae(
 def make_patient(value: str = "", *, issuer: str = "MAIN", site: Site | None = None, **columns: Any) -> Patient:
     """A patient with one identifier."""
     columns = {"name": NAME, "birth_date": BORN, "sex": SEX, **columns}
-    folded = " ".join(sorted(folded_words(columns["name"])))
-    patient = Patient.objects.create(**{"folded_name": folded, **columns})
+    patient = Patient.objects.create(**{"folded_name": fold_name(columns["name"]), **columns})
+    keep_words(patient)
     patient.sites.add(site or make_site())
     PatientIdentifier.objects.create(
         patient=patient,
@@ -162,6 +165,7 @@ def make_claim(study: Study, *, instances: int = 1, **columns: Any) -> IdentityC
     series = Series.objects.create(study=study, series_instance_uid=f"2.25.7{number}", modality="CT")
     key = hashlib.sha256(f"claim {number}".encode()).hexdigest()
     claim = IdentityClaim.objects.create(study=study, key=key, number_of_instances=instances, **columns)
+    ClaimWord.objects.bulk_create(ClaimWord(claim=claim, word=word) for word in words_to_keep(claim.patient_name))
     for index in range(instances):
         uid = f"2.25.8{number}{index}"
         Instance.objects.create(

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from django.db.models import CharField, Exists, Lookup, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from orchestrator.models import ScheduledProcedureStep
 from orchestrator.permissions import Viewer, visible_to
@@ -15,28 +15,8 @@ _CHUNK = 100
 _STEP_OF_ENTRY = "step__procedure__order__patient"
 
 
-@CharField.register_lookup
-class Glob(Lookup):
-    """`*` any run, `?` one character, case-sensitive, by an index where the pattern starts with letters."""
-
-    lookup_name = "glob"
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
-        left, params = self.process_lhs(compiler, connection)
-        escaped = str(self.rhs).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        return rf"{left} LIKE %s ESCAPE '\'", (*params, escaped.replace("*", "%").replace("?", "_"))
-
-    def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
-        """SQLite's LIKE knows no case; its GLOB does, and has brackets beside."""
-        left, params = self.process_lhs(compiler, connection)
-        return f"{left} GLOB %s", (*params, str(self.rhs).replace("[", "[[]"))
-
-    def get_prep_lookup(self) -> Any:
-        return self.rhs
-
-
 def _any_of(column: str, globs: Sequence[str]) -> Q:
-    """The column fits one of the globs."""
+    """The column fits one of the globs (orchestrator.models.Glob)."""
     plain = [glob for glob in globs if "*" not in glob and "?" not in glob]
     condition = Q(**{f"{column}__in": plain}) if len(plain) > 1 else Q(**{column: plain[0]}) if plain else Q()
     for glob in globs:

@@ -8,6 +8,7 @@ from orchestrator.models.history import SYSTEM, Actor, ActorKind, act_as, acting
 from orchestrator.models.job import Job, JobItem
 from orchestrator.models.kpi import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget
 from orchestrator.models.message import InboundMessage, MessageKey
+from orchestrator.models.name import ClaimWord, Glob, NameWord, PatientWord, fold_name, folded_words, words_to_keep
 from orchestrator.models.order import (
     ExpectedInstance,
     ImagingServiceRequest,
@@ -31,12 +32,14 @@ __all__ = [
     "ActorKind",
     "ApiToken",
     "ApplicationEntity",
+    "ClaimWord",
     "Correction",
     "Decision",
     "DefaultView",
     "Device",
     "ExceptionCase",
     "ExpectedInstance",
+    "Glob",
     "HL7Application",
     "Hop",
     "IdentityClaim",
@@ -51,8 +54,10 @@ __all__ = [
     "KpiTally",
     "KpiTarget",
     "MessageKey",
+    "NameWord",
     "Patient",
     "PatientIdentifier",
+    "PatientWord",
     "Presence",
     "RequestedProcedure",
     "Role",
@@ -73,4 +78,7 @@ __all__ = [
     "acting",
     "current_actor",
     "current_reason",
+    "fold_name",
+    "folded_words",
+    "words_to_keep",
 ]

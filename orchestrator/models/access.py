@@ -70,7 +70,7 @@ class AccessEvent(models.Model):
     """One look at, or change of, something that carries PHI. Append-only; sealed into a hash chain."""
 
     at = models.DateTimeField(db_index=True)
-    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+", db_index=False)
     user_name = models.CharField(max_length=150)
     action = models.CharField(max_length=60)
     subject_type = models.CharField(max_length=40)
@@ -80,6 +80,12 @@ class AccessEvent(models.Model):
     # Set by the sealer: sha256 over the previous digest and this row, in order of `seal`.
     seal = models.BigIntegerField(null=True, unique=True)
     digest = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["user", "-at"], name="access_user"),
+            models.Index(fields=["action", "-at"], name="access_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_name} {self.action} {self.subject_type} {self.subject_id}"

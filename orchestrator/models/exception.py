@@ -23,7 +23,7 @@ class ExceptionCase(models.Model):
     # One sentence: what happened and what to do. No patient data: the links below lead to it.
     summary = models.CharField(max_length=300)
     status = models.CharField(max_length=9, choices=CaseStatus.choices, default=CaseStatus.OPEN)
-    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="cases"
     )
@@ -59,6 +59,9 @@ class ExceptionCase(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"),
+            # All that the queue is counted and filtered by: its figures are read from here alone.
+            models.Index(fields=["status", "due_at", "kind", "site", "modality", "source", "owner"], name="case_queue"),
+            models.Index(fields=["-resolved_at"], name="case_resolved"),
         ]
 
     def __str__(self) -> str:

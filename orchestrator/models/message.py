@@ -12,8 +12,10 @@ from orchestrator.states import InboundStatus
 class InboundMessage(Work):
     """A message, committed before its acknowledgement. The raw bytes are never changed."""
 
-    interface = models.ForeignKey(HL7Application, on_delete=models.PROTECT, null=True, related_name="messages")
-    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    interface = models.ForeignKey(
+        HL7Application, on_delete=models.PROTECT, null=True, related_name="messages", db_index=False
+    )
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     # Order within the interface, given at commit; empty for what was refused before it had one.
     sequence = models.BigIntegerField(null=True)
     control_id = models.CharField(max_length=199, blank=True)
@@ -51,8 +53,12 @@ class InboundMessage(Work):
             models.UniqueConstraint(fields=["interface", "sequence"], name="message_sequence_once")
         ]
         indexes: ClassVar = [
-            models.Index(fields=["interface", "control_id", "digest"], name="message_repetition"),
+            # Searched by control id, and asked for a repetition.
+            models.Index(fields=["control_id", "interface", "digest"], name="message_control_id"),
             models.Index(fields=["-received_at"], name="message_received"),
+            models.Index(fields=["status", "-received_at"], name="message_status"),
+            models.Index(fields=["interface", "-received_at"], name="message_interface"),
+            models.Index(fields=["site", "-received_at"], name="message_site"),
             models.Index(
                 fields=["interface", "sequence"],
                 condition=models.Q(status=InboundStatus.RECEIVED),

@@ -23,7 +23,7 @@ class ImagingServiceRequest(models.Model):
         MEDIUM = "MEDIUM", "Medium"
         LOW = "LOW", "Low"
 
-    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="orders")
     visit = models.ForeignKey(Visit, on_delete=models.PROTECT, null=True, blank=True, related_name="orders")
     interface = models.ForeignKey(HL7Application, on_delete=models.PROTECT, null=True, blank=True)
@@ -57,6 +57,7 @@ class ImagingServiceRequest(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["site", "-created_at"], name="order_site_created"),
             models.Index(fields=["-created_at"], name="order_created"),
+            models.Index(fields=["status", "-created_at"], name="order_status_created"),
         ]
 
     def __str__(self) -> str:
@@ -102,7 +103,7 @@ class ScheduledProcedureStep(models.Model):
     )
     station_name = models.CharField(max_length=64, blank=True)
     location = models.CharField(max_length=64, blank=True)
-    start_date = models.DateField(null=True, blank=True, db_index=True)
+    start_date = models.DateField(null=True, blank=True)
     start_time = models.TimeField(null=True, blank=True)
     start_at = models.DateTimeField(null=True, blank=True, help_text="The same moment in UTC, by the site's zone.")
     performing_physician = models.CharField(max_length=324, blank=True)

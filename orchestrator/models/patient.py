@@ -36,7 +36,7 @@ class Patient(models.Model):
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     # DICOM PN, Unicode: alphabetic=ideographic=phonetic, five components each.
     name = models.CharField(max_length=324, blank=True)
-    # `name` folded for comparison and search (services.patients.fold_name): upper case, no accents, parts sorted.
+    # `name` folded for comparison (fold_name): upper case, no accents, parts sorted. Searched by `words`.
     folded_name = models.CharField(max_length=324, blank=True, db_index=True)
     birth_date = models.DateField(null=True, blank=True)
     sex = models.CharField(max_length=1, blank=True, help_text="M, F, O or empty (0010,0040).")

@@ -15,7 +15,7 @@ class Study(models.Model):
     """A study as received. The Study Instance UID is adopted, never coerced (promise 2)."""
 
     study_instance_uid = models.CharField(max_length=64, unique=True)
-    site = models.ForeignKey(Site, on_delete=models.PROTECT)
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     # The patient and the identity of the worst claim; kept by services.studies.refresh_identity.
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, null=True, blank=True, related_name="studies")
     identity = models.CharField(max_length=8, choices=Identity.choices, default=Identity.PENDING)
@@ -41,6 +41,8 @@ class Study(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["-last_received_at"], name="study_last_received"),
             models.Index(fields=["identity", "-last_received_at"], name="study_identity"),
+            models.Index(fields=["custody", "-last_received_at"], name="study_custody"),
+            models.Index(fields=["site", "-last_received_at"], name="study_site"),
         ]
 
     def __str__(self) -> str:
@@ -140,7 +142,7 @@ class Instance(models.Model):
     instance_number = models.CharField(max_length=12, blank=True)
     number_of_frames = models.PositiveIntegerField(default=1)
     # Name of the file below the spool; ours, never the peer's.
-    spool_key = models.CharField(max_length=100, unique=True)
+    spool_key = models.CharField(max_length=100)
     size = models.BigIntegerField(help_text="Bytes of the file.")
     # sha256 of the data set (without file meta): equal bytes are the same object.
     digest = models.CharField(max_length=64)
@@ -149,7 +151,9 @@ class Instance(models.Model):
     address = models.GenericIPAddressField(null=True)
     received_at = models.DateTimeField()
     # A second copy with other content is kept beside the first, and never sent by itself.
-    differs_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="differing")
+    differs_from = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="differing", db_index=False
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -157,9 +161,17 @@ class Instance(models.Model):
                 fields=["sop_instance_uid"],
                 condition=models.Q(differs_from__isnull=True),
                 name="instance_once",
-            )
+            ),
+            # Not `unique=True`, with which PostgreSQL would get a second index, for beginnings.
+            models.UniqueConstraint(fields=["spool_key"], name="instance_file_once"),
         ]
-        indexes: ClassVar = [models.Index(fields=["sop_instance_uid", "digest"], name="instance_sop_digest")]
+        # Each index is paid for by every object that comes in.
+        indexes: ClassVar = [
+            models.Index(fields=["sop_instance_uid"], name="instance_sop"),
+            models.Index(
+                fields=["differs_from"], condition=models.Q(differs_from__isnull=False), name="instance_differing"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"instance {self.pk}"

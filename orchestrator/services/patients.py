@@ -1,12 +1,20 @@
 """Patients and their identifiers, as HL7 tells of them."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-from orchestrator.models import HL7Application, Issuer, Patient, PatientIdentifier, Site
+from orchestrator.models import (
+    HL7Application,
+    Issuer,
+    Patient,
+    PatientIdentifier,
+    PatientWord,
+    Site,
+    fold_name,
+    words_to_keep,
+)
 from orchestrator.services.orders import project_patient
 from orchestrator.services.workflow import record
 
@@ -45,13 +53,6 @@ class IdentityConflict(Exception):
 
 # Applying such a message once more is a person's word that it is the same patient.
 ANOTHER_PERSON = "this patient is known as another person (another name, and not the same birth date)"
-
-
-def fold_name(name: str) -> str:
-    """A person name for comparison: upper case, no accents, parts in alphabetical order, component groups alike."""
-    plain = unicodedata.normalize("NFKD", name.upper())
-    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
-    return " ".join(sorted(letters.split()))[:324]
 
 
 def known_issuer(data: IdentifierData, *, site: Site, interface: HL7Application | None) -> Issuer | None:
@@ -236,6 +237,14 @@ def _update(patient: Patient, data: PatientData, *, new: bool, by_tombstone: boo
         setattr(patient, column, value)
     patient.folded_name = fold_name(patient.name)
     patient.save()
+    if new or "name" in changes:
+        keep_words(patient)
     record("patient.registered" if new else "patient.updated", patient, detail={"changed": sorted(changes)})
     if not new:
         project_patient(patient)
+
+
+def keep_words(patient: Patient) -> None:
+    """The words that the patient is found by, after the name was written."""
+    patient.words.all().delete()
+    PatientWord.objects.bulk_create(PatientWord(patient=patient, word=word) for word in words_to_keep(patient.name))

@@ -17,6 +17,7 @@ from orchestrator.models import (
     Actor,
     ActorKind,
     ApplicationEntity,
+    ClaimWord,
     Device,
     Hop,
     IdentityClaim,
@@ -25,6 +26,7 @@ from orchestrator.models import (
     Site,
     Study,
     acting,
+    words_to_keep,
 )
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.studies import close_if_complete
@@ -248,7 +250,7 @@ class _Batch:
         digest = hashlib.sha256("\x1f".join([*parts, title, purpose]).encode()).hexdigest()
         key = (study.pk, digest)
         if key not in self._claims:
-            self._claims[key], _ = IdentityClaim.objects.get_or_create(
+            self._claims[key], created = IdentityClaim.objects.get_or_create(
                 study=study,
                 key=digest,
                 defaults={
@@ -257,6 +259,9 @@ class _Batch:
                     "purpose": purpose,
                 },
             )
+            if created:
+                words = words_to_keep(header.patient_name)
+                ClaimWord.objects.bulk_create(ClaimWord(claim=self._claims[key], word=word) for word in words)
         return self._claims[key]
 
     def _count(self) -> None:

@@ -34,13 +34,13 @@ def _cases(viewer: Viewer) -> dict[str, dict[str, tuple[int, dt.datetime]]]:
     return {**waiting, "Images": by_kind}
 
 
-def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, int]:
+def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, Any]:
     """Messages of the hour, and those that are not settled whenever they came."""
     unsettled = Q(status__in=[InboundStatus.RECEIVED, InboundStatus.WAITING, InboundStatus.QUARANTINED])
     recent = visible_to(InboundMessage.objects.filter(received_at__gte=since), viewer, "control_room.view")
     open_ = visible_to(InboundMessage.objects.filter(unsettled), viewer, "control_room.view")
     counts = recent.aggregate(hour=Count("pk"), refused=Count("pk", filter=Q(status=InboundStatus.REJECTED)))
-    return {**counts, "queue": open_.count()}
+    return {**counts, "queue": selectors.count_up_to(open_)}
 
 
 def _rails(viewer: Viewer) -> list[dict[str, Any]]:
@@ -57,13 +57,13 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
     studies = mine(Study.objects.filter(last_received_at__gte=since)).count()
     incomplete = mine(ExceptionCase.objects.filter(kind="incomplete_study", status__in=CASE_OPEN)).count()
     receiving = mine(Study.objects.filter(custody=Custody.RECEIVING, quiet_until__isnull=False)).count()
-    claims = dict(
-        mine(IdentityClaim.objects.filter(identity__in=[Identity.PENDING, Identity.HELD]))
-        .values_list("identity").annotate(Count("pk")).order_by()
-    )  # fmt: skip
+    pending, held = (
+        selectors.count_up_to(mine(IdentityClaim.objects.filter(identity=each)))
+        for each in (Identity.PENDING, Identity.HELD)
+    )
     rows = [
         ("Identity", "users", mine(Patient.objects.filter(created_at__gte=since)).count(), "new patients",
-         claims.get(Identity.PENDING, 0), "claims to compare", claims.get(Identity.HELD, 0), "held"),
+         pending, "claims to compare", held, "held"),
         ("Orders", "order", mine(Order.objects.filter(created_at__gte=since)).count(),
          f"orders, {messages['hour']} messages",
          messages["queue"], "messages not settled", messages["refused"], "refused"),

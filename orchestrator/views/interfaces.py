@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -33,10 +34,8 @@ def interface_list(request: HttpRequest) -> HttpResponse:
     """HL7 applications, DICOM peers, and callers that nobody has introduced."""
     viewer = viewer_of(request)
     require(viewer, "interfaces.view")
-    applications = visible_to(HL7Application.objects.select_related("site"), viewer, "interfaces.view").annotate(
-        aside=Count("messages", filter=Q(messages__status=InboundStatus.QUARANTINED)),
-        waiting=Count("messages", filter=Q(messages__status=InboundStatus.WAITING)),
-    )
+    applications = visible_to(HL7Application.objects.select_related("site"), viewer, "interfaces.view")
+    applications = applications.annotate(aside=_with(InboundStatus.QUARANTINED), waiting=_with(InboundStatus.WAITING))
     entities = visible_to(
         ApplicationEntity.objects.select_related("device__site", "default_issuer"), viewer, "interfaces.view"
     )
@@ -60,6 +59,12 @@ def interface_list(request: HttpRequest) -> HttpResponse:
     )
     part = "orchestrator/_interfaces.html"
     return replies.page(request, "orchestrator/interfaces.html", part, context, version=version)
+
+
+def _with(status: InboundStatus) -> Coalesce:
+    """How many messages of an interface are in this state; a join would read all that ever came."""
+    mine = InboundMessage.objects.filter(interface=OuterRef("pk"), status=status).order_by().values("interface")
+    return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
 
 
 @require_http_methods(["GET", "POST"])

@@ -170,23 +170,32 @@ def chosen_of(request: HttpRequest, facets: Iterable[Facet]) -> dict[str, str]:
     return {name: value for name, value in chosen.items() if value}
 
 
-def counted(rows: Counted, chosen: Mapping[str, str], *, without: str = "") -> Counted:
-    """The rows that the chosen filters leave; `without` one of them, for that facet's own counts."""
-    others = {name: value for name, value in chosen.items() if name != without}
-    return [
-        row for row in rows if all(row[0].get(name, "") in values_of(name, value) for name, value in others.items())
-    ]
+def counted(rows: Counted, chosen: Mapping[str, str]) -> Counted:
+    """The rows that the chosen filters leave."""
+    wanted = [(name, values_of(name, value)) for name, value in chosen.items()]
+    return [row for row in rows if all(row[0].get(name, "") in those for name, those in wanted)]
+
+
+def _numbers(rows: Counted, names: Sequence[str], chosen: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """For each filter how many rows have which value, of those that the other filters leave: in one pass."""
+    numbers: dict[str, dict[str, int]] = {name: {} for name in names}
+    wanted = [(name, values_of(name, value)) for name, value in chosen.items()]
+    for values, number in rows:
+        amiss = [name for name, those in wanted if values.get(name, "") not in those]
+        for name in names if not amiss else amiss if len(amiss) == 1 else ():
+            if name in numbers:
+                numbers[name][values[name]] = numbers[name].get(values[name], 0) + number
+    return numbers
 
 
 def facet_groups(
-    request: HttpRequest, facets: Iterable[Facet], rows: Counted, chosen: Mapping[str, str]
+    request: HttpRequest, facets: Sequence[Facet], rows: Counted, chosen: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Groups for `{% facets %}`: each choice with the rows it would leave; a chosen one takes itself away."""
     groups = []
+    counts = _numbers(rows, [facet.name for facet in facets], chosen)
     for facet in facets:
-        numbers: dict[str, int] = {}
-        for values, number in counted(rows, chosen, without=facet.name):
-            numbers[values[facet.name]] = numbers.get(values[facet.name], 0) + number
+        numbers = counts[facet.name]
         active = values_of(facet.name, chosen[facet.name]) if facet.name in chosen else []
         numbers = {**dict.fromkeys(active, 0), **numbers}
         order = list(facet.looks) or sorted(numbers, key=lambda value: (-numbers[value], value))

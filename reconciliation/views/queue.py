@@ -61,12 +61,22 @@ def kind_label(kind: str) -> str:
     return known.label if known else kind
 
 
-def _tabs(request: HttpRequest, viewer: Viewer, view: str, chosen: dict[str, str]) -> list[dict[str, Any]]:
+def _counts(viewer: Viewer, view: str) -> tuple[lists.Counted, lists.Counted]:
+    """The cases that wait, counted once, and those of the view, which often are some of them."""
+    waiting = count_cases(cases(viewer))
+    owner = {"open": "", "mine": str(viewer.user_id), "unassigned": NOBODY}.get(view)
+    if owner is None:
+        return waiting, count_cases(cases(viewer, view))
+    return waiting, lists.counted(waiting, {"owner": owner} if owner else {})
+
+
+def _tabs(
+    request: HttpRequest, viewer: Viewer, view: str, chosen: dict[str, str], waiting: lists.Counted
+) -> list[dict[str, Any]]:
     """The views, with the number that waits in each of the first three."""
     rest = {name: value for name, value in chosen.items() if name not in ("owner",)}
-    waiting = lists.counted(count_cases(cases(viewer)), rest)
     numbers: dict[str, int] = {"open": 0, "mine": 0, "unassigned": 0}
-    for row, number in waiting:
+    for row, number in lists.counted(waiting, rest):
         numbers["open"] += number
         numbers["mine"] += number * (row["owner"] == str(viewer.user_id))
         numbers["unassigned"] += number * (row["owner"] == NOBODY)
@@ -134,7 +144,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     view = request.GET.get("view", "open")
     view = view if view in CASE_VIEWS else "open"
     base = cases(viewer, view)
-    counts = count_cases(base)
+    waiting, counts = _counts(viewer, view)
     facets = _facets(viewer, counts)
     chosen = lists.chosen_of(request, facets)
     total = sum(number for _, number in lists.counted(counts, chosen))
@@ -152,7 +162,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "section": "exceptions",
         "heading": "Exceptions",
         "view": view,
-        "tabs": _tabs(request, viewer, view, chosen),
+        "tabs": _tabs(request, viewer, view, chosen, waiting),
         "groups": lists.facet_groups(request, facets, counts, chosen),
         "chosen": ", ".join(labels[name](each) for name, value in chosen.items() for each in values_of(name, value)),
         "clear": f"{_ADDRESS}?view={view}&site=all" if chosen else "",

@@ -21,6 +21,7 @@ DERIVED = "computed anew from records that have a history"
 WITHOUT: Mapping[str, str] = {
     "AccessChain": DERIVED,
     "AccessEvent": f"{ONCE}; sealed into a chain of its own",
+    "ClaimWord": DERIVED,
     "DeliveredInstance": "the results of a delivery, by instance; each try is a DeliveryAttempt",
     "DefaultView": "a preference of one person, which nobody else sees",
     "Delivery": EVENTS,
@@ -38,6 +39,7 @@ WITHOUT: Mapping[str, str] = {
     "MatchValue": DERIVED,
     "MessageKey": DERIVED,
     "Presence": "who looks at a thing in this half minute",
+    "PatientWord": DERIVED,
     "RefusedReport": f"{ONCE}; then a counter of repetitions, with a case of its own",
     "RuleSetVersion": ONCE,
     "Series": "what the first image said, and how many there are",

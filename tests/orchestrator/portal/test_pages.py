@@ -34,6 +34,7 @@ from orchestrator.models import (
     User,
 )
 from orchestrator.services.exceptions import open_case
+from orchestrator.services.patients import keep_words
 from orchestrator.states import CaseStatus, InboundStatus
 from tests.factories import make_ae, make_order, make_study
 
@@ -77,6 +78,7 @@ def sign_in() -> SignIn:
 
 def order_of(site: Site, number: str = "A1", name: str = f"{HOSTILE}^Eve") -> ImagingServiceRequest:
     patient = Patient.objects.create(name=name, folded_name="EVE SCRIPT", birth_date=dt.date(1968, 3, 14))
+    keep_words(patient)
     patient.sites.add(site)
     issuer, _ = Issuer.objects.get_or_create(namespace="TRH")
     PatientIdentifier.objects.create(patient=patient, value=f"P{number}", issuer=issuer, primary=True)

@@ -1,0 +1,57 @@
+"""On PostgreSQL: the lists and searches are read from the indexes that were made for them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from orchestrator import selectors
+from orchestrator.models import ClaimWord, InboundMessage, Instance, PatientWord
+from orchestrator.permissions import Viewer
+from routing.models import Delivery
+from tests.factories import make_user
+from tests.orchestrator.population import populate
+
+pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="another database plans otherwise")
+
+
+@pytest.fixture
+def viewer(db: None) -> Viewer:
+    """Somebody who sees all; reading a table whole is as good as forbidden."""
+    populate(300)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("SET LOCAL enable_sort = off")
+    return Viewer.of(make_user())
+
+
+Read = Callable[[Viewer], QuerySet[Any]]
+_LATEST = "-last_received_at", "-pk"
+
+PLANS: dict[str, Read] = {
+    "study_last_received": lambda viewer: selectors.studies(viewer).order_by(*_LATEST)[:51],
+    "study_identity": lambda viewer: selectors.studies(viewer).filter(identity="REJECTED").order_by(*_LATEST)[:51],
+    "study_custody": lambda viewer: selectors.studies(viewer).filter(custody="RECEIVING").order_by(*_LATEST)[:51],
+    "study_site": lambda viewer: selectors.studies(viewer).filter(site_id=1).order_by(*_LATEST)[:51],
+    "order_status_created": lambda viewer: (
+        selectors.orders(viewer).filter(status="CANCELED").order_by("-created_at", "-pk")[:51]
+    ),
+    "message_status": lambda _: InboundMessage.objects.filter(status="QUARANTINED").order_by("-received_at")[:51],
+    "message_interface": lambda _: InboundMessage.objects.filter(interface=3).order_by("-received_at")[:51],
+    "message_control_id": lambda _: InboundMessage.objects.filter(control_id="MAIN7"),
+    "delivery_destination": lambda _: Delivery.objects.filter(destination=4).order_by("-created_at")[:51],
+    "case_open_due": lambda viewer: selectors.cases(viewer).order_by("due_at", "pk")[:51],
+    "patient_word": lambda _: PatientWord.objects.filter(word__glob="SMI*").values("patient"),
+    "claim_word": lambda _: ClaimWord.objects.filter(word__glob="SMI*").values("claim"),
+    "step_day_modality": lambda viewer: selectors.steps_of_day(viewer, timezone.localdate()),
+    "instance_sop": lambda _: Instance.objects.filter(sop_instance_uid__in=["1.2", "1.3"]),
+}
+
+
+@pytest.mark.parametrize("index", PLANS)
+def test_a_list_is_read_from_its_index(viewer: Viewer, index: str) -> None:
+    assert index in PLANS[index](viewer).explain()
