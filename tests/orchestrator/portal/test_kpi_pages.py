@@ -88,7 +88,7 @@ def test_an_address_that_is_none_of_ours_is_refused(query: str, ward: Site) -> N
         ("", 17),
         ("mismatch_rate/", 10),
         ("exception_backlog/", 13),
-        ("order_to_worklist/", 10),
+        ("order_to_worklist/", 11),
         ("mismatch_rate/behind/", 8),
     ],
 )
