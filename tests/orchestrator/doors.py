@@ -47,7 +47,12 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     **{
         f"kpis/{page}": {"GET": "kpis.view"}
         for page in (
-            "", "csv/", "review/", "<slug:name>/", "<slug:name>/behind/", "<slug:name>/csv/",
+            "",
+            "csv/",
+            "review/",
+            "<slug:name>/",
+            "<slug:name>/behind/",
+            "<slug:name>/csv/",
             "<slug:name>/<str:chart>.svg",
         )
     },
