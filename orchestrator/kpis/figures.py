@@ -310,6 +310,7 @@ def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) 
 
 def _numerator(name: str) -> Q:
     if name == "order_to_worklist":
-        within = [each for each in range(counting.LAST_BUCKET + 1) if counting.edge_of(each) <= targets()[name]]
+        target = targets()[name]
+        within = [each for each in range(counting.LAST_BUCKET + 1) if counting.edge_of(each) <= target]
         return Q(outcome__in=[counting.bucket_name(each) for each in within])
     return {"auto_match_rate": Q(outcome=Outcome.AUTO), "mismatch_rate": ~Q(reason="")}.get(name, Q())
