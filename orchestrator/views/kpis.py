@@ -213,7 +213,7 @@ def kpi_page(request: HttpRequest, name: str) -> HttpResponse:
         "side": _first_side(name),
         "side_label": _side_label(name, _first_side(name)),
         "may_edit": can_everywhere(asked.viewer, "kpis.edit"),
-        "set_by": KpiTarget.history.filter(name=name).order_by("-history_id").first(),  # type: ignore[attr-defined]  # django-simple-history's manager
+        "set_by": KpiTarget.history.filter(name=name).order_by("-history_id").first(),
         "counted_label": SIDES.get(name, ("",))[0],
         "aside_text": words.span(figure.aside or 0),
         "empty_title": f"No {figure.definition.noun} in this period.",
