@@ -452,7 +452,7 @@ DATED_ROWS: list[str] = [
     "worklists.services.dated.DATED",
 ]
 # function(): makes anew what was reckoned from moments that were set back; called after the commit.
-REBUILT_WHEN_DATED: list[str] = []
+REBUILT_WHEN_DATED: list[str] = ["orchestrator.services.kpi_rollups.rebuild"]
 # function() -> iterable of Measure, for /metrics.
 METRIC_SOURCES: list[str] = ["orchestrator.services.metrics.ground", "routing.services.metrics.deliveries"]
 # function() -> list of findings for `manage.py doctor`.
