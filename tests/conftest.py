@@ -43,10 +43,12 @@ def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit.recorder, "append", waiting.put)
 
 
-# These run whole processes on a SQLite database of their own: what they show does not depend on the run's database.
+# These run whole processes on a SQLite database of their own, or show how pages look: what they show does not depend on
+# the run's database.
 _ONCE = (
     "orchestrator/supervisor/", "orchestrator/simulator/", "orchestrator/dimse/test_listener.py",
     "orchestrator/hl7/test_listen_command.py", "orchestrator/test_interrupted_job.py", "benchmarks/", "test_house.py",
+    "orchestrator/portal/test_every_page.py", "orchestrator/portal/test_components_in_browser.py",
 )  # fmt: skip
 
 
