@@ -11,12 +11,15 @@ SECONDS = 30  # a page that is open says so every ten seconds
 _KEPT = timedelta(days=1)
 
 
-def present(about: Subject, *, user: User) -> list[User]:
-    """Note that `user` looks at the thing now; answer who else does."""
+def present(about: Subject, *, user_id: int) -> list[User]:
+    """Note that this user looks at the thing now; answer who else does."""
     subject = {"subject_type": str(about._meta.model_name), "subject_id": about.pk}
-    Presence.objects.update_or_create(**subject, user=user)
+    Presence.objects.bulk_create(
+        [Presence(**subject, user_id=user_id, seen_at=timezone.now())],
+        update_conflicts=True, unique_fields=[*subject, "user"], update_fields=["seen_at"],
+    )  # fmt: skip
     since = timezone.now() - timedelta(seconds=SECONDS)
-    others = Presence.objects.filter(**subject, seen_at__gte=since).exclude(user=user).select_related("user")
+    others = Presence.objects.filter(**subject, seen_at__gte=since).exclude(user=user_id).select_related("user")
     return [each.user for each in others.order_by("seen_at", "pk")]
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from orchestrator.models import User
 from orchestrator.permissions import Viewer
 from orchestrator.services import presence
 from orchestrator.services.workflow import Subject
@@ -16,8 +15,7 @@ _PART = "components/presence.html"
 
 def names_present(about: Subject, viewer: Viewer) -> list[str]:
     """The others who look at it now; asking says that the viewer looks too."""
-    user = User.objects.get(pk=viewer.user_id)
-    return [other.get_full_name() or other.username for other in presence.present(about, user=user)]
+    return [other.get_full_name() or other.username for other in presence.present(about, user_id=viewer.user_id)]
 
 
 def told(request: HttpRequest, about: Subject, *, url: str, doing: str) -> dict[str, Any]:

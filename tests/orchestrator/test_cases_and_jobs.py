@@ -119,8 +119,8 @@ def test_a_snoozed_case_comes_back_when_its_time_is_over(visit: Visit, people: t
 
 def test_those_who_look_at_a_case_see_each_other(visit: Visit, people: tuple[User, User]) -> None:
     case = open_one(visit)
-    assert presence.present(case, user=people[0]) == []
-    assert presence.present(case, user=people[1]) == [people[0]]
+    assert presence.present(case, user_id=people[0].pk) == []
+    assert presence.present(case, user_id=people[1].pk) == [people[0]]
 
 
 def count_to_three(job: Job) -> dict[str, Any]:

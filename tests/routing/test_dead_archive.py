@@ -32,7 +32,7 @@ def test_a_delivery_to_the_dead_archive_is_tried_again_and_a_person_is_told(lost
         tries += 1
         assert tries < 20, "nobody is told"
     line = Line.objects.get(destination=delivery.destination_id)
-    assert (line.attempts, state(delivery)[0]) == (tries, DeliveryStatus.QUEUED)
+    assert (line.attempts, state(delivery)[0]) == (tries, DeliveryStatus.RETRYING)
     assert line.next_attempt_at is not None
     assert line.last_error
     assert case("destination_silent").status in CASE_OPEN

@@ -189,7 +189,7 @@ def test_who_else_edits_the_rules_is_told_without_a_reload(open_page: Open) -> N
     page = open_page("/routing/")
     expect(page.locator("#presence")).to_be_attached()
     expect(page.locator("#presence")).not_to_contain_text("ines")
-    presence.present(rules, user=ines)
+    presence.present(rules, user_id=ines.pk)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     expect(page.locator("#presence")).to_contain_text("ines has the rules open")
 
