@@ -184,16 +184,20 @@ def _moved(dated: Dated, exam: Exam, moments: Mapping[str, datetime | None]) -> 
 
 
 def _write(table: type[Model], columns: Sequence[str], updates: Sequence[tuple[Any, ...]]) -> None:
-    """Set these columns, row by key. Not by `save`: that a row is set back is no change of it."""
+    """Set these columns, row by key. Not by `save`: that a row is set back is no change of it.
+
+    What was empty when it was read stays as it is: a worker may have filled it meanwhile.
+    """
     quote, adapt = connection.ops.quote_name, connection.ops.adapt_datetimefield_value
+    name, key = quote(table._meta.db_table), quote(str(table._meta.pk.column))
     fields: list[Any] = [table._meta.get_field(name) for name in columns]
     # Both databases call the columns of VALUES so; PostgreSQL has to be told what a NULL among them would be.
     value = "CAST(v.column{} AS {})" if connection.features.requires_casted_case_in_updates else "v.column{}"
     setting = ", ".join(
-        f"{quote(each.column)} = {value.format(number, each.db_type(connection))}"
+        f"{column} = COALESCE({value.format(number, each.db_type(connection))}, {name}.{column})"
         for number, each in enumerate(fields, start=2)
+        for column in [quote(each.column)]
     )
-    name, key = quote(table._meta.db_table), quote(str(table._meta.pk.column))
     row = f"({', '.join(['%s'] * (len(columns) + 1))})"
     with connection.cursor() as cursor:
         for start in range(0, len(updates), _ROWS_AT_ONCE):

@@ -5,6 +5,7 @@ An archive has moods, as real ones have: it is slow, it has no room for a while,
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from random import Random
@@ -30,15 +31,18 @@ class Mood(Enum):
 
 
 class Archive:
-    """A Storage SCP on its own port. `studies` counts the different objects received per Study Instance UID."""
+    """A Storage SCP on its own port. It knows the objects of the newest studies, and of the others how many."""
 
+    remembers = 5000
+    """Studies of which it would notice that an object comes a second time."""
     slowness = 1.0
     """Seconds that a slow archive takes for an object."""
 
     def __init__(self, ae_title: str, say: Callable[[str], None]) -> None:
-        self.ae_title, self._say = ae_title, say
+        self.ae_title, self.say = ae_title, say
         self.mood, self.refused, self.unanswered = Mood.FINE, 0, 0
         self._objects: dict[str, set[str]] = {}
+        self._earlier = Counter[str]()
         self._lock, self._port = Lock(), 0
         self._server: ThreadedAssociationServer | None = None
 
@@ -79,19 +83,22 @@ class Archive:
         elif self._server is None:
             self.open(self._port)
         self.mood = mood
-        self._say(f"{self.ae_title} {mood.value}")
+        self.say(f"{self.ae_title} {mood.value}")
 
     @property
     def counts(self) -> dict[str, int]:
         """What it got, what it refused, and what it got without saying so."""
-        received = self.studies
-        got = {"studies": len(received), "instances": sum(received.values())}
-        return {**got, "refused": self.refused, "unanswered": self.unanswered}
+        return {**self.received, "refused": self.refused, "unanswered": self.unanswered}
 
     @property
-    def studies(self) -> dict[str, int]:
+    def received(self) -> dict[str, int]:
+        """How many studies, and how many different objects in them."""
         with self._lock:
-            return {study: len(objects) for study, objects in self._objects.items()}
+            known, earlier = self._objects.values(), self._earlier
+            return {
+                "studies": len(known) + earlier["studies"],
+                "instances": sum(map(len, known)) + earlier["instances"],
+            }
 
     def _receive(self, event: evt.Event) -> int:
         if self.mood is Mood.FULL:
@@ -110,13 +117,16 @@ class Archive:
             ds = event.dataset
             study, instance = str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)
         except Exception as error:
-            self._say(f"{self.ae_title} refused an object: {error}")
+            self.say(f"{self.ae_title} refused an object: {error}")
             return _CANNOT_UNDERSTAND
         with self._lock:
             is_new = study not in self._objects
             self._objects.setdefault(study, set()).add(instance)
+            if len(self._objects) > self.remembers:
+                oldest = self._objects.pop(next(iter(self._objects)))
+                self._earlier.update(studies=1, instances=len(oldest))
         if is_new:
-            self._say(f"{self.ae_title} receives study {study} from {event.assoc.requestor.ae_title}")
+            self.say(f"{self.ae_title} receives study {study} from {event.assoc.requestor.ae_title}")
         return _SUCCESS
 
 
@@ -153,8 +163,23 @@ class DeadArchive:
             except OSError:
                 return
             self.calls += 1
-            # Kept, because a forgotten connection would be closed, and that is an answer.
+            # Kept as long as they wait, because a forgotten connection would be closed, and that is an answer.
+            self._callers = [each for each in self._callers if not _hung_up(each)]
+            caller.setblocking(False)
             self._callers.append(caller)
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Whether the other side has closed, after all that it said; then this side is closed too."""
+    try:
+        while caller.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    caller.close()
+    return True
 
 
 def change_moods(archive: Archive, rng: Random, stop: Event) -> None:
@@ -164,7 +189,18 @@ def change_moods(archive: Archive, rng: Random, stop: Event) -> None:
         while not stop.wait(rng.uniform(60, 240)):
             archive.turn(rng.choice([mood for mood in Mood if mood is not Mood.FINE]))
             stop.wait(rng.uniform(10, 60))
-            if not stop.is_set():
-                archive.turn(Mood.FINE)
+            recover(archive, stop)
 
     Thread(target=live, name=f"moods of {archive.ae_title}", daemon=True).start()
+
+
+def recover(archive: Archive, stop: Event, *, pause: float = 5.0) -> None:
+    """Be fine again; after a restart as soon as nobody else has the port, looked at every `pause` seconds."""
+    while not stop.is_set():
+        try:
+            archive.turn(Mood.FINE)
+        except OSError as error:
+            archive.say(f"{archive.ae_title} cannot listen again yet: {error.strerror or error}")
+            stop.wait(pause)
+        else:
+            return

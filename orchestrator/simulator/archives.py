@@ -7,7 +7,8 @@ from threading import Event
 from typing import Any
 
 from orchestrator.simulator.archive import Archive, DeadArchive, change_moods
-from orchestrator.simulator.rest import Api
+from orchestrator.simulator.introduction import ARCHIVE, first_rule
+from orchestrator.simulator.rest import Api, Json
 
 MAIN, NIGHT, LOST = "ARCHIVE", "NIGHT", "LOST"
 
@@ -54,28 +55,40 @@ _RULES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+_NAMES = {NIGHT: "Simulated night archive", LOST: "Simulated lost archive"}
+
+
 def introduce_others(api: Api, archives: Archives, say: Callable[[str], None]) -> None:
     """Those that are open as destinations, and a rule for each, where Fiducial's rules are still the hospital's first.
 
     Raises OSError.
     """
-    known = {each["ae_title"]: each for each in api.rows("destinations/?page_size=1000")}
-    rule_set = next(each for each in api.rows("rule-sets/") if each["name"] == "default")
-    rules = list(rule_set["draft"])
-    for title, (when, name) in _RULES.items():
+    known = {each["name"]: each for each in api.rows("destinations/?page_size=1000")}
+    rules: list[Json] = []
+    for title, name in _NAMES.items():
         if title not in archives.ports:
             continue
         peer = {"host": "127.0.0.1", "port": archives.ports[title]}
-        if title in known:
-            api.call("PATCH", f"destinations/{known[title]['id']}/", peer)
-            continue
-        site = api.rows("sites/")[-1]["code"]
-        ours = {"name": f"{title.capitalize()} archive", "kind": "dicom", "ae_title": title, "site": site, **peer}
-        destination = api.call("POST", "destinations/", {**ours, "required_for_custody": False})
-        say(f"{title} is a destination of Fiducial now")
-        send = {"action": "send", "destination": destination["id"], "priority": "offpeak"}
-        rules.append({"name": name, "enabled": True, "when": when, "then": [send]})
-    if len(rules) > len(rule_set["draft"]) and rule_set["published_version"] == 1:
-        api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": rules})
+        if name not in known:
+            site = api.rows("sites/")[-1]["code"]
+            ours = {"name": name, "kind": "dicom", "ae_title": title, "site": site, **peer}
+            known[name] = api.call("POST", "destinations/", {**ours, "required_for_custody": False})
+            say(f"{title} is a destination of Fiducial now")
+        elif known[name]["port"] != peer["port"]:
+            api.call("PATCH", f"destinations/{known[name]['id']}/", peer)
+        when, called = _RULES[title]
+        send = {"action": "send", "destination": known[name]["id"], "priority": "offpeak"}
+        rules.append({"name": called, "enabled": True, "when": when, "then": [send]})
+    rule_set = next(each for each in api.rows("rule-sets/") if each["name"] == "default")
+    if rules and ARCHIVE in known and _is_untouched(api, rule_set, first_rule(known[ARCHIVE]["id"])):
+        api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": [*rule_set["draft"], *rules]})
         api.call("POST", f"rule-sets/{rule_set['id']}/publish/", {"comment": "The simulated hospital's other archives"})
         say("rules send to them")
+
+
+def _is_untouched(api: Api, rule_set: Json, first: Json) -> bool:
+    """Whether what is drafted and what is in force is the hospital's first rule and nothing else."""
+    if rule_set["draft"] != [first] or not rule_set["published_version"]:
+        return False
+    versions = {each["version"]: each["rules"] for each in api.rows(f"rule-sets/{rule_set['id']}/versions/")}
+    return versions[rule_set["published_version"]] == [first]

@@ -196,6 +196,8 @@ class Queue:
                 waiting = self._api.rows("exceptions/?status=open&page_size=1000")
             except OSError:
                 return None
+            # What is settled never comes again, and need not be remembered.
+            self._seen &= {each["id"] for each in waiting}
             case = next((each for each in reversed(waiting) if each["id"] not in self._seen), None)
             if case is not None:
                 self._seen.add(case["id"])

@@ -80,11 +80,10 @@ class Course:
         """Objects that are still to be sent."""
 
     def run(self) -> list[Entry]:
-        """Take the patient through; the entries for the ledger, none when the hospital closed meanwhile."""
+        """Take the patient through, as far as it goes; the entries for the ledger."""
         exam = self.exam
         if exam.fault.happens:
             self._say(f"fault: {exam.fault.label}")
-        problem, gave_up = "", False
         try:
             self._turn(exam.order.start - ordered_before(self._almanac))
             exam.fault.arrive(self)
@@ -94,14 +93,18 @@ class Course:
             exam.fault.afterwards(self)
             self._report()
         except Stopped:
-            return []
+            return self.account(cut_short=True)
         except (GaveUp, Refused) as error:
-            problem, gave_up = str(error), isinstance(error, GaveUp)
             self._say(f"problem: {error}")
-        entries = self.entries or [Entry(exam, clock=self.clock)]
+            return self.account(str(error), gave_up=isinstance(error, GaveUp))
+        return self.account()
+
+    def account(self, problem: str = "", *, gave_up: bool = False, cut_short: bool = False) -> list[Entry]:
+        """What became of the exam: an entry a study, and one where nothing was sent. All of them share its clock."""
+        entries = self.entries or [Entry(self.exam, clock=self.clock)]
         entries[-1].problem, entries[-1].gave_up = problem, gave_up
         for entry in entries:
-            entry.merge = self.merge_told
+            entry.merge, entry.cut_short = self.merge_told, cut_short
         return entries
 
     def _say(self, text: str) -> None:

@@ -15,6 +15,7 @@ from orchestrator.simulator.sites import HOUSES, STATIONS, House
 from orchestrator.simulator.waiting import attempts
 
 ARCHIVE = "Simulated archive"
+"""The name by which the hospital knows its destination again: an AE title may be somebody else's too."""
 _PAGE = "?page_size=1000"
 
 
@@ -60,7 +61,7 @@ class Introduction:
         """The code of the house's site: the one there is, else the first of a new Fiducial, else one more."""
         theirs = {each["site"] for each in interfaces if _is_of(house, each)}
         known = next((each for each in sites if each["code"] == house.code or each["code"] in theirs), None)
-        facts = {"name": house.name, "time_zone": _time_zone(), "default_issuer": house.issuer}
+        facts = {"name": house.name, "time_zone": machine_zone(), "default_issuer": house.issuer}
         if known is None and is_new and len(sites) == 1:
             known = sites[0]
             known.update(self._api.call("PATCH", f"sites/{known['id']}/", {"code": house.code, **facts}))
@@ -91,7 +92,7 @@ class Introduction:
     # --- where images go ------------------------------------------------------------------------
 
     def archive(self, ae_title: str, port: int) -> None:
-        """The archive as a destination and, where nothing was ever published, a rule that sends everything there."""
+        """The archive as a destination and, where nobody ever made a rule, one that sends everything there."""
         ours = {"name": ARCHIVE, "kind": "dicom", "ae_title": ae_title, "host": "127.0.0.1", "port": port}
         known = next((each for each in self._all("destinations/") if each["name"] == ARCHIVE), None)
         if known is None:
@@ -101,19 +102,23 @@ class Introduction:
         elif known["port"] != port:
             self._api.call("PATCH", f"destinations/{known['id']}/", {"port": port})
         rule_set = next(each for each in self._all("rule-sets/") if each["name"] == "default")
-        if rule_set["published_version"]:
+        if rule_set["published_version"] or rule_set["draft"]:
             return
-        modalities = sorted({station.modality for station in STATIONS})
-        rule = {
-            "name": "Everything to the archive",
-            "enabled": True,
-            "when": {"all": [{"field": "modality", "op": "in", "value": modalities}]},
-            "then": [{"action": "send", "destination": known["id"], "priority": "normal"}],
-        }
-        self._api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": [rule]})
+        self._api.call("PUT", f"rule-sets/{rule_set['id']}/draft/", {"rules": [first_rule(known["id"])]})
         comment = {"comment": "The simulated hospital's first rule"}
         self._api.call("POST", f"rule-sets/{rule_set['id']}/publish/", comment)
         self._say("a rule sends everything there")
+
+
+def first_rule(destination: int) -> Json:
+    """What the hospital makes of a rule set that nobody ever touched."""
+    modalities = sorted({station.modality for station in STATIONS})
+    return {
+        "name": "Everything to the archive",
+        "enabled": True,
+        "when": {"all": [{"field": "modality", "op": "in", "value": modalities}]},
+        "then": [{"action": "send", "destination": destination, "priority": "normal"}],
+    }
 
 
 def _is_of(house: House, interface: Json) -> bool:
@@ -122,7 +127,7 @@ def _is_of(house: House, interface: Json) -> bool:
     return ours and interface["sending_application"] in (house.his, house.ris)
 
 
-def _time_zone() -> str:
-    """The name of this machine's zone, whose wall clock the hospital's people and machines read."""
+def machine_zone() -> str:
+    """The name of this machine's zone, whose wall clock the hospital's people and machines read; else UTC."""
     named = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
     return named if named in available_timezones() else "UTC"

@@ -28,6 +28,8 @@ class Entry:
     """What went wrong on the wire although Fiducial should have done it."""
     gave_up: bool = False
     """Nobody answered for as long as the patience lasts."""
+    cut_short: bool = False
+    """The hospital closed while the exam was under way: what Fiducial makes of half a story is not judged."""
     clock: Clock = field(default_factory=Clock)
     """The exam's own time, in which several of its studies are made."""
     merge: Merge | None = None
@@ -107,7 +109,7 @@ class Ledger:
 
     @property
     def _sent(self) -> list[Entry]:
-        return [entry for entry in self.entries if entry.study_instance_uid]
+        return [entry for entry in self.entries if entry.study_instance_uid and not entry.cut_short]
 
     def read_outcome(self, api: Api, *, again: bool = False) -> bool:
         """Judge what is not settled (`again`: everything); tell whether a judgement changed. Raises OSError."""

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 Json = dict[str, Any]
+_NO_CONTENT = 204
 
 
 class Denied(ConnectionError):
@@ -72,6 +73,8 @@ class Api:
             raise ConnectionError(f"REST answered no HTTP: {error}") from error
         finally:
             connection.close()
+        if answer.status == _NO_CONTENT:
+            return {}
         if answer.status not in (200, 201):
             raise Denied(answer.status, answer.reason)
         try:

@@ -60,12 +60,20 @@ def judge(exam: Exam, instances: int, merge: Merge | None, found: Found) -> Judg
     """Judge one study of an exam, of which `instances` objects were sent."""
     if found.study is None:
         return Judgement(Verdict.UNEXPLAINED, "Fiducial does not know the study")
-    identity = str(found.study.get("identity", "")).upper()
+    judgement, there = _judge_identity(exam, merge, found, found.study), found.study.get("number_of_instances")
+    # Whatever else is fine: an object that is lost is not. Only a wrong match is worse.
+    if judgement.settled and there != instances:
+        return Judgement(Verdict.UNEXPLAINED, f"{there} objects are there, {instances} were sent")
+    return judgement
+
+
+def _judge_identity(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
+    identity = str(study.get("identity", "")).upper()
     if identity == "HELD":
         return _held(exam, merge, found)
     if identity != "MATCHED":
         return Judgement(Verdict.UNEXPLAINED, f"identity is {identity or 'missing'}")
-    return _matched(exam, instances, merge, found, found.study)
+    return _matched(exam, merge, found, study)
 
 
 def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
@@ -82,7 +90,7 @@ def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
     return Judgement(Verdict.UNEXPLAINED, f"held although it can be matched: {fault.label} ({asked})")
 
 
-def _matched(exam: Exam, instances: int, merge: Merge | None, found: Found, study: Json) -> Judgement:
+def _matched(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
     by_itself = str(study.get("matched_by", "")).lower() == "auto"
     if by_itself and exam.fault.hold is Hold.NEEDED:
         return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
@@ -97,9 +105,6 @@ def _matched(exam: Exam, instances: int, merge: Merge | None, found: Found, stud
     if exam.fault.is_ordered and (missing := true - told):
         named = " and ".join(number for _, number in sorted(missing))
         return Judgement(Verdict.UNEXPLAINED, f"not matched to its order {named}")
-    there = study.get("number_of_instances")
-    if there != instances:
-        return Judgement(Verdict.UNEXPLAINED, f"{there} objects are there, {instances} were sent")
     return Judgement(Verdict.RIGHT, "")
 
 

@@ -24,7 +24,7 @@ from orchestrator.simulator.peer import Peer
 from orchestrator.simulator.planner import Habits, Planner, run_stamp
 from orchestrator.simulator.rest import Api
 from orchestrator.simulator.sites import HOUSES, STATIONS
-from orchestrator.simulator.staff import hire
+from orchestrator.simulator.staff import Staff
 from orchestrator.simulator.waiting import Stopped, rest
 
 Report = dict[str, Any]
@@ -109,20 +109,22 @@ class Hospital:
             say=say,
             tempo=HASTY if programme.history_days else BRISK if programme.once else LIFELIKE,
         )
+        self._staff = Staff(Api(*targets.http, targets.token), targets.http)
         self._unanswered = Event()
         self._opened = datetime.now().astimezone()
         days, patients = programme.history_days, programme.patients or 0
         self._starts = (
             starts(days=days, patients=patients, seed=programme.seed, now=self._opened) if days else list[datetime]()
         )
-        self._slots = BoundedSemaphore(_AT_ONCE if programme.once else 3 * len(STATIONS))
+        self._at_once = _AT_ONCE if programme.once else 3 * len(STATIONS)
+        self._slots = BoundedSemaphore(self._at_once)
 
     def run(self, archive: Archive | None) -> Report:
         """Let everybody through, wait for the outcome, close; the report."""
         queue = self._open_queue()
         if queue is not None and not self._programme.once:
             queue.open()
-        with ThreadPoolExecutor(thread_name_prefix="exam") as pool:
+        with ThreadPoolExecutor(self._at_once, thread_name_prefix="exam") as pool:
             try:
                 for exam in self._exams():
                     self._admit(pool, exam)
@@ -135,6 +137,10 @@ class Hospital:
             except Stopped:
                 self._say("the hospital closes")
         verified = self._read_outcome(queue)
+        try:
+            self._staff.dismiss()
+        except OSError as error:
+            self._say(f"the people at the exceptions queue could not be signed off: {error}")
         for senders in self._rooms.senders.values():
             for sender in senders:
                 sender.close()
@@ -162,19 +168,17 @@ class Hospital:
     def _admit(self, pool: ThreadPoolExecutor, exam: Exam) -> None:
         while not self._slots.acquire(timeout=0.5):
             rest(self._stop, 0)
-        future = pool.submit(Course(exam, self._rooms).run)
-        future.add_done_callback(lambda done: self._discharge(exam, done))
+        course = Course(exam, self._rooms)
+        pool.submit(course.run).add_done_callback(lambda done: self._discharge(course, done))
 
-    def _discharge(self, exam: Exam, done: Future[list[Entry]]) -> None:
+    def _discharge(self, course: Course, done: Future[list[Entry]]) -> None:
         self._slots.release()
-        error = done.exception()
+        error, problem = done.exception(), ""
         if error is not None:
             # A defect of the simulator, and it must not look like a quiet day. Its text may hold a name.
             problem = f"the simulator failed: {type(error).__name__}"
-            self._say(f"{exam.label}: {problem}")
-            self.ledger.add(Entry(exam, problem=problem))
-            return
-        for entry in done.result():
+            self._say(f"{course.exam.label}: {problem}")
+        for entry in done.result() if error is None else course.account(problem):
             self.ledger.add(entry)
             if entry.gave_up:
                 self._unanswered.set()
@@ -184,7 +188,7 @@ class Hospital:
         if not self._programme.clerks or not self._targets.token:
             return None
         try:
-            apis = hire(self._programme.clerks, Api(*self._targets.http, self._targets.token), self._targets.http)
+            apis = self._staff.hire(self._programme.clerks)
         except OSError as error:
             self._say(f"nobody works at the exceptions queue: {error}")
             return None
@@ -232,14 +236,13 @@ class Hospital:
 
     def _report(self, archive: Archive | None, *, verified: bool) -> Report:
         counts = self.ledger.report()
-        received = archive.studies if archive is not None else {}
         return {
             **{key: value for key, value in counts.items() if key != "details"},
             "messages_sent": self.traffic.sent,
             "messages_refused": self.traffic.refused,
             "verified": verified,
             "seed": self._programme.seed,
-            "archive": {"studies": len(received), "instances": sum(received.values())},
+            "archive": archive.received if archive is not None else {"studies": 0, "instances": 0},
             "details": counts["details"],
             "calendar": calendar(self.ledger.entries),
         }

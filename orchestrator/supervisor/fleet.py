@@ -10,7 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from orchestrator.supervisor.broker import broker_command, set_aside
-from orchestrator.supervisor.ports import Port, spare_port
+from orchestrator.supervisor.ports import Port, spare_ports
 from orchestrator.supervisor.process import Program
 from orchestrator.supervisor.readiness import AnswersHttp, AtOnce, BrokerAnswers, Notifies, Probe
 
@@ -68,8 +68,10 @@ def _doors() -> list[Program]:
 
 
 def _hospital(token: str) -> list[Program]:
-    archive = str(spare_port(_ARCHIVE_PORT))
-    words = ("simulate", "--archive-port", archive, "--faults", "0.15", "--introduce")
+    # With moods and all archives, so that retries and a dead destination are seen. Without people at the queue: its
+    # cases are for whoever tries Fiducial out.
+    archive = str(spare_ports(_ARCHIVE_PORT, 3))
+    words = ("simulate", "--archive-port", archive, "--archives", "3", "--moody", "--faults", "0.15", "--introduce")
     program = _django("hospital", *words, wave=HOSPITAL, probe=AtOnce())
     # The token not on the command line, where every user of the machine could read it.
     return [replace(program, environment={**program.environment, "FIDUCIAL_TOKEN": token})]

@@ -67,7 +67,14 @@ def _why(port: Port, error: OSError) -> str:
     return f"{where} at {port.host} cannot be used: {error.strerror}."
 
 
-def spare_port(preferred: int) -> int:
+def spare_ports(preferred: int, number: int) -> int:
+    """The first of so many free loopback ports in a row: the preferred ones, or any others when one is taken."""
+    first = _spare_port(preferred)
+    in_a_row = all(_spare_port(each) == each for each in range(first + 1, first + number))
+    return first if in_a_row else spare_ports(0, number)
+
+
+def _spare_port(preferred: int) -> int:
     """This loopback port, or any other free one when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,7 +82,7 @@ def spare_port(preferred: int) -> int:
             probe.bind(("127.0.0.1", preferred))
             probe.listen(1)
         except OSError:
-            return spare_port(0)
+            return _spare_port(0)
         return int(probe.getsockname()[1])
 
 

@@ -19,7 +19,7 @@ from orchestrator.models import (
     WorkflowEvent,
 )
 from orchestrator.services import exceptions
-from orchestrator.services.dating import Unfit, date_back
+from orchestrator.services.dating import Unfit, _write, date_back
 from orchestrator.services.workflow import record
 from reconciliation.models import MatchRun
 from reconciliation.services.reconcile import reconcile_study
@@ -146,6 +146,15 @@ def test_a_message_that_names_nobody_goes_with_the_one_before_it(held: Study) ->
         InboundMessage.objects.create(site=make_site(), raw=b"", digest="", received_at=now, order=order)
     date_back([played(held)])
     assert {each.received_at for each in InboundMessage.objects.all()} == {now - WEEKS_AGO}
+
+
+def test_a_moment_that_a_worker_writes_meanwhile_stays(held: Study) -> None:
+    now = timezone.now()
+    message = InboundMessage.objects.create(site=make_site(), raw=b"", digest="", received_at=now, applied_at=now)
+    read_before_it_was_applied = (message.pk, now - WEEKS_AGO, None)
+    _write(InboundMessage, ["received_at", "applied_at"], [read_before_it_was_applied])
+    message.refresh_from_db()
+    assert (message.received_at, message.applied_at) == (now - WEEKS_AGO, now)
 
 
 @pytest.mark.parametrize("by", [dt.timedelta(days=1), -dt.timedelta(days=30)])

@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from orchestrator.simulator.archives import Archives, introduce_others
 from orchestrator.simulator.faults import FAULTS
-from orchestrator.simulator.introduction import Introduction, introduce
+from orchestrator.simulator.introduction import Introduction, introduce, machine_zone
 from orchestrator.simulator.rest import Api
 from orchestrator.simulator.waiting import Stopped
 from orchestrator.simulator.ward import Hospital, Programme, Report, Targets
@@ -99,6 +99,7 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, close)
         signal.signal(signal.SIGINT, close)
+        _check_report(options["report"], needed=bool(options["history"]))
         programme, say = _programme(options), self._speaker()
         say(f"the hospital opens: seed {programme.seed}, patients {programme.patients or 'without end'}")
         archives = Archives(say)
@@ -110,6 +111,8 @@ class Command(BaseCommand):
         _tell(report, options["report"], say)
         if report["wrong"] or report["unexplained"]:
             raise CommandError(f"{report['wrong']} wrong, {report['unexplained']} unexplained")
+        if programme.once and options["token"] and not report["verified"]:
+            raise CommandError("nothing was judged: the API could not be read to the end")
 
     def _speaker(self) -> Callable[[str], None]:
         """One line per happening, whole lines even from several threads."""
@@ -123,11 +126,29 @@ class Command(BaseCommand):
         return say
 
 
+def _check_report(path: Path | None, *, needed: bool) -> None:
+    """Before the first patient comes: only its report says of a history when it happened. Raises CommandError."""
+    if path is None and needed:
+        raise CommandError("--history needs --report: without the calendar in it nothing can be dated back")
+    if path is not None:
+        try:
+            path.open("a").close()
+        except OSError as error:
+            raise CommandError(f"the report cannot be written: {path}: {error.strerror}") from error
+
+
+def _live_by_the_machines_clock() -> None:
+    """Django sets every process to its own TIME_ZONE, and this hospital is no part of the product."""
+    os.environ["TZ"] = machine_zone()
+    time.tzset()
+
+
 def _run(
     programme: Programme, archives: Archives, options: dict[str, Any], stop: Event, say: Callable[[str], None]
 ) -> Report:
     """Open the archives, make them known, and let the patients in."""
     there = _open(archives, options["archive_port"], all_three=options["archives"] == 3, once=programme.once)
+    _live_by_the_machines_clock()
     targets = _targets(options["token"])
     if targets.token:
         _introduce(targets, programme, archives if there and options["introduce"] else None, stop, say)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Role, Site
+from orchestrator.simulator.archives import Archives, introduce_others
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.introduction import Introduction
 from orchestrator.simulator.rest import Api
@@ -23,8 +24,8 @@ class Direct(Api):
     def __init__(self) -> None:
         self._caller = Caller(make_user(Role.ADMINISTRATOR))
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = self._caller(method, path, body)
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        answer = self._caller(method, path, body)
         if self._caller.status not in (200, 201):
             raise ConnectionError(f"{method} {path}: {self._caller.status} {answer}")
         return answer
@@ -93,6 +94,67 @@ def test_the_archive_gets_a_rule_where_nothing_was_ever_routed() -> None:
     assert Destination.objects.get().port == 11114
     versions = RuleSet.objects.get(name="default").versions
     assert versions.count() == 1
+
+
+def open_archives() -> Archives:
+    """As if all three were open."""
+    return Archives(lambda line: None, {"ARCHIVE": 11113, "NIGHT": 11114, "LOST": 11115})
+
+
+def test_the_other_archives_get_a_rule_each_beside_the_hospitals_first() -> None:
+    api = Direct()
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    hospital.archive("ARCHIVE", 11113)
+    for _ in range(2):
+        introduce_others(api, open_archives(), lambda line: None)
+    rule_set = RuleSet.objects.get(name="default")
+    assert rule_set.published is not None
+    assert (rule_set.published.number, len(rule_set.published.rules)) == (2, 3)
+    assert Destination.objects.count() == 3
+
+
+def test_an_archive_of_somebody_elses_with_the_same_ae_title_is_left_alone() -> None:
+    api = Direct()
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    theirs = {"name": "The real one", "kind": "dicom", "ae_title": "NIGHT", "host": "10.1.2.3", "port": 104}
+    api.call("POST", "destinations/", {**theirs, "site": "NORTH", "required_for_custody": True})
+    introduce_others(api, open_archives(), lambda line: None)
+    real = Destination.objects.get(name="The real one")
+    assert (real.host, real.port) == ("10.1.2.3", 104)
+    assert Destination.objects.get(name="Simulated night archive").port == 11114
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_rules_that_an_administrator_drafts_or_published_stay_theirs(*, published: bool) -> None:
+    api = Direct()
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    hospital.archive("ARCHIVE", 11113)
+    rule_set = RuleSet.objects.get(name="default")
+    [rule] = rule_set.draft
+    api.call("PUT", f"rule-sets/{rule_set.pk}/draft/", {"rules": [{**rule, "enabled": False}]})
+    if published:
+        api.call("POST", f"rule-sets/{rule_set.pk}/publish/", {"comment": "Not now"})
+        api.call("PUT", f"rule-sets/{rule_set.pk}/draft/", {"rules": [rule]})
+    drafted = RuleSet.objects.get(pk=rule_set.pk).draft
+    introduce_others(api, open_archives(), lambda line: None)
+    rule_set.refresh_from_db()
+    assert rule_set.draft == drafted
+    assert rule_set.versions.count() == 1 + published
+
+
+def test_a_first_draft_of_an_administrators_is_not_overwritten() -> None:
+    api = Direct()
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    rule_set = RuleSet.objects.get(name="default")
+    theirs = {"name": "Keep all", "enabled": True, "when": {"all": []}, "then": [{"action": "keep"}]}
+    RuleSet.objects.filter(pk=rule_set.pk).update(draft=[theirs])
+    hospital.archive("ARCHIVE", 11113)
+    rule_set.refresh_from_db()
+    assert (rule_set.draft, rule_set.published) == ([theirs], None)
 
 
 def test_the_documentation_says_of_every_fault_what_a_hold_means() -> None:

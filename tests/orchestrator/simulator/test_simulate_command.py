@@ -6,7 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,6 +19,7 @@ from orchestrator.management.commands import simulate
 from orchestrator.simulator.ward import Targets
 from tests.orchestrator.simulator.least_sense import Known
 from tests.orchestrator.simulator.stand_in import TOKEN, stand_in
+from tests.peers import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -118,6 +123,41 @@ def test_a_taken_archive_port_ends_an_endless_hospital_with_one_line() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match=rf"archive's port {port} cannot be used"):
             call_command("simulate", "--archive-port", str(port))
+
+
+def test_a_history_without_its_report_is_refused_before_anything_is_played() -> None:
+    with pytest.raises(CommandError, match="--history needs --report"):
+        call_command("simulate", "--history", "3", "--archive-port", "0")
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_first_patient_comes(tmp_path: Path) -> None:
+    report = str(tmp_path / "no such folder" / "report.json")
+    with pytest.raises(CommandError, match="No such file or directory"):
+        call_command("simulate", "--once", "--report", report, "--archive-port", "0")
+
+
+def test_a_run_of_which_nothing_could_be_judged_exits_with_1(tmp_path: Path) -> None:
+    with stand_in(Known()) as targets:
+        nobody = replace(targets, http=("127.0.0.1", free_port()))
+        options = ("--once", "--patients", "1", "--wait", "3")
+        with start(nobody, tmp_path, *options) as hospital:
+            out, err = hospital.communicate(timeout=60)
+    assert hospital.returncode == 1
+    assert "1 not judged" in out
+    assert "nothing was judged" in err
+
+
+def test_the_sites_zone_is_the_one_by_which_the_hospital_lives(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(time.tzset)  # After the environment is as it was.
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    monkeypatch.setattr(simulate, "machine_zone", lambda: "America/Denver")
+    simulate._live_by_the_machines_clock()
+    now = datetime.now().astimezone()
+    assert now.utcoffset() == now.astimezone(ZoneInfo("America/Denver")).utcoffset()
 
 
 @pytest.mark.parametrize(

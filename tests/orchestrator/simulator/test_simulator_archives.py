@@ -2,16 +2,17 @@
 
 import socket
 from collections.abc import Iterator
+from threading import Event, Thread
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, build_context
 
-from orchestrator.simulator.archive import Archive, DeadArchive, Mood
+from orchestrator.simulator.archive import Archive, DeadArchive, Mood, recover
 from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.orders import CATALOGUE
 from tests.orchestrator.simulator.test_simulator_images import study
-from tests.peers import free_port
+from tests.peers import free_port, wait_for
 
 
 def send(port: int) -> int | None:
@@ -70,6 +71,52 @@ def test_a_dead_archive_takes_the_call_and_says_nothing() -> None:
         dead.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_dead_archive_keeps_nobody_who_has_hung_up() -> None:
+    dead = DeadArchive("LOST")
+    port = dead.open(0)
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            for _ in range(20):
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+                    caller.sendall(b"\x01\x00\x00\x00\x00\x04anybody?")
+            # The one that waits, the newest, and at most one whose farewell was still on its way.
+            wait_for(lambda: dead.counts["calls"] == 21, what="the calls")
+            assert len(dead._callers) <= 3
+    finally:
+        dead.close()
+
+
+def test_a_restarting_archive_whose_port_is_taken_listens_again_when_it_is_free() -> None:
+    lines: list[str] = []
+    archive, stop = Archive("ARCHIVE", lines.append), Event()
+    port = archive.open(free_port())
+    archive.turn(Mood.CLOSED)
+    try:
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", port))
+            thief.listen()
+            recovery = Thread(target=recover, args=(archive, stop), kwargs={"pause": 0.05})
+            recovery.start()
+            wait_for(lambda: any("cannot listen again yet" in line for line in lines), what="the refusal")
+        recovery.join(10)
+        assert archive.port == port
+        assert archive.mood is Mood.FINE
+    finally:
+        stop.set()
+        archive.close()
+
+
+def test_an_archive_counts_all_studies_and_remembers_the_newest(archive: Archive) -> None:
+    archive.remembers = 2
+    assert [send(archive.port) for _ in range(3)] == [0, 0, 0]
+    assert archive.received == {"studies": 1, "instances": 3}
+    archive.remembers = 0
+    assert send(archive.port) == 0
+    assert archive.received == {"studies": 1, "instances": 4}
+    assert not archive._objects
 
 
 def test_each_of_three_archives_has_a_port_and_an_account_of_its_own() -> None:

@@ -134,14 +134,15 @@ def test_a_hold_that_asks_nobody_is_unexplained() -> None:
     assert report["details"][0]["reason"] == "held, and no open case asks anybody"
 
 
-def test_objects_that_are_missing_are_unexplained() -> None:
-    known = Known()
+@pytest.mark.parametrize("fault", [None, "missing_accession", "half_sent"])
+def test_objects_that_are_missing_are_unexplained_of_whatever_study(fault: str | None) -> None:
+    known, programme = Known(), only(fault) if fault else PROGRAMME
     with stand_in(known) as targets, pytest.MonkeyPatch.context() as patch:
         resource = Known.resource
         patch.setattr(Known, "resource", lambda self, uid: (resource(self, uid) or {}) | {"number_of_instances": 1})
-        report = run(targets, replace(PROGRAMME, patients=1, patience=2))
+        report = run(targets, replace(programme, patients=1, patience=2))
 
-    assert report["unexplained"] == 1
+    assert (report["held"], report["unexplained"]) == (0, 1)
     assert report["details"][0]["reason"].startswith("1 objects are there, ")
 
 
@@ -329,6 +330,51 @@ def test_history_is_spread_over_the_past_days() -> None:
     assert dates == {step["start"][:8] for step in known.steps.values()}
 
 
+def test_an_exam_that_the_closing_cut_short_is_in_the_calendar_and_not_judged() -> None:
+    known, stop = Known(), threading.Event()
+
+    def say(line: str) -> None:
+        if "ADT^A0" in line:
+            stop.set()
+
+    with stand_in(known) as targets:
+        report = Hospital(targets, replace(PROGRAMME, history_days=3), stop, say).run(None)
+
+    told = {(each["issuer"], each["value"]) for page in report["calendar"] for each in page["patients"]}
+    assert known.patients
+    assert set(known.patients) <= told
+    assert report["not_judged"] >= 1
+    assert (report["wrong"], report["unexplained"]) == (0, 0)
+
+
+def test_an_exam_in_which_the_simulator_failed_is_in_the_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(course.Course, "examine", fail)
+    known = Known()
+    with stand_in(known) as targets:
+        report = run(targets, replace(PROGRAMME, patients=2, history_days=3, patience=2))
+
+    told = {(each["issuer"], each["value"]) for page in report["calendar"] for each in page["patients"]}
+    assert set(known.patients) <= told
+    assert {each["reason"] for each in report["details"]} == {"the simulator failed: ZeroDivisionError"}
+
+
+def test_as_many_exams_are_under_way_together_as_there_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(ward._AT_ONCE, timeout=20)
+
+    def meet(*_: Any) -> None:
+        together.wait()
+
+    monkeypatch.setattr(course.Course, "arrive", meet)
+    monkeypatch.setattr(course.Course, "examine", lambda *_: None)
+    monkeypatch.setattr(course.Course, "chosen", lambda *_: None)
+    with stand_in(Known()) as targets:
+        report = run(targets, replace(PROGRAMME, patients=ward._AT_ONCE, patience=1))
+    assert {each["reason"] for each in report["details"]} == {"Fiducial was not asked"}
+
+
 def test_the_same_seed_brings_the_same_people_and_new_numbers() -> None:
     first, second = Known(), Known()
     for known in (first, second):
@@ -376,4 +422,5 @@ def test_the_archive_counts_what_it_is_given() -> None:
             sender.send(list(objects.values()))
     finally:
         archive.close()
-    assert archive.studies == {uid: len(objects) for uid, objects in known.studies.items()}
+    objects = [uid for study in known.studies.values() for uid in study]
+    assert archive.received == {"studies": len(known.studies), "instances": len(objects)}

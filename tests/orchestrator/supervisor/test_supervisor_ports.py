@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.supervisor.ports import Port, PortUnusable, check_ports, spare_port
+from orchestrator.supervisor.ports import Port, PortUnusable, check_ports, spare_ports
 from tests.peers import free_port
 
 
@@ -66,5 +66,10 @@ def test_a_host_that_is_no_address_is_refused() -> None:
 
 def test_a_spare_port_is_the_preferred_one_or_another(taken: int) -> None:
     preferred = free_port()
-    assert spare_port(preferred) == preferred
-    assert spare_port(taken) not in (0, taken)
+    assert spare_ports(preferred, 1) == preferred
+    assert spare_ports(taken, 1) not in (0, taken)
+
+
+def test_of_spare_ports_in_a_row_none_is_taken(taken: int) -> None:
+    first = spare_ports(taken - 1, 3)
+    assert taken not in range(first, first + 3)
