@@ -91,4 +91,5 @@ def _is_untouched(api: Api, rule_set: Json, first: Json) -> bool:
     if rule_set["draft"] != [first] or not rule_set["published_version"]:
         return False
     versions = {each["version"]: each["rules"] for each in api.rows(f"rule-sets/{rule_set['id']}/versions/")}
-    return versions[rule_set["published_version"]] == [first]
+    in_force: list[Json] = versions[rule_set["published_version"]]
+    return in_force == [first]

@@ -62,6 +62,7 @@ class Sender:
         self, application: str, facility: str, address: tuple[str, int], *, stamp: str, stop: Event, patience: float,
         traffic: Traffic,
     ) -> None:  # fmt: skip
+        self.name = f"{application} of {facility}"
         self._application, self._facility, self._address, self._stamp = application, facility, address, stamp
         self._stop, self._patience, self._traffic = stop, patience, traffic
         self._lock, self._numbers = Lock(), count(1)
@@ -91,6 +92,12 @@ class Sender:
         finally:
             self._lock.release()
         return answer
+
+    def restart(self, seconds: float) -> None:
+        """The system is down for so long: its connection breaks, and what it has to say waits."""
+        with self._lock:
+            self.close()
+            self._stop.wait(seconds)
 
     def close(self) -> None:
         if self._socket is not None:

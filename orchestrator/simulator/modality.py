@@ -25,8 +25,13 @@ class Modality:
     """One console with one patient on the table: `busy` is held during an exam."""
 
     def __init__(self, station: Station, peer: Peer) -> None:
-        self.station, self._peer = station, peer
+        self.station, self._peer, self.name = station, peer, station.ae_title
         self.busy = Lock()
+
+    def restart(self, seconds: float) -> None:
+        """The console is down for so long, between two patients."""
+        with self.busy:
+            self._peer.stop.wait(seconds)
 
     def worklist(self, day: date) -> list[Dataset]:
         """This station's steps of a day (PS3.4 K.6.1.2). Raises Refused on a failure status."""

@@ -5,7 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from threading import BoundedSemaphore, Event
+from random import Random
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
 from orchestrator.simulator import ai_box
@@ -32,6 +33,8 @@ _KEPT_WITHOUT_END = 5000
 """Entries that an endless run remembers."""
 _MINUTE, _MINUTE_IN_A_HURRY = 1.0, 0.02
 """Seconds that a minute at the exceptions queue takes."""
+_UP, _DOWN = (30.0, 120.0), (5.0, 30.0)
+"""Seconds between two restarts, and how long one takes."""
 _AT_ONCE = 8
 """Exams under way together in a finite run."""
 
@@ -68,6 +71,8 @@ class Programme:
     seed: int = 0
     once: bool = False
     history_days: int = 0
+    moody: bool = False
+    """HIS, RIS and consoles restart now and then."""
     clerks: int = 0
     """People at the exceptions queue."""
     patience: float = 120.0
@@ -124,6 +129,8 @@ class Hospital:
         queue = self._open_queue()
         if queue is not None and not self._programme.once:
             queue.open()
+        if self._programme.moody:
+            self._restart_now_and_then()
         with ThreadPoolExecutor(self._at_once, thread_name_prefix="exam") as pool:
             try:
                 for exam in self._exams():
@@ -145,6 +152,20 @@ class Hospital:
             for sender in senders:
                 sender.close()
         return self._report(archive, verified=verified)
+
+    def _restart_now_and_then(self) -> None:
+        """Every few minutes a HIS, a RIS or a console is down for a while: in a thread of its own."""
+        rng = Random(f"{self._programme.seed}:restarts")
+        rooms = self._rooms
+        systems = [*(each for pair in rooms.senders.values() for each in pair), *rooms.modalities.values()]
+
+        def live() -> None:
+            while not self._stop.wait(rng.uniform(*_UP)):
+                system = rng.choice(systems)
+                self._say(f"{system.name} restarts")
+                system.restart(rng.uniform(*_DOWN))
+
+        Thread(target=live, name="restarts", daemon=True).start()
 
     def _pause(self) -> float:
         """Seconds until the next patient comes."""

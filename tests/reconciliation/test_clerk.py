@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
-from orchestrator.models import Decision, ExceptionCase, IdentityClaim, Role, Study, User, WorkflowEvent
+from orchestrator.models import ApiToken, Decision, ExceptionCase, IdentityClaim, Role, Study, User, WorkflowEvent
 from orchestrator.services.tokens import READ, WRITE, create_token
 from orchestrator.simulator.clerk import Office, Queue
 from orchestrator.simulator.clock import Clock
@@ -18,7 +18,7 @@ from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.planner import Planner
 from orchestrator.simulator.rest import Api
-from orchestrator.simulator.staff import hire
+from orchestrator.simulator.staff import Staff
 from orchestrator.states import CaseStatus, Identity
 from reconciliation.services.reconcile import reconcile_study
 from tests.factories import make_order, make_site, make_study, make_user
@@ -52,7 +52,7 @@ class Hospital:
         make_order(filler_order_number=order.filler_order_number, accession_number=order.accession_number)
 
     def work(self) -> int:
-        apis = hire(2, self.api(), self.address)
+        apis = Staff(self.api(), self.address).hire(2)
         office = Office(
             self.ledger, self.order_late, lambda _case: Random(_DILIGENT), 0.0, self.opened, Event(), 10.0,
             self.said.append,
@@ -98,7 +98,7 @@ def test_a_held_study_is_matched_to_the_order_that_it_truly_belongs_to(hospital:
     case = case_of(study)
     assert case.status == CaseStatus.RESOLVED
     assert case.owner is not None
-    assert case.owner.username in {"mara", "tom"}
+    assert case.owner.username in {"sim-mara", "sim-tom"}
     assert Decision.objects.get().reason
     events = WorkflowEvent.objects.filter(subject_type="exceptioncase").order_by("pk")
     assert [each.name for each in events] == ["case.opened", "case.claimed", "case.resolved"]
@@ -145,13 +145,39 @@ def test_in_history_the_case_was_settled_when_people_were_at_their_desks(hospita
 def test_without_an_administrator_all_work_under_the_token_that_was_given(hospital: Hospital) -> None:
     api = hospital.api(Role.PACS_ADMINISTRATOR)
     before = User.objects.count()
-    assert hire(3, api, hospital.address) == [api] * 3
+    staff = Staff(api, hospital.address)
+    assert staff.hire(3) == [api] * 3
+    staff.dismiss()
     assert User.objects.count() == before
 
 
 def test_the_same_people_come_back_the_next_day(hospital: Hospital) -> None:
     api = hospital.api()
-    assert len({id(each) for each in hire(6, api, hospital.address)}) == 6
-    hire(1, api, hospital.address)
+    assert len({id(each) for each in Staff(api, hospital.address).hire(6)}) == 6
+    Staff(api, hospital.address).hire(1)
     people: Any = User.objects.filter(first_name__in=["Mara", "Tom", "Ines", "Jonas", "Aiko"])
-    assert sorted(people.values_list("username", flat=True)) == ["aiko", "ines", "jonas", "mara", "mara2", "tom"]
+    assert sorted(people.values_list("username", flat=True)) == [
+        "sim-aiko", "sim-ines", "sim-jonas", "sim-mara", "sim-mara2", "sim-tom",
+    ]  # fmt: skip
+
+
+def test_when_the_hospital_closes_its_people_and_their_tokens_end(hospital: Hospital) -> None:
+    api = hospital.api()
+    left_behind = Staff(api, hospital.address)
+    left_behind.hire(1)
+    staff = Staff(api, hospital.address)
+    staff.hire(2)
+    staff.dismiss()
+    people: Any = User.objects.filter(username__startswith="sim-")
+    assert set(people.values_list("is_active", flat=True)) == {False}
+    tokens: Any = ApiToken.objects.filter(user__in=people)
+    assert (tokens.count(), tokens.filter(revoked_at=None).count()) == (3, 0)
+
+
+def test_nobody_works_as_somebody_who_is_not_of_the_hospital(hospital: Hospital) -> None:
+    theirs = User.objects.create_user("sim-mara", password="their own password", first_name="Simone", is_active=False)
+    with pytest.raises(OSError, match="sim-mara is not of this hospital"):
+        Staff(hospital.api(), hospital.address).hire(1)
+    theirs.refresh_from_db()
+    assert not theirs.is_active
+    assert theirs.check_password("their own password")

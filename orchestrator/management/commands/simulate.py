@@ -82,7 +82,11 @@ class Command(BaseCommand):
         add("--wait", type=_positive, default=120.0, help="seconds of patience for anything that should happen")
         add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
         add("--archives", type=int, choices=(1, 3), default=1, help="3: also NIGHT and LOST, which never answers")
-        add("--moody", action="store_true", help="archives are slow, full, restart or lose their answers now and then")
+        add(
+            "--moody",
+            action="store_true",
+            help="archives are slow, full or lose their answers now and then; all restart",
+        )
         add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
         add("--group-cases", action="store_true", help="some studies satisfy two orders (not matched to both yet)")
         add("--reports", action="store_true", help="the report system sends ORU (not taken yet)")
@@ -172,6 +176,7 @@ def _programme(options: dict[str, Any]) -> Programme:
         seed=int(time.time()) if options["seed"] is None else options["seed"],
         once=once,
         history_days=days,
+        moody=options["moody"],
         clerks=options["clerks"],
         patience=options["wait"],
         judged=once or options["report"] is not None,

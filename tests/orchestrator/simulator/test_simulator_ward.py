@@ -375,6 +375,18 @@ def test_as_many_exams_are_under_way_together_as_there_are_slots(monkeypatch: py
     assert {each["reason"] for each in report["details"]} == {"Fiducial was not asked"}
 
 
+def test_systems_and_consoles_that_restart_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ward, "_UP", (0.05, 0.1))
+    monkeypatch.setattr(ward, "_DOWN", (0.0, 0.2))
+    lines: list[str] = []
+    with stand_in(Known()) as targets:
+        report = run(targets, replace(PROGRAMME, moody=True), lines)
+    assert report["right"] == report["studies"] >= 6
+    restarted = [line for line in lines if line.endswith(" restarts")]
+    assert any(" of " in line for line in restarted)
+    assert any("_" in line and " of " not in line for line in restarted)
+
+
 def test_the_same_seed_brings_the_same_people_and_new_numbers() -> None:
     first, second = Known(), Known()
     for known in (first, second):
@@ -422,5 +434,5 @@ def test_the_archive_counts_what_it_is_given() -> None:
             sender.send(list(objects.values()))
     finally:
         archive.close()
-    objects = [uid for study in known.studies.values() for uid in study]
-    assert archive.received == {"studies": len(known.studies), "instances": len(objects)}
+    sent = sum(len(objects) for objects in known.studies.values())
+    assert archive.received == {"studies": len(known.studies), "instances": sent}
