@@ -157,7 +157,10 @@ class Hospital:
         """Every few minutes a HIS, a RIS or a console is down for a while: in a thread of its own."""
         rng = Random(f"{self._programme.seed}:restarts")
         rooms = self._rooms
-        systems = [*(each for pair in rooms.senders.values() for each in pair), *rooms.modalities.values()]
+        systems: list[Sender | Modality] = [
+            *(each for pair in rooms.senders.values() for each in pair),
+            *rooms.modalities.values(),
+        ]
 
         def live() -> None:
             while not self._stop.wait(rng.uniform(*_UP)):
