@@ -12,6 +12,9 @@ from orchestrator.services import jobs, subscriptions
 
 logger = logging.getLogger(__name__)
 
+_TURN = 2.0
+"""Seconds that a worker stays with one interface while others wait."""
+
 
 @shared_task
 def run_subscription(subscription_id: int) -> None:
@@ -20,7 +23,7 @@ def run_subscription(subscription_id: int) -> None:
 
 @shared_task
 def apply_messages(interface_id: int) -> None:
-    drain.apply_messages(interface_id)
+    drain.apply_messages(interface_id, turn=_TURN)
 
 
 @shared_task

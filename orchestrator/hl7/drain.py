@@ -1,6 +1,7 @@
 """Applying kept messages in order, one interface at a time (promise 10)."""
 
 import logging
+import math
 import time
 import traceback
 from zoneinfo import ZoneInfo
@@ -22,12 +23,19 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE = 0.1
 
 
-def apply_messages(interface_id: int) -> int:
-    """Apply all that waits on an interface, in its order; answers how many messages were looked at."""
+def apply_messages(interface_id: int, *, turn: float = math.inf) -> int:
+    """Apply all that waits on an interface, in its order; answers how many messages were looked at.
+
+    After `turn` seconds the bell rings for the rest, and the other interfaces come first: a worker would otherwise
+    stay with one to which messages come as fast as they are applied.
+    """
     number = 0
-    started = time.monotonic()
+    begun = started = time.monotonic()
     while _apply_next(interface_id):
         number += 1
+        if time.monotonic() - begun > turn:
+            messages.ring_for(interface_id)
+            break
         if connection.vendor == "sqlite":
             # Without a pause, acknowledgements and all other writes would starve behind a long queue.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - started))

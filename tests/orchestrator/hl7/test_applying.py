@@ -1,7 +1,8 @@
 """What messages do once they are applied, in the order of their interface."""
 
 import datetime as dt
-from unittest.mock import patch
+from typing import Any
+from unittest.mock import call, patch
 
 import pytest
 from django.db import OperationalError
@@ -18,6 +19,7 @@ from orchestrator.models import (
     ScheduledProcedureStep,
     Visit,
 )
+from orchestrator.services import workflow
 from orchestrator.services.messages import dismiss, replay
 from orchestrator.services.orders import advance_step
 from orchestrator.states import CaseStatus, InboundStatus, OrderStatus, StepStatus, VisitStatus
@@ -240,6 +242,21 @@ def test_what_waited_goes_on_when_the_message_before_it_is_given_up() -> None:
     apply_messages(HL7Application.objects.get().pk)
     assert statuses() == [InboundStatus.REJECTED, InboundStatus.APPLIED]
     assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_after_its_turn_an_interface_leaves_the_worker_to_others_and_the_bell_rings_again(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    take(adt(), adt(control_id="2", person=OTHER))
+    interface = HL7Application.objects.get()
+    with (
+        patch.object(workflow, "ring_at_once") as bell,
+        django_capture_on_commit_callbacks(execute=True),
+    ):
+        assert apply_messages(interface.pk, turn=0) == 1
+    assert statuses() == [InboundStatus.APPLIED, InboundStatus.RECEIVED]
+    assert call("orchestrator.tasks.apply_messages", interface.pk, queue=None) in bell.mock_calls
+    assert apply_messages(interface.pk) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Doe^Jane"), KeyError("x")])
