@@ -1,13 +1,35 @@
-"""The request's viewer, actor and time zone."""
+"""What no request may hold; the request's viewer, actor and time zone."""
 
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 
 from orchestrator.models import SYSTEM, Actor, ActorKind, Site, User, acting
 from orchestrator.permissions import Viewer
+
+
+class NulMiddleware:
+    """Refuses an address or a form that holds a NUL, which no text of PostgreSQL can: else each view would have to."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path_info or _holds_nul(request.GET):
+            raise BadRequest("An address holds a NUL.")
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: object) -> None:
+        """Forms, once they were let in. What programs send is checked by the serializers."""
+        if request.path_info[:5] != "/api/" and _holds_nul(request.POST):
+            raise BadRequest("A form holds a NUL.")
+
+
+def _holds_nul(query: QueryDict) -> bool:
+    return any("\0" in text for key, values in query.lists() for text in (key, *values))
 
 
 class ActorMiddleware:

@@ -5,6 +5,7 @@ The events of one subject are written under its lock, so that their ids are in t
 
 import datetime as dt
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,10 +15,16 @@ from zoneinfo import ZoneInfo
 IDENTITY_KINDS = frozenset(
     {"unmatched_study", "patient_conflict", "ambiguous_match", "study_uid_conflict", "wrong_worklist_entry"}
 )
-# Durations are counted in steps of their logarithm: the first ends at a millisecond, the last is open (30 days).
-BUCKET_STEP = 2 ** (1 / 4)
-_FIRST_EDGE = 0.001
-LAST_BUCKET = 126
+_STEPS: tuple[tuple[float, str], ...] = (
+    (0.001, "1 1.2 1.5 2 2.5 3 4 5 6 8 10 12 15 20 25 30 40 50 60 80 100 120 150 200 250 300 400 500 600 800"),
+    (1, "1 1.2 1.5 2 2.5 3 4 5 6 8 10 12 15 20 25 30 40 50"),
+    (60, "1 1.25 1.5 2 2.5 3 4 5 6 8 10 12 15 20 25 30 40 50"),
+    (3600, "1 1.25 1.5 2 2.5 3 4 5 6 8 10 12 16 20"),
+    (86400, "1 1.25 1.5 2 2.5 3 4 5 6 8 10 12 15 20 25 30"),
+)
+# Durations are counted in steps: where each ends, in seconds, as people say it, at most a third above the one before.
+# What is longer than the last counts as the last.
+EDGES = tuple(round(unit * float(number), 6) for unit, numbers in _STEPS for number in numbers.split())
 
 
 class Outcome(StrEnum):
@@ -81,7 +88,7 @@ def of_study(events: Iterable[Happening], origins: Mapping[int, tuple[str, str]]
             reason = reason or str(event.detail.get("reason_code", ""))
     if first is None:
         return []
-    modality, source = origins.get(min(last), ("", ""))
+    modality, source = origins.get(first.subject_id, ("", ""))
     return [Fact(first.at, first.at, first.site_id, modality, source, _outcome(last.values()), reason)]
 
 
@@ -136,14 +143,7 @@ def of_order(events: Iterable[Happening]) -> list[Fact]:
 
 def bucket_of(seconds: float) -> int:
     """The step that a duration falls into; what took no time (or less, by another clock) into the first."""
-    if seconds <= _FIRST_EDGE:
-        return 0
-    return min(math.ceil(round(math.log(seconds / _FIRST_EDGE, BUCKET_STEP), 9)), LAST_BUCKET)
-
-
-def edge_of(bucket: int) -> float:
-    """Seconds at the upper end of a step."""
-    return float(_FIRST_EDGE * BUCKET_STEP**bucket)
+    return min(bisect_left(EDGES, seconds), len(EDGES) - 1)
 
 
 def bucket_name(bucket: int) -> str:
@@ -161,7 +161,7 @@ def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     for bucket in sorted(buckets):
         passed += buckets[bucket]
         if passed >= rank:
-            return edge_of(bucket)
+            return EDGES[bucket]
     raise AssertionError("a rank is not beyond the total")
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.kpis.counting import BUCKET_STEP
-
 
 @dataclass(frozen=True)
 class Definition:
@@ -75,9 +73,10 @@ DEFINITIONS: Mapping[str, Definition] = {
             "order.scheduled that tells how long it took): from the receipt of that message, before its "
             "acknowledgement, to the write that makes the step visible to worklist queries. Waiting behind other "
             "messages and being set aside until a person releases the message count in full; later changes, releases "
-            "from hold and orders without a message do not. Durations are counted in fixed steps, each "
-            f"{BUCKET_STEP - 1:.0%} longer than the one before; p50 and p95 are the upper end of the step that holds "
-            "the order at that rank. The source is the interface, the modality that of the order's first step.",
+            "from hold and orders without a message do not. Durations are counted in fixed steps, which end at 1, 1.2, "
+            "1.5, 2, 2.5, 3, 4, 5, 6, 8 and 10 s and so on, each at most a third above the one before; p50 and p95 are "
+            "the upper end of the step that holds the order at that rank. The target is the end of a step, and what "
+            "took no longer is within it. The source is the interface, the modality that of the order's first step.",
             "s",
             5.0,
             False,

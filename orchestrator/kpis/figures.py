@@ -18,8 +18,12 @@ from orchestrator.models import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTar
 from orchestrator.permissions import Viewer, visible_to
 
 LONGEST = 366  # days
+# Nothing that was counted lies before it; nor is anything more than a year ahead.
+EARLIEST = dt.date(2000, 1, 1)
 _A_DAY = dt.timedelta(days=1)
 DIMENSIONS = ("site", "modality", "source", "hour", "reason")
+# What came to a backlog, and what left it.
+MOVES: Mapping[str, tuple[Outcome, ...]] = {"opened": OPENING, "settled": CLOSING}
 FILTERS = ("site", "modality", "source")
 SUBJECTS: Mapping[str, KpiSubject] = {
     "auto_match_rate": KpiSubject.STUDY,
@@ -60,12 +64,14 @@ class Period:
 
     @classmethod
     def of(cls, first: str, last: str, *, days: int = 7) -> "Period":
-        """From two dates as text; the last `days` where they are empty. Raises BadRequest."""
+        """From two dates as somebody wrote them; the last `days` where they are empty. Raises BadRequest."""
         try:
             end = dt.date.fromisoformat(last) if last else timezone.localdate()
             begin = dt.date.fromisoformat(first) if first else end - dt.timedelta(days=days - 1)
         except (ValueError, OverflowError) as error:
             raise BadRequest("A day is written as 2026-07-05.") from error
+        if begin < EARLIEST or end > timezone.localdate() + LONGEST * _A_DAY:
+            raise BadRequest(f"A period begins in {EARLIEST.year} or later, and ends within a year from now.")
         return cls(begin, end)
 
 
@@ -189,9 +195,9 @@ def _mismatches(counted: Counted, _target: float) -> Value:
 
 
 def _latency(counted: Counted, target: float) -> Value:
-    """p95; the numerator are those in steps that end within the target."""
+    """p95; the numerator are those within the target, which is the end of a step."""
     buckets = _buckets(counted)
-    within = sum(count for bucket, count in buckets.items() if counting.edge_of(bucket) <= target)
+    within = sum(count for bucket, count in buckets.items() if bucket <= counting.bucket_of(target))
     return Value(counting.percentile(buckets, 0.95), within, counted.total())
 
 
@@ -291,26 +297,27 @@ def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]
 def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) -> QuerySet[KpiFact]:
     """What a number was computed from, for who may see it: `asked` are dimensions, `day`, and `counted`.
 
-    `counted`: "numerator", what the value counts, or "rest", what it does not.
+    `counted`: "numerator", what the value counts, or "rest", what it does not. Of the backlog, "opened" or "settled" in
+    the period; else what is open at its end. Raises BadRequest.
     """
-    chosen = {key: value for key, value in asked.items() if key in (*DIMENSIONS, "day", "outcome")}
-    if name == "exception_backlog" and not {"day", "outcome"} & set(chosen):
+    if "day" in asked:
+        period = Period.of(asked["day"], asked["day"])
+    chosen = {key: value for key, value in asked.items() if key in DIMENSIONS}
+    is_backlog, side = name == "exception_backlog", asked.get("counted", "")
+    if is_backlog and side not in MOVES:
         return _open_at(viewer, period, chosen)
     facts = visible_to(KpiFact.objects.filter(subject=SUBJECTS[name], **chosen), viewer, "kpis.view")
     # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
     begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (period.first, period.last))
     facts = facts.filter(at__gte=begin - _A_DAY, at__lt=end + 2 * _A_DAY, day__range=(period.first, period.last))
-    if numerator := _numerator(name):
-        if asked.get("counted") == "numerator":
-            return facts.filter(numerator)
-        if asked.get("counted") == "rest":
-            return facts.exclude(numerator)
-    return facts
+    if is_backlog:
+        return facts.filter(outcome__in=MOVES[side])
+    if side == "numerator":
+        return facts.filter(_numerator(name))
+    return facts.exclude(_numerator(name)) if side == "rest" else facts
 
 
 def _numerator(name: str) -> Q:
     if name == "order_to_worklist":
-        target = targets()[name]
-        within = [each for each in range(counting.LAST_BUCKET + 1) if counting.edge_of(each) <= target]
-        return Q(outcome__in=[counting.bucket_name(each) for each in within])
-    return {"auto_match_rate": Q(outcome=Outcome.AUTO), "mismatch_rate": ~Q(reason="")}.get(name, Q())
+        return Q(outcome__lte=counting.bucket_name(counting.bucket_of(targets()[name])))
+    return {"auto_match_rate": Q(outcome=Outcome.AUTO), "mismatch_rate": ~Q(reason="")}[name]

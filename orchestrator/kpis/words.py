@@ -16,15 +16,16 @@ def written(value: float | None, unit: str) -> str:
 
 def span(seconds: float) -> str:
     """A duration to three figures, in the unit that a person would say."""
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    if seconds < _HOUR:
-        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:02.0f}"
-    if seconds < _DAY:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:02.0f}"
-    return f"{seconds // _DAY:.0f} d {seconds % _DAY // _HOUR:.0f} h"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02}"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02}"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def compared(definition: Definition, value: float | None, before: float | None, days: int) -> str:
@@ -46,7 +47,3 @@ def reason_label(code: str) -> str:
     """`BIRTH_DATE_DIFFERS` as a person says it."""
     words = code.replace("_", " ").capitalize()
     return words.replace(" id", " ID").replace(" uid", " UID") if words else "Not held"
-
-
-def bucket_label(seconds: float) -> str:
-    return f"up to {span(seconds)}"

@@ -32,6 +32,7 @@ from orchestrator.models import (
 
 _DIMENSIONS = ("subject", "hour", "day", "site_id", "modality", "source", "outcome", "reason")
 _BATCH = 500
+_A_DAY = dt.timedelta(days=1)
 # Subject, hour, day, site, modality, source, outcome, reason: as _DIMENSIONS.
 Key = tuple[Any, ...]
 
@@ -159,28 +160,32 @@ def _move(moves: Mapping[Key, int]) -> None:
 def rebuild() -> int:
     """Compute all facts and tallies anew; answers how many facts there are. Workers may go on meanwhile.
 
-    For whoever changed events without an event (history that was dated back) or a site's time zone.
+    For whoever changed events without an event (history that was dated back) or a site's time zone. Tallies are made
+    what the facts say before facts are made what the events say: so no tally moves below nothing.
     """
     for subject in KpiSubject:
+        of_facts = KpiFact.objects.filter(subject=subject).values_list("day", flat=True).distinct()
+        of_tallies = KpiTally.objects.filter(subject=subject).values_list("day", flat=True).distinct()
+        for day in sorted({*of_facts, *of_tallies}):
+            _tally_day(subject, day)
+    for subject in KpiSubject:
         for ids in _batches(_all_ids(subject)):
-            with transaction.atomic():
-                _rewrite(subject, ids)
-    days = {*KpiFact.objects.values_list("day", flat=True).distinct()}
-    for day in sorted(days | {*KpiTally.objects.values_list("day", flat=True).distinct()}):
-        _tally_day(day)
+            recount(subject, ids)
     return KpiFact.objects.count()
 
 
 @transaction.atomic
-def _tally_day(day: dt.date) -> None:
+def _tally_day(subject: KpiSubject, day: dt.date) -> None:
     """Count the facts of a day. None of them changes meanwhile: recount waits for this table, or this for it."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE {KpiFact._meta.db_table} IN EXCLUSIVE MODE")
-    counted = _counted(day)
-    if _kept(KpiTally.objects.filter(day=day)) == counted:
+    counted = _counted(subject, day)
+    # Each hour is named for the index, in which it stands before the day.
+    tallies = KpiTally.objects.filter(subject=subject, hour__in=[WHOLE_DAY, *range(24)], day=day)
+    if _kept(tallies) == counted:
         return
-    KpiTally.objects.filter(day=day).delete()
+    tallies.delete()
     KpiTally.objects.bulk_create(
         [KpiTally(**dict(zip(_DIMENSIONS, key, strict=True)), count=number) for key, number in counted.items()],
         batch_size=_BATCH,
@@ -192,12 +197,14 @@ def _kept(rows: QuerySet[KpiTally]) -> Counter[Key]:
     return Counter({tuple(key): number for *key, number in kept})
 
 
-def _counted(day: dt.date) -> Counter[Key]:
-    rows = KpiFact.objects.filter(day=day).values_list(*_DIMENSIONS).annotate(number=Count("pk")).order_by()
+def _counted(subject: KpiSubject, day: dt.date) -> Counter[Key]:
+    # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
+    begin = dt.datetime.combine(day, dt.time(), dt.UTC)
+    facts = KpiFact.objects.filter(subject=subject, day=day, at__gte=begin - _A_DAY, at__lt=begin + 2 * _A_DAY)
     counts: Counter[Key] = Counter()
-    for subject, hour, *rest, number in rows:
-        counts[subject, hour, *rest] += number
-        counts[subject, WHOLE_DAY, *rest] += number
+    for _, hour, *rest, number in facts.values_list(*_DIMENSIONS).annotate(number=Count("pk")).order_by():
+        counts[str(subject), hour, *rest] += number
+        counts[str(subject), WHOLE_DAY, *rest] += number
     return counts
 
 
@@ -220,7 +227,7 @@ def _all_ids(subject: KpiSubject, since: dt.date | None = None) -> list[int]:
     rule = _RULES[subject]
     rows = WorkflowEvent.objects.filter(name__in=rule.names).exclude(**{rule.column: None})
     if since is not None:
-        rows = rows.filter(at__gte=dt.datetime.combine(since, dt.time(), dt.UTC) - dt.timedelta(days=1))
+        rows = rows.filter(at__gte=dt.datetime.combine(since, dt.time(), dt.UTC) - _A_DAY)
     known = set(rows.values_list(rule.column, flat=True).distinct())
     if since is None:
         known |= set(KpiFact.objects.filter(subject=subject).values_list("subject_id", flat=True))

@@ -193,4 +193,4 @@ def outcome_text(outcome: str) -> str:
     """What became of a fact, in words; of an order how long it took, at most."""
     if outcome in OUTCOMES:
         return OUTCOMES[outcome]
-    return f"up to {span(counting.edge_of(int(outcome)))}"
+    return f"up to {span(counting.EDGES[int(outcome)])}"

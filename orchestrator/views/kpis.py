@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
@@ -83,7 +83,8 @@ class Asked:
     def query(self) -> str:
         """The same period and place, for links to other pages."""
         period = {"from": self.period.first.isoformat(), "to": self.period.last.isoformat()}
-        return urlencode({**period, **self.filters})
+        # Said, also when it is all sites: else the site of the top bar would be taken.
+        return urlencode({**period, **self.filters, "site": self.filters.get("site", lists.EVERY_SITE)})
 
 
 def _all(sites: Mapping[int, str]) -> str:
@@ -211,7 +212,7 @@ def kpi_page(request: HttpRequest, name: str) -> HttpResponse:
         "legend": kpi_tables.legend(figure),
         "facts": [fact_row(fact) for fact in shown],
         "side": _first_side(name),
-        "side_label": _side_label(name, _first_side(name)),
+        "side_label": _sides(name)[_first_side(name)],
         "may_edit": can_everywhere(asked.viewer, "kpis.edit"),
         "set_by": KpiTarget.history.filter(name=name).order_by("-history_id").first(),
         "counted_label": SIDES.get(name, ("",))[0],
@@ -234,10 +235,11 @@ def _first_side(name: str) -> str:
     return {"auto_match_rate": "rest", "order_to_worklist": "rest", "mismatch_rate": "numerator"}.get(name, "")
 
 
-def _side_label(name: str, side: str) -> str:
-    if name not in SIDES or not side:
-        return "All that count"
-    return SIDES[name][side == "rest"]
+def _sides(name: str) -> dict[str, str]:
+    """What there is to look for behind a number."""
+    if name == "exception_backlog":
+        return {"": "Open at the end", "opened": "Opened", "settled": "Settled"}
+    return {"": "All that count", **dict(zip(("numerator", "rest"), SIDES[name], strict=True))}
 
 
 def fact_row(fact: KpiFact) -> dict[str, Any]:
@@ -259,7 +261,7 @@ def behind(request: HttpRequest, name: str) -> HttpResponse:
     facts = figures.behind(asked.viewer, name, asked.period, {**asked.filters, **narrowed, "counted": side})
     page = lists.page_of(request, facts.select_related("site"), "at")
     number = facts[: _COUNTED_TO + 1].count()
-    sides = [("", "All that count"), *zip(("numerator", "rest"), SIDES.get(name, ()), strict=False)]
+    sides = _sides(name)
     context = {
         "section": "kpis",
         "heading": f"Behind: {DEFINITIONS[name].label}",
@@ -271,7 +273,8 @@ def behind(request: HttpRequest, name: str) -> HttpResponse:
         "total": min(number, _COUNTED_TO),
         "estimate": number > _COUNTED_TO,
         "sides": [
-            {"label": label, "url": lists.address(request, counted=key), "active": key == side} for key, label in sides
+            {"label": label, "url": lists.address(request, counted=key), "active": key == side}
+            for key, label in sides.items()
         ],
     }
     return replies.page(request, "orchestrator/kpi_behind.html", "orchestrator/_kpi_behind.html", context)
@@ -279,9 +282,7 @@ def behind(request: HttpRequest, name: str) -> HttpResponse:
 
 def _narrowed(request: HttpRequest) -> dict[str, str]:
     """One part of a chart or table, as the address names it."""
-    narrowed = {key: request.GET[key] for key in ("day", "hour", "reason", "outcome") if request.GET.get(key)}
-    if "day" in narrowed:
-        Period.of(narrowed["day"], narrowed["day"])
+    narrowed = {key: request.GET[key] for key in ("day", "hour", "reason") if request.GET.get(key)}
     if "hour" in narrowed and number_of(narrowed["hour"]) is None:
         raise BadRequest("An hour is a number.")
     return narrowed
@@ -295,10 +296,13 @@ def target(request: HttpRequest, name: str) -> HttpResponse:
     now = figures.targets()[name]
     form = TargetForm(request.POST if "value" in request.POST else None, definition=definition, initial={"value": now})
     if form.is_valid():
-        set_to = kpi_targets.set_target(name=name, **form.cleaned_data)
-        return replies.done(
-            request, f"The target is {words.written(set_to.value, definition.unit)} now.", to=f"/kpis/{name}/"
-        )
+        try:
+            set_to = kpi_targets.set_target(name=name, **form.cleaned_data)
+        except ValidationError as error:
+            form.add_error(None, error)
+        else:
+            said = words.written(set_to.value, definition.unit)
+            return replies.done(request, f"The target is {said} now.", to=f"/kpis/{name}/")
     return replies.confirm(
         request,
         form,

@@ -1,5 +1,6 @@
 """Two workers at the KPIs of one study, and of one hour, on a real PostgreSQL."""
 
+import datetime as dt
 import threading
 from functools import partial
 
@@ -9,7 +10,7 @@ from django.db import transaction
 from orchestrator.models import WHOLE_DAY, KpiFact, KpiSubject, KpiTally
 from orchestrator.services import kpi_rollups
 from orchestrator.services.workflow import transition
-from tests.orchestrator.kpi_histories import AT, judged_study, opened_case
+from tests.orchestrator.kpi_histories import AT, date_back, judged_study, opened_case
 from tests.peers import wait_for
 from tests.together import at_once, many_writers, somebody_waits_for_a_lock
 
@@ -67,9 +68,11 @@ def test_what_is_committed_late_is_counted_by_its_own_event() -> None:
 def test_all_is_counted_anew_while_workers_go_on() -> None:
     claims = [judged_study("matched").claims.get().pk for _ in range(4)]
     cases = [opened_case(at=AT).pk for _ in range(4)]
+    kpi_rollups.rebuild()
 
     def judged() -> None:
-        for pk in claims:
+        for hours, pk in enumerate(claims, 1):
+            date_back("identityclaim", pk, AT - hours * dt.timedelta(hours=1))
             kpi_rollups.claim_judged(pk)
 
     def moved() -> None:

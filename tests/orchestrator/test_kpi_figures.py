@@ -1,6 +1,7 @@
 """What the figures say: values, series, splits and what is behind them equal each other, per viewer."""
 
 import datetime as dt
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,11 +38,16 @@ def test_the_kinds_of_a_mismatch_are_those_that_reconciliation_opens() -> None:
 @given(st.floats(min_value=1e-6, max_value=1e7))
 def test_a_duration_is_in_the_step_that_ends_at_or_above_it(seconds: float) -> None:
     bucket = counting.bucket_of(seconds)
-    assert 0 <= bucket <= counting.LAST_BUCKET
-    if bucket < counting.LAST_BUCKET:
-        assert seconds <= counting.edge_of(bucket) * (1 + 1e-6)
-    if bucket:
-        assert seconds > counting.edge_of(bucket - 1) * (1 - 1e-6)
+    last = len(counting.EDGES) - 1
+    assert 0 <= bucket <= last
+    assert seconds <= counting.EDGES[bucket] or bucket == last
+    assert not bucket or seconds > counting.EDGES[bucket - 1]
+
+
+def test_no_step_is_more_than_a_third_above_the_one_before() -> None:
+    assert all(1 < later / edge <= 4 / 3 + 1e-9 for edge, later in pairwise(counting.EDGES))
+    assert {1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0} <= set(counting.EDGES)
+    assert len(counting.bucket_name(len(counting.EDGES) - 1)) == 3
 
 
 @given(st.lists(st.floats(min_value=0.001, max_value=1e5), min_size=1, max_size=60), st.sampled_from([0.5, 0.95]))
@@ -50,7 +56,7 @@ def test_a_percentile_of_steps_is_the_step_of_the_exact_one(durations: list[floa
     for each in durations:
         buckets[counting.bucket_of(each)] = buckets.get(counting.bucket_of(each), 0) + 1
     exact = sorted(durations)[max(-(-int(share * 100) * len(durations) // 100), 1) - 1]
-    assert counting.percentile(buckets, share) == counting.edge_of(counting.bucket_of(exact))
+    assert counting.percentile(buckets, share) == counting.EDGES[counting.bucket_of(exact)]
 
 
 def test_a_rate_of_nothing_is_no_rate() -> None:
@@ -77,7 +83,18 @@ def test_the_two_days_of_one_moment_are_those_of_its_sites() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0421, "42 ms"), (1.1, "1.1 s"), (380, "6 min 20"), (11_400, "3 h 10"), (187_000, "2 d 3 h")],
+    [
+        (0.0421, "42 ms"),
+        (0.9996, "1.0 s"),
+        (1.1, "1.1 s"),
+        (59.97, "1 min 00"),
+        (119.7, "2 min 00"),
+        (380, "6 min 20"),
+        (3599.6, "1 h 00"),
+        (11_400, "3 h 10"),
+        (86_399.7, "1 d 0 h"),
+        (187_000, "2 d 3 h"),
+    ],
 )
 def test_a_duration_is_written_as_a_person_says_it(seconds: float, text: str) -> None:
     assert words.span(seconds) == text
@@ -97,7 +114,13 @@ def test_a_change_is_told_in_words(name: str, value: float | None, before: float
     assert words.compared(DEFINITIONS[name], value, before, 7) == text
 
 
-@pytest.mark.parametrize(("first", "last"), [("x", ""), ("2026-07-06", "2026-07-05"), ("2020-01-01", "2026-01-01")])
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("x", ""), ("2026-07-06", "2026-07-05"), ("2020-01-01", "2026-01-01"), ("0001-01-01", "0001-01-03"),
+        ("0010-01-01", "0010-01-07"), ("9999-12-25", "9999-12-31"), ("", "0001-01-03"),
+    ],
+)  # fmt: skip
 def test_a_period_that_is_none_is_refused(first: str, last: str) -> None:
     with pytest.raises(BadRequest):
         Period.of(first, last)
@@ -136,10 +159,24 @@ def test_rates_say_of_how_many_and_their_parts_add_up() -> None:
 def test_order_to_worklist_is_the_p95_of_the_steps_and_counts_those_within_the_target() -> None:
     _ward()
     found = figures.figure(viewer(), "order_to_worklist", WEEK)
-    assert found.whole.value == counting.edge_of(counting.bucket_of(9.0))
+    assert found.whole.value == 10.0
     assert (found.whole.numerator, found.whole.denominator) == (3, 4)
-    assert found.aside == counting.edge_of(counting.bucket_of(0.3))
+    assert found.aside == 0.3
     assert found.missed
+
+
+@pytest.mark.django_db
+def test_an_order_within_the_target_is_never_judged_slower_than_it() -> None:
+    slow = scheduled_order(5.1, at=NOON - A_DAY, site=make_site("NORTH"))
+    for seconds in (4.9, 5.0):
+        scheduled_order(seconds, at=NOON, site=make_site("NORTH"))
+    kpi_rollups.rebuild()
+    who, today = viewer(), Period(DAY, DAY)
+    found = figures.figure(who, "order_to_worklist", today)
+    assert (found.whole, found.missed) == (figures.Value(5.0, 2, 2), False)
+    assert figures.behind(who, "order_to_worklist", today, {"counted": "rest"}).count() == 0
+    rest = figures.behind(who, "order_to_worklist", WEEK, {"counted": "rest"})
+    assert [fact.subject_id for fact in rest] == [slow.pk]
 
 
 @pytest.mark.django_db
@@ -158,6 +195,31 @@ def test_what_is_behind_a_number_is_as_many_as_it_says() -> None:
         }
         by_day = figures.behind(who, name, WEEK, {"day": DAY.isoformat()}).count()
         assert by_day == found.series[DAY].denominator
+
+
+@pytest.mark.django_db
+def test_what_is_behind_a_backlog_is_what_was_open_and_behind_its_moves_what_moved() -> None:
+    _ward()
+    first, second = (opened_case(at=NOON - days * A_DAY) for days in (5, 3))
+    move_case(first, "resolved", at=NOON - 4 * A_DAY)
+    move_case(second, "dismissed", at=NOON - 2 * A_DAY)
+    move_case(second, "reopened", at=NOON - A_DAY)
+    kpi_rollups.rebuild()
+    who = viewer()
+    found, flows = figures.figure(who, "exception_backlog", WEEK), figures.flows(who, WEEK, {})
+
+    def number(**asked: str) -> int:
+        return figures.behind(who, "exception_backlog", WEEK, asked).count()
+
+    assert number() == found.whole.numerator > 1
+    assert {day: number(day=day.isoformat()) for day in WEEK.days} == {
+        day: value.numerator for day, value in found.series.items()
+    }
+    for side, place in (("opened", 0), ("settled", 1)):
+        assert {day: number(day=day.isoformat(), counted=side) for day in WEEK.days} == {
+            day: flow[place] for day, flow in flows.items()
+        }
+        assert number(counted=side) == sum(flow[place] for flow in flows.values()) > 1
 
 
 @pytest.mark.django_db
@@ -205,4 +267,6 @@ def test_a_target_is_kept_with_who_set_it_and_why() -> None:
         kpi_targets.set_target(name="mismatch_rate", value=101.0, reason="too much")
     with pytest.raises(ValidationError):
         kpi_targets.set_target(name="happiness", value=1.0, reason="none")
+    with pytest.raises(ValidationError, match="choose 4 or 5 s"):
+        kpi_targets.set_target(name="order_to_worklist", value=4.5, reason="none is counted so")
     assert kpi_targets.KPI_TARGETS.write() == [{"name": "mismatch_rate", "value": 3.0}]

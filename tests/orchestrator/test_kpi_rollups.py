@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings as product
 from django.db import transaction
+from django.db.models import F
 from django.utils.module_loading import import_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -99,6 +100,16 @@ def test_a_study_is_as_the_worst_of_its_claims_and_counts_under_its_first() -> N
     deliver()
     assert tallies(KpiSubject.STUDY, modality="CT") == [(Outcome.HELD, "NO_ORDER", 1)]
     assert KpiFact.objects.filter(subject=KpiSubject.STUDY).count() == 1
+
+
+@pytest.mark.django_db
+def test_a_study_counts_under_the_claim_that_was_judged_first_also_when_another_came_first() -> None:
+    study = judged_study()
+    another_claim(study, "matched")
+    judge(study.claims.get(modality="CT"), "matched", matched_by="auto")
+    deliver()
+    fact = KpiFact.objects.get(subject=KpiSubject.STUDY)
+    assert (fact.modality, fact.source) == ("SR", "CAD")
 
 
 @pytest.mark.django_db
@@ -205,7 +216,9 @@ def test_tallies_equal_a_direct_count_whatever_happened_and_however_it_was_deliv
         assert kpi_rollups.differences() == {}
         before = sorted(map(tuple, KpiTally.objects.filter(count__gt=0).values_list(*kpi_rollups._DIMENSIONS, "count")))
         kpi_rollups.rebuild()
-        assert before == sorted(map(tuple, KpiTally.objects.values_list(*kpi_rollups._DIMENSIONS, "count")))
+        assert before == sorted(
+            map(tuple, KpiTally.objects.filter(count__gt=0).values_list(*kpi_rollups._DIMENSIONS, "count"))
+        )
         transaction.set_rollback(True)
 
 
@@ -233,6 +246,26 @@ def test_a_history_that_was_dated_back_is_counted_where_it_is_now() -> None:
     kpi_rollups.rebuild()
     assert kpi_rollups.differences() == {}
     assert KpiFact.objects.get().day == dt.date(2026, 6, 5)
+
+
+@pytest.mark.django_db
+def test_a_fact_whose_hour_changes_while_all_is_counted_anew_moves_no_tally_below_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim = judged_study("matched", at=AT).claims.get()
+    deliver()
+    WorkflowEvent.objects.update(at=AT + HOUR)
+    count_day = kpi_rollups._tally_day
+
+    def a_worker_comes_first(*day: Any) -> None:
+        WorkflowEvent.objects.update(at=F("at") + HOUR)
+        kpi_rollups.claim_judged(claim.pk)
+        count_day(*day)
+
+    monkeypatch.setattr(kpi_rollups, "_tally_day", a_worker_comes_first)
+    kpi_rollups.rebuild()
+    assert KpiFact.objects.get().at > AT + HOUR
+    assert kpi_rollups.differences() == {}
 
 
 @pytest.mark.django_db

@@ -11,7 +11,7 @@ from orchestrator.services import kpi_rollups
 class Command(BaseCommand):
     help = (
         "Compare the tallies of the KPIs with a direct count over all events; exit status 1 where they differ. "
-        "--rebuild computes all anew: after a site's time zone has changed, or a history was dated back."
+        "--rebuild computes all anew: after a site's time zone has changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,6 +3,8 @@
 import csv
 import datetime as dt
 import io
+import re
+from html import unescape
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -73,13 +75,47 @@ def test_every_number_leads_to_what_is_behind_it(ward: Site) -> None:
     behind = signed_in.get("/kpis/mismatch_rate/behind/?counted=numerator").content.decode()
     assert behind.count('id="fact-') == 1
     assert signed_in.get("/kpis/exception_backlog/behind/").content.decode().count('id="fact-') == 2
+    today = timezone.now().date().isoformat()
+    days = signed_in.get(f"/kpis/exception_backlog/?from={today}&to={today}").content.decode()
+    for side, number in (("opened", 2), ("settled", 0)):
+        address = f"?from={today}&amp;to={today}&amp;site=all&amp;day={today}&amp;counted={side}"
+        assert f'behind/{address}">{number}</a>' in days
+        rows = signed_in.get(f"/kpis/exception_backlog/behind/{unescape(address)}").content.decode()
+        assert rows.count('id="fact-') == number
     assert signed_in.get("/kpis/order_to_worklist/behind/?counted=rest").content.decode().count('id="fact-') == 1
 
 
-@pytest.mark.parametrize("query", ["day=x", "hour=x", "from=1", "from=2020-01-01", "after=x"])
+def test_all_sites_stay_all_sites_behind_a_number_when_the_top_bar_names_one(ward: Site) -> None:
+    signed_in = client()
+    judged_study("held", site=make_site("SOUTH"), at=timezone.now())
+    kpi_rollups.rebuild()
+    signed_in.post("/shell/site/", {"site": str(ward.pk)})
+    assert "site=all" in signed_in.get("/kpis/?site=all").content.decode()
+    page = signed_in.get("/kpis/mismatch_rate/?site=all").content.decode()
+    [address] = re.findall(r'href="(/kpis/mismatch_rate/behind/[^"]*)">All of them', page)
+    assert signed_in.get(unescape(address)).content.decode().count('id="fact-') == 2
+    of_one = signed_in.get("/kpis/mismatch_rate/").content.decode()
+    [address] = re.findall(r'href="(/kpis/mismatch_rate/behind/[^"]*)">All of them', of_one)
+    assert signed_in.get(unescape(address)).content.decode().count('id="fact-') == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "day=x", "day=0001-01-01", "hour=x", "from=1", "from=2020-01-01", "from=0001-01-01&to=0001-01-03",
+        "from=9999-12-25&to=9999-12-31", "after=x",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_of_ours_is_refused(query: str, ward: Site) -> None:
     assert client().get(f"/kpis/mismatch_rate/behind/?{query}").status_code == 400
     assert client().get("/kpis/happiness/").status_code == 404
+
+
+def test_a_target_that_no_step_of_durations_ends_at_is_refused_in_words(ward: Site) -> None:
+    answer = client().post("/kpis/order_to_worklist/target/", {"value": "4.5", "reason": "x"})
+    assert answer.status_code == 422
+    assert "choose 4 or 5 s" in answer.content.decode()
+    assert client().post("/kpis/order_to_worklist/target/", {"value": "4", "reason": "x"}).status_code == 302
 
 
 @pytest.mark.parametrize(
@@ -150,7 +186,14 @@ def test_the_rest_api_gives_the_kpis_by_name(ward: Site) -> None:
     assert signed_in.get("/api/v1/kpis/exception_backlog/").json()["denominator"] is None
 
 
-@pytest.mark.parametrize("path", ["?by=patient", "?from=yesterday", "?colour=red", "?site=MOON", "mismatch_rate/?by=x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "?by=patient", "?from=yesterday", "?from=0001-01-01&to=0001-01-03",
+        "exception_backlog/?from=0010-01-01&to=0010-01-07", "?to=9999-12-31",
+        "?colour=red", "?site=MOON", "mismatch_rate/?by=x",
+    ],
+)  # fmt: skip
 def test_the_rest_api_refuses_what_it_does_not_know(path: str, ward: Site) -> None:
     assert client().get(f"/api/v1/kpis/{path}").status_code == 400
     assert client().get("/api/v1/kpis/priors_in_time/").status_code == 404
