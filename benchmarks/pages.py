@@ -26,7 +26,7 @@ class Page:
 def pages_of() -> list[Page]:
     """The pages, with rows of the filled database, as an administrator sees them."""
     client = signed_in()
-    found = [*_room(), *_queue(), *_lists(), *_single(), *_rest()]
+    found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest()]
     parts = [replace(page, name=f"{page.name}, part", part=True) for page in found if page.name in _POLLED]
     return [replace(page, client=page.client or client) for page in (*found, *parts)]
 
@@ -171,6 +171,28 @@ def _single() -> Iterator[Page]:
     yield Page("destination", f"/destinations/{Destination.objects.get(ae_title='PACS_MAIN').pk}/")
 
 
+def _kpis() -> Iterator[Page]:
+    from orchestrator.kpis.definitions import DEFINITIONS
+
+    today = dt.datetime.now(dt.UTC).date()
+    quarter, year = (f"from={today - dt.timedelta(days=days)}&to={today}" for days in (89, 365))
+    yield Page("KPIs", "/kpis/")
+    yield Page("KPIs, a quarter", f"/kpis/?{quarter}")
+    yield Page("KPIs, a year by source", f"/kpis/?{year}&by=source")
+    yield Page("KPIs, weekly review", "/kpis/review/")
+    yield Page("KPIs, as a table", f"/kpis/csv/?{quarter}")
+    for name in DEFINITIONS:
+        yield Page(f"KPI {name}", f"/kpis/{name}/")
+        yield Page(f"KPI {name}, a year by source", f"/kpis/{name}/?{year}&by=source")
+        yield Page(f"behind {name}", f"/kpis/{name}/behind/")
+        yield Page(f"behind {name}, a rare source in a year", f"/kpis/{name}/behind/?{year}&source=US1_LAKE")
+    yield Page("behind mismatch_rate, those of a year", f"/kpis/mismatch_rate/behind/?{year}&counted=numerator")
+    yield Page("behind order_to_worklist, the slow of a year", f"/kpis/order_to_worklist/behind/?{year}&counted=rest")
+    yield Page("behind exception_backlog, settled in a year", f"/kpis/exception_backlog/behind/?{year}&counted=settled")
+    before = today - dt.timedelta(days=200)
+    yield Page("behind exception_backlog, long ago", f"/kpis/exception_backlog/behind/?{year}&day={before}")
+
+
 def _rest() -> Iterator[Page]:
     from orchestrator.models import ImagingServiceRequest, Study
 
@@ -183,6 +205,7 @@ def _rest() -> Iterator[Page]:
         "exceptions/?status=open", "exceptions/?status=open&kind=no_route", "exceptions/?owner=mara", "messages/",
         "messages/?status=quarantined", "messages/?type=ADT%5EA04", "deliveries/", "deliveries/?status=failed",
         "destinations/", "audit/", "audit/?action=audit.view", "jobs/", "interfaces/", "application-entities/",
+        "kpis/",
     ):  # fmt: skip
         said = path.replace(study.study_instance_uid, "UID").replace(order.accession_number, "A")
         yield Page(f"REST {said.replace(str(order.patient_id), 'ID')}", f"/api/v1/{path}")

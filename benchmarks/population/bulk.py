@@ -17,7 +17,7 @@ _KEYS = frozenset({
     "instance_id", "case_id", "delivery_id", "message_id", "subject_id", "matched_patient_id", "sequence",
 })  # fmt: skip
 
-Value = str | int | bool | bytes | None
+Value = str | float | bool | bytes | None
 
 
 class Table:

@@ -8,6 +8,7 @@ from benchmarks.population.bulk import STRIDE, Table
 from benchmarks.population.exams import Size
 from benchmarks.population.places import configure
 from benchmarks.population.tables import APART
+from benchmarks.population.tallies import tally
 from benchmarks.population.years import Years
 
 DISTINCT = 50_000  # studies that are made up; more are copies of them, under other numbers
@@ -32,6 +33,7 @@ def write(to: Mapping[str, Table], *, studies: int, open_cases: int | None = Non
             table.copy(number, apart=APART.get(name, frozenset()))
         yield size.studies * (number + 1)
     years.remember_sequences(STRIDE * (copies - 1))
+    tally()
 
 
 def _flush(to: Mapping[str, Table]) -> None:

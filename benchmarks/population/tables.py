@@ -13,6 +13,7 @@ from orchestrator.models import (
     ImagingServiceRequest,
     InboundMessage,
     Instance,
+    KpiFact,
     Patient,
     PatientIdentifier,
     PatientWord,
@@ -91,6 +92,10 @@ _COLUMNS: dict[str, tuple[type[Model], str]] = {
         WorkflowEvent,
         "name at subject_type subject_id from_state to_state actor_kind actor_name detail site_id patient_id order_id "
         "study_id",
+    ),
+    "facts": (
+        KpiFact,
+        "subject subject_id number day hour site_id modality source outcome reason at until seconds",
     ),
     "accesses": (AccessEvent, "at user_id user_name action subject_type subject_id number_of_records"),
 }  # fmt: skip

@@ -54,6 +54,7 @@ class KpiFact(Dimensions):
         ]
         indexes: ClassVar = [
             models.Index(fields=["subject", "-at"], name="kpi_fact_newest"),
+            models.Index(fields=["subject", "source", "-at"], name="kpi_fact_source"),
             models.Index(fields=["subject", "until"], name="kpi_fact_until"),
             models.Index(
                 fields=["at", "site", "modality", "source"],

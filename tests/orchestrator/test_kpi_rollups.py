@@ -37,6 +37,7 @@ from tests.orchestrator.kpi_histories import (
     opened_case,
     scheduled_order,
 )
+from tests.orchestrator.population import populate
 
 OURS = "orchestrator.services.kpi_rollups."
 HOUR = dt.timedelta(hours=1)
@@ -266,6 +267,17 @@ def test_a_fact_whose_hour_changes_while_all_is_counted_anew_moves_no_tally_belo
     kpi_rollups.rebuild()
     assert KpiFact.objects.get().at > AT + HOUR
     assert kpi_rollups.differences() == {}
+
+
+@pytest.mark.django_db
+def test_the_benchmarks_population_is_counted_as_its_events_say() -> None:
+    populate(60)
+    assert {*KpiTally.objects.filter(count__gt=0).values_list("subject", flat=True)} == set(KpiSubject)
+    before = list(KpiFact.objects.order_by("subject", "subject_id", "number").values_list(*kpi_rollups.Written._fields))
+    assert kpi_rollups.differences() == {}
+    kpi_rollups.rebuild()
+    after = KpiFact.objects.order_by("subject", "subject_id", "number").values_list(*kpi_rollups.Written._fields)
+    assert before == list(after)
 
 
 @pytest.mark.django_db
