@@ -3,6 +3,7 @@
 A door that is not here fails tests/orchestrator/test_every_door.py: say here what it asks for, and of which thing.
 """
 
+import re
 from collections.abc import Mapping
 
 OPEN = "open"  # nobody has to sign in
@@ -169,3 +170,11 @@ REST: Mapping[str, Mapping[str, str]] = {
     **_members("deliveries", "deliveries.operate", "retry", "cancel"),
     "deliveries/bulk/": {"POST": "deliveries.operate"},
 }  # fmt: skip
+
+
+def address_of(route: str, things: Mapping[str, object]) -> str:
+    """The route with things in its places: "orders/<int:pk>" → 7. Fails when a place stays empty."""
+    for place, thing in things.items():
+        route = route.replace(place, re.sub("<[^>]*>", str(thing), place))
+    assert "<" not in route, f"there is no thing for {route}"
+    return route

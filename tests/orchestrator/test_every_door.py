@@ -34,7 +34,7 @@ from routing.services import destinations
 from routing.services.route import send_study
 from routing.services.rulesets import publish, save_draft
 from tests.factories import make_ae, make_order, make_site, make_study, make_user
-from tests.orchestrator.doors import OPEN, PAGES, REST, SIGNED_IN
+from tests.orchestrator.doors import OPEN, PAGES, REST, SIGNED_IN, address_of
 from tests.orchestrator.kpi_histories import judged_study
 
 pytestmark = pytest.mark.django_db
@@ -202,10 +202,7 @@ def ward() -> Ward:
 
 
 def _address(route: str, ward: Ward) -> str:
-    for place, thing in ward.things.items():
-        route = route.replace(place, f"{place.partition('<')[0]}{thing}")
-    assert "<" not in route, f"the ward has no thing for {route}"
-    return f"/{route}"
+    return f"/{address_of(route, ward.things)}"
 
 
 def _ask(client: Client, method: str, address: str) -> int:

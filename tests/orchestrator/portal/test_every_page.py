@@ -22,14 +22,14 @@ from routing.services import destinations
 from routing.services.route import send_study
 from routing.services.rulesets import publish, save_draft
 from tests.factories import make_ae, make_order, make_patient, make_site, make_study, make_user
-from tests.orchestrator.doors import PAGES
+from tests.orchestrator.doors import PAGES, address_of
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(1800)]
 
 Open = Callable[..., Page]
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-# What differs between themes, densities and widths; the rest was found the first time.
+# What differs between themes and densities; the rest is asked once for each width.
 OF_LOOK = ["color-contrast", "scrollable-region-focusable"]
 # WCAG 2.2, 2.5.8: what is pressed is at least 24 px high and wide; links within a sentence are excepted.
 SMALL = """() => [...document.querySelectorAll("button, .btn, .opt, .tick, .nav a, .tabs a, .facet a, select, .in")]
@@ -39,6 +39,7 @@ SMALL = """() => [...document.querySelectorAll("button, .btn, .opt, .tick, .nav 
 NO_PAGES = frozenset({
     "healthz", "readyz", "metrics", "shell/counts/", "jobs/running/", "views/<str:page>/", "search/<str:key>/",
     "exceptions/<int:pk>/presence/", "routing/presence/", "destinations/<int:pk>/presence/",
+    "kpis/csv/", "kpis/<slug:name>/csv/", "kpis/<slug:name>/<str:chart>.svg",
 })  # fmt: skip
 LOOKS = [(1280, False, "dense"), (1280, True, "comfortable"), (390, False, "dense"), (390, True, "dense")]
 WITHOUT_ROWS = [
@@ -89,7 +90,7 @@ def _hospital(mara: User) -> Mapping[str, object]:
         "exceptions/<int:pk>/edit": view.pk, "exceptions/<int:pk>/delete": view.pk, "jobs/<int:pk>": job.pk,
         "exceptions/<int:pk>": held.cases.get().pk, "destinations/<int:pk>": archive.pk,
         "versions/<int:number>": 1, "rules/<int:position>": 1, "deliveries/<int:pk>": delivery.pk,
-        "application-entities/<int:pk>": make_ae("CT_NORTH", site=north).pk,
+        "application-entities/<int:pk>": make_ae("CT_NORTH", site=north).pk, "kpis/<slug:name>": "mismatch_rate",
     }  # fmt: skip
 
 
@@ -97,11 +98,7 @@ def _addresses(things: Mapping[str, object]) -> Iterator[str]:
     """Every page of tests/orchestrator/doors.py, of the things that there are."""
     for route, asks in PAGES.items():
         if "GET" in asks and route not in NO_PAGES:
-            address = route
-            for place, thing in things.items():
-                address = address.replace(place, f"{place.partition('<')[0]}{thing}")
-            assert "<" not in address, f"the hospital has no thing for {route}"
-            yield address
+            yield address_of(route, things)
 
 
 def _problems(page: Page, address: str, state: str = "") -> Iterator[str]:
@@ -111,7 +108,9 @@ def _problems(page: Page, address: str, state: str = "") -> Iterator[str]:
 
 
 def _opened(page: Page) -> Iterator[str]:
-    """What is wrong with what opens over a page: the bulk bar, what an act on many would do, the palette."""
+    """What is wrong with what opens over a page: the bulk bar, what an act on many would do, the palette, and the page
+    of all that was found.
+    """
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto("/exceptions/")
     page.locator("[data-pick]").first.check()
@@ -124,11 +123,16 @@ def _opened(page: Page) -> Iterator[str]:
     page.keyboard.type("doe")
     page.wait_for_selector("#palette [aria-selected=true] >> text=DOE")
     yield from _looks(page, "palette")
+    page.goto("/")
+    page.fill(".find [name=q]", "doe")
+    page.press(".find [name=q]", "Enter")
+    page.wait_for_url("**/search/*/")
+    yield from _looks(page, "search")
 
 
 def _looks(page: Page, name: str) -> Iterator[str]:
     page.evaluate(Axe().axe_script)
-    for number, (width, dark, density) in enumerate(LOOKS):
+    for width, dark, density in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
         page.evaluate(
             "([theme, density]) => Object.assign(document.documentElement.dataset, {bsTheme: theme, density})",
