@@ -412,7 +412,7 @@ MACHINES: Mapping[str, Machine] = {
             "case", "status", CaseStatus, _C.OPEN,
             {
                 "case.claimed": ({_C.OPEN, _C.SNOOZED, _C.ESCALATED, _C.CLAIMED}, _C.CLAIMED),
-                "case.handed_back": ({_C.CLAIMED, _C.SNOOZED, _C.ESCALATED}, _C.OPEN),
+                "case.handed_back": ({_C.OPEN, _C.CLAIMED, _C.SNOOZED, _C.ESCALATED}, _C.OPEN),
                 "case.snoozed": ({_C.OPEN, _C.CLAIMED, _C.ESCALATED}, _C.SNOOZED),
                 "case.woken": ({_C.SNOOZED}, _C.OPEN),
                 "case.escalated": ({_C.OPEN, _C.CLAIMED, _C.SNOOZED}, _C.ESCALATED),

@@ -125,8 +125,24 @@ def take_over(case_id: int, *, user: User, reason: str) -> ExceptionCase:
 def hand_back(case_id: int, *, user: User, reason: str) -> ExceptionCase:
     """Give it back to the queue."""
     case = lock_open(case_id, user=user)
-    if case.status != CaseStatus.OPEN:
+    if case.status != CaseStatus.OPEN or case.owner_id is not None:
         transition(case, "case.handed_back", reason=reason, owner=None, snoozed_until=None)
+    return case
+
+
+@transaction.atomic
+def unclaim(case_id: int, *, user: User, reason: str) -> ExceptionCase:
+    """Put it back as it was before `user` claimed it: with whom it had been escalated to, or in the queue.
+
+    Raises CaseTaken and CaseClosed; CaseTaken too when it is not claimed any more.
+    """
+    case = lock_open(case_id, user=user)
+    if case.status != CaseStatus.CLAIMED:
+        raise CaseTaken(f"{case} is {case.get_status_display().lower()}.")
+    before = case.history.exclude(status=CaseStatus.CLAIMED, owner_id=user.pk).order_by("-history_id").first()
+    stood = before is not None and before.status in (CaseStatus.OPEN, CaseStatus.ESCALATED)
+    event = "case.escalated" if stood and before.status == CaseStatus.ESCALATED else "case.handed_back"
+    transition(case, event, reason=reason, owner_id=before.owner_id if stood else None, snoozed_until=None)
     return case
 
 

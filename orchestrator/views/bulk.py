@@ -26,14 +26,30 @@ class Selection(NamedTuple):
     everything: bool
     query: QueryDict
     job: int | None
+    # What the preview showed of all that match: the newest row, and how many rows the act applied to.
+    newest: int | None = None
+    counted: int = -1
 
-    def of(self, request: HttpRequest, rows: QuerySet[Any], matching: Callable[[QueryDict], QuerySet[Any]]) -> Any:
-        """The rows of `rows` that are meant; `matching` finds those of a filter."""
-        if self.job is not None:
-            job = get_object_or_404(Job, pk=self.job, owner_id=viewer_of(request).user_id)
-            done = job.items.filter(outcome=JobItem.Outcome.DONE)
-            return rows.filter(pk__in=done.values("subject_id"))
-        return matching(self.query) if self.everything else rows.filter(pk__in=self.keys)
+    def job_of(self, request: HttpRequest, kind: str) -> Job | None:
+        """The viewer's own job of that kind whose rows are meant; None when they are not those of a job."""
+        if self.job is None:
+            return None
+        return get_object_or_404(Job, pk=self.job, owner_id=viewer_of(request).user_id, kind=kind)
+
+    def of(self, rows: QuerySet[Any], matching: Callable[[QueryDict], QuerySet[Any]], job: Job | None) -> Any:
+        """The rows of `rows` that are meant; `matching` finds those of a filter. What came after the preview is not."""
+        if job is not None:
+            return rows.filter(pk__in=job.items.filter(outcome=JobItem.Outcome.DONE).values("subject_id"))
+        if not self.everything:
+            return rows.filter(pk__in=self.keys)
+        found = matching(self.query)
+        return found if self.newest is None else found.filter(pk__lte=self.newest)
+
+    def outgrown(self, shown: "Preview") -> str:
+        """Why the act may not start yet: more would be done than the person was shown. Empty when it may."""
+        if not self.everything or shown.done <= self.counted:
+            return ""
+        return "Nothing was changed: more match now than when you were asked. This is how many they are now."
 
     def hidden(self) -> dict[str, str]:
         """As it stands in the form that asks."""
@@ -48,11 +64,15 @@ class Selection(NamedTuple):
 def selection_of(request: HttpRequest) -> Selection:
     """What the bulk bar, or the form that asks, has posted."""
     picked = ",".join(request.POST.getlist("pick")).split(",")
+    newest, _, counted = request.POST.get("seen", "").partition("~")
+    number = number_of(counted)
     return Selection(
         keys=lists.numbers_of(picked),
         everything=request.POST.get("all") == "1",
         query=QueryDict(request.POST.get("filter", "")),
         job=number_of(request.POST.get("job", "")),
+        newest=number_of(newest),
+        counted=-1 if number is None else number,
     )
 
 
@@ -64,10 +84,16 @@ def carrying(form: forms.Form, selection: Selection) -> forms.Form:
 
 
 class Preview(NamedTuple):
-    """How many rows the act applies to, and how many are left as they are, by why."""
+    """How many rows the act applies to, how many are left as they are, by why, and the newest of them all."""
 
     done: int
     left: Sequence[tuple[str, int]]
+    newest: int = 0
+
+    @property
+    def seen(self) -> str:
+        """What the form that asks sends back."""
+        return f"{self.newest}~{self.done}"
 
     @property
     def total(self) -> int:
@@ -80,13 +106,15 @@ class Preview(NamedTuple):
         return [*said, *kept]
 
 
-def preview(standings: Iterable[tuple[Standing, int]], why_left: Callable[[Standing], str]) -> Preview:
-    """What an act would do to rows that are counted by how they stand."""
+def preview(standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[Standing], str]) -> Preview:
+    """What an act would do to rows that are counted by how they stand: (how, how many, id of the newest)."""
     reasons: Counter[str] = Counter()
-    for standing, number in standings:
+    last = 0
+    for standing, number, newest in standings:
         reasons[why_left(standing)] += number
+        last = max(last, newest)
     done = reasons.pop("", 0)
-    return Preview(done, reasons.most_common())
+    return Preview(done, reasons.most_common(), last)
 
 
 def too_many(request: HttpRequest, back: str) -> HttpResponse:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
-from orchestrator.models import ExceptionCase, Job, User
+from orchestrator.models import ExceptionCase, Job, JobItem, User, WorkflowEvent
 from orchestrator.permissions import Viewer, can
 from orchestrator.services import bulk, exceptions
 from orchestrator.states import CASE_OPEN, CaseStatus
@@ -29,20 +29,35 @@ def standing(case: ExceptionCase) -> Standing:
 
 
 def why_left(act: str, case: Standing, *, user_id: int, to_id: int | None = None) -> str:
-    """Why a case that stands like this is left as it is; empty when the act applies to it."""
+    """Why a case that stands like this is left as it is; empty when the act applies to it.
+
+    `to_id`: who gets it by an "assign", or got it by the assignment that a "hand-back" takes back.
+    """
     if case.status not in CASE_OPEN:
         return "settled already"
-    if case.status == CaseStatus.CLAIMED and case.owner_id != user_id:
+    if case.status == CaseStatus.CLAIMED and case.owner_id not in (user_id, to_id if act == "hand-back" else None):
         return "with somebody else, who keeps them"
     if act == "assign" and case.status == CaseStatus.CLAIMED and case.owner_id == to_id:
         return "theirs already"
-    if act == "hand-back" and case.status == CaseStatus.OPEN:
+    if act == "hand-back" and case.status == CaseStatus.OPEN and case.owner_id is None:
         return "in the queue already"
     if act == "snooze" and case.status == CaseStatus.SNOOZED:
         return "asleep already"
     if act == "dismiss" and case.kind in HELD_KINDS:
         return "held images, which are matched or rejected, not dismissed"
     return ""
+
+
+def given_to(job: Job | None) -> int | None:
+    """Whom a job has given its cases; None when it gave them to nobody."""
+    return job.parameters.get("to") if job else None
+
+
+def _worked_on(job: Job, case: ExceptionCase) -> bool:
+    """Whether the case went from state to state since the job had it."""
+    since = JobItem.objects.get(job=job, subject_id=case.pk).at
+    moved = WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case.pk).exclude(to_state="")
+    return moved.filter(at__gt=since).exists()
 
 
 Write = Callable[[int, User, Mapping[str, Any]], object]
@@ -67,13 +82,15 @@ _WRITES: Mapping[str, Write] = {
 
 def settle(job: Job) -> dict[str, Any]:
     """Job: `act` on each case of the job."""
-    act, to_id = job.parameters["act"], job.parameters.get("to")
+    act, undoes = job.parameters["act"], job.parameters.get("undoes")
+    undone = Job.objects.get(pk=undoes) if undoes else None
+    to_id = given_to(undone or job)
 
     def do(viewer: Viewer, user: User, key: int, seen: str) -> None:
         case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=key)
         if not can(viewer, "exceptions.resolve", case.site_id):
             raise bulk.Left("You may not settle cases of its site.")
-        if to_id and not can(Viewer.of(User.objects.get(pk=to_id)), "exceptions.resolve", case.site_id):
+        if act == "assign" and not can(Viewer.of(User.objects.get(pk=to_id)), "exceptions.resolve", case.site_id):
             raise bulk.Left("Who was to get it may not settle cases of its site.")
         now = standing(case)
         if left := why_left(act, now, user_id=user.pk, to_id=to_id):
@@ -81,6 +98,11 @@ def settle(job: Job) -> dict[str, Any]:
         if now.seen() != seen:
             whose = f", with {case.owner}" if case.owner else ""
             raise bulk.Left(f"Changed since you started this: it is {case.get_status_display().lower()}{whose}.")
-        _WRITES[act](key, user, job.parameters)
+        holder = user
+        if undone and case.status == CaseStatus.CLAIMED and case.owner and case.owner_id != user.pk:
+            if _worked_on(undone, case):
+                raise bulk.Left(f"Changed since it was assigned: it is with {case.owner}.")
+            holder = case.owner
+        _WRITES[act](key, holder, job.parameters)
 
     return bulk.run(job, do)

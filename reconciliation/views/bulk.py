@@ -1,22 +1,24 @@
 """Many cases at once: assign, hand back, snooze, dismiss."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from django import forms
-from django.db.models import Count, QuerySet
+from django.db import transaction
+from django.db.models import Count, Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
 from orchestrator.forms import ReasonForm
-from orchestrator.models import ExceptionCase, User
+from orchestrator.models import ExceptionCase, Job, User
 from orchestrator.permissions import require, visible_to
 from orchestrator.selectors import cases
 from orchestrator.services import exceptions
 from orchestrator.services.bulk import MOST_ROWS
+from orchestrator.states import CaseStatus
 from orchestrator.views import bulk, lists, replies, viewer_of
 from reconciliation.forms import AssignForm, SnoozeForm
-from reconciliation.services.bulk import Standing, why_left
+from reconciliation.services.bulk import Standing, given_to, why_left
 
 from . import queue
 
@@ -57,22 +59,26 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
         raise Http404
     selection = bulk.selection_of(request)
     asked = ACTS[act]
-    rows = selection.of(request, cases(viewer, "all"), lambda query: queue.matching(viewer, query))
+    job = selection.job_of(request, _JOB)
+    rows = selection.of(cases(viewer, "all"), lambda query: queue.matching(viewer, query), job)
     rows = visible_to(rows, viewer, "exceptions.resolve").order_by()
     form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     form.initial["to"] = viewer.user_id
     back = lists.back_to(_ADDRESS, selection.query)
-    if form.is_valid():
-        return _start(request, act, form, rows, back)
-    groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"))
+    groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"), Max("pk"))
+    to = given_to(job) if act == "hand-back" else None
     shown = bulk.preview(
-        ((Standing(status, owner, kind), number) for status, owner, kind, number in groups),
-        lambda standing: why_left(act, standing, user_id=viewer.user_id),
+        ((Standing(status, owner, kind), number, newest) for status, owner, kind, number, newest in groups),
+        lambda standing: why_left(act, standing, user_id=viewer.user_id, to_id=to),
     )
+    outgrown = selection.outgrown(shown) if form.is_bound else ""
+    if form.is_valid() and not outgrown:
+        return _start(request, act, form, rows, back, job)
     return replies.confirm(
         request, form, heading=f"{asked.heading} {shown.total:,} exception{'s' * (shown.total != 1)}?",
         submit=f"{asked.submit} {shown.done:,}", icon=asked.icon, danger=asked.danger, back=back,
-        follows=[*shown.follows(asked.applies), *_ALSO], final=not shown.done, context={"section": "exceptions"},
+        follows=[*shown.follows(asked.applies), *_ALSO], final=not shown.done, conflict=outgrown,
+        context={"section": "exceptions", "seen": shown.seen},
     )  # fmt: skip
 
 
@@ -81,7 +87,9 @@ _ALSO = [
 ]
 
 
-def _start(request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[ExceptionCase], back: str) -> HttpResponse:
+def _start(
+    request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[ExceptionCase], back: str, undone: Job | None
+) -> HttpResponse:
     frozen = list(rows.order_by("due_at", "pk").values_list("pk", "status", "owner_id", "kind")[: MOST_ROWS + 1])
     if len(frozen) > MOST_ROWS:
         return bulk.too_many(request, back)
@@ -94,6 +102,8 @@ def _start(request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[Exce
         parameters["to"], to = form.cleaned_data["to"], f" to {form.name()}"
     if isinstance(form, SnoozeForm):
         parameters["until"] = form.until().isoformat()
+    if undone is not None and act == "hand-back":
+        parameters["undoes"] = undone.pk
     if asked.undo:
         parameters["undo"] = {"url": f"{_ADDRESS}bulk/{asked.undo}/", "label": "Hand them back…"}
     number = f"{len(frozen):,} exception{'s' * (len(frozen) != 1)}"
@@ -101,6 +111,22 @@ def _start(request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[Exce
         request, _JOB, title=f"{asked.heading} {number}{to}", parameters=parameters,
         rows=[(key, Standing(status, owner, kind).seen()) for key, status, owner, kind in frozen],
     )  # fmt: skip
+
+
+@transaction.atomic
+def _claim(rows: Iterable[ExceptionCase], user: User) -> tuple[list[int], list[str]]:
+    """Those that became the user's, and why others did not."""
+    claimed, refused = [], []
+    for case in rows:
+        if case.status == CaseStatus.CLAIMED and case.owner_id == user.pk:
+            refused.append(f"{case} is yours already.")
+            continue
+        try:
+            exceptions.claim_case(case.pk, user=user)
+            claimed.append(case.pk)
+        except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
+            refused.append(str(refusal))
+    return claimed, refused
 
 
 @require_POST
@@ -114,15 +140,11 @@ def claim_many(request: HttpRequest) -> HttpResponse:
     selection = bulk.selection_of(request)
     if selection.everything:
         return bulk_act(request, "assign")
-    claimed, refused = [], []
-    user = User.objects.get(pk=viewer.user_id)
-    for case in cases(viewer, "open").filter(pk__in=selection.keys).order_by("due_at", "pk"):
-        require(viewer, "exceptions.resolve", case.site_id)
-        try:
-            exceptions.claim_case(case.pk, user=user)
-            claimed.append(case.pk)
-        except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
-            refused.append(str(refusal))
+    picked = cases(viewer, "open").filter(pk__in=selection.keys)
+    rows = visible_to(picked, viewer, "exceptions.resolve").order_by("due_at", "pk")
+    claimed, refused = _claim(rows, User.objects.get(pk=viewer.user_id))
+    if left := len(set(selection.keys)) - len(rows):
+        refused.append(f"{left} settled, asleep or of a site where you may not.")
     words = f"{len(claimed)} assigned to you." if claimed else "Nothing was assigned."
     message = " ".join([words, *refused[:3]] + ([f"{len(refused) - 3} more were refused."] if len(refused) > 3 else []))
     undo = f"{_ADDRESS}hand-back/?pick={','.join(map(str, claimed))}" if claimed else ""
@@ -134,7 +156,7 @@ def claim_many(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def hand_back_picked(request: HttpRequest) -> HttpResponse:
-    """The undo of a claim of a few: back into the queue. `?pick=` names them."""
+    """The undo of a claim of a few: each as it was before. `?pick=` names them."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.resolve")
     user = User.objects.get(pk=viewer.user_id)
@@ -142,7 +164,7 @@ def hand_back_picked(request: HttpRequest) -> HttpResponse:
     mine = cases(viewer, "mine").filter(pk__in=lists.numbers_of(request.GET.get("pick", "").split(",")))
     for case in visible_to(mine, viewer, "exceptions.resolve"):
         try:
-            exceptions.hand_back(case.pk, user=user, reason="taken back at once")
+            exceptions.unclaim(case.pk, user=user, reason="taken back at once")
             number += 1
         except (exceptions.CaseTaken, exceptions.CaseClosed):
             refused += 1

@@ -73,6 +73,14 @@ class BulkSerializer(ReasonSerializer):
     # Which: as the list's filters are given. Nothing given means nothing, not all.
     filter = serializers.DictField(child=serializers.CharField(), allow_empty=False)
 
+    def validate_filter(self, given: dict[str, str]) -> dict[str, str]:
+        """Only what narrows: a page of the list does not, and an empty value neither."""
+        if unknown := sorted(set(given) - set(DeliveryFilter.base_filters)):
+            raise serializers.ValidationError(f"There is no such filter: {', '.join(unknown)}.")
+        if not all(given.values()):
+            raise serializers.ValidationError("A filter without a value would mean all.")
+        return given
+
 
 class DeliveryResource(Resource[Delivery]):
     """Studies on their way to destinations."""

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.views.decorators.http import require_POST
 
 from orchestrator.forms import ReasonForm
 from orchestrator.permissions import require, visible_to
 from orchestrator.services.bulk import MOST_ROWS
+from orchestrator.states import DeliveryStatus
 from orchestrator.views import bulk, lists, replies, searches, viewer_of
 from routing.models import Delivery
 from routing.services.bulk import seen_of, why_left
@@ -48,16 +49,19 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
         return deliveries.matching(viewer, query, text)
 
     mine = visible_to(Delivery.objects.all(), viewer, "deliveries.operate")
-    rows = mine.filter(pk__in=selection.of(request, mine, matching).order_by().values("pk"))
+    job = selection.job_of(request, JOB)
+    rows = mine.filter(pk__in=selection.of(mine, matching, job).order_by().values("pk"))
     form = bulk.carrying(ReasonForm(request.POST if "reason" in request.POST else None), selection)
     back = lists.back_to(_ADDRESS, selection.query)
-    if form.is_valid():
-        return _start(request, act, form.cleaned_data["reason"], rows, back)
-    groups = rows.order_by().values_list("status").annotate(Count("pk"))
+    groups = rows.order_by().values_list("status").annotate(Count("pk"), Max("pk"))
     shown = bulk.preview(groups, lambda status: why_left(act, status))
+    outgrown = selection.outgrown(shown) if form.is_bound else ""
+    if form.is_valid() and not outgrown:
+        return _start(request, act, form.cleaned_data["reason"], rows, back)
     return replies.confirm(
         request, form, heading=f"{asked.heading}: {_number(shown.total)}?", submit=f"{asked.submit} {shown.done:,}",
-        icon=asked.icon, danger=asked.danger, back=back, final=not shown.done, context={"section": "deliveries"},
+        icon=asked.icon, danger=asked.danger, back=back, final=not shown.done, conflict=outgrown,
+        context={"section": "deliveries", "seen": shown.seen},
         follows=[
             *shown.follows(asked.applies),
             {"icon": "clock", "text": "What matches now is meant. What ends before its turn is left as it is."},
@@ -76,7 +80,8 @@ def _start(request: HttpRequest, act: str, reason: str, rows: QuerySet[Delivery]
     parameters: dict[str, Any] = {
         "act": act, "reason": reason, "back": back, "row_url": "delivery", "row_name": "Delivery ",
     }  # fmt: skip
-    if act == "cancel":
+    # To take back the cancel of what had failed would send it: that is a decision of its own.
+    if act == "cancel" and not any(status == DeliveryStatus.FAILED for _, status in frozen):
         parameters["undo"] = {"url": f"{_ADDRESS}bulk/retry/", "label": "Try them again…"}
     return bulk.started(
         request, JOB, title=f"{ACTS[act].heading}: {_number(len(frozen))}", parameters=parameters,

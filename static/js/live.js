@@ -14,6 +14,7 @@
   const ENDED = "Your session has ended: what you see no longer refreshes. Sign in again in another tab, or load this page.";
   const LINE = "Not sent: there is no connection. Try again when the line is back.";
 
+  const toSignIn = (raw) => raw.redirected && new URL(raw.url).pathname === document.body.dataset.login;
   const polled = (ctx) => ["every", "refresh"].includes(ctx?.sourceEvent?.type);
   const say = (message) => document.dispatchEvent(new CustomEvent("toast", { detail: { message, colour: "bad" } }));
   const time = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -48,8 +49,7 @@
   document.addEventListener("htmx:before:response", (event) => {
     // A session that ended answers every request with the sign-in page, which must not land in a fragment.
     const { ctx } = event.detail, { raw } = ctx.response;
-    const login = document.body.dataset.login;
-    if (!raw.redirected || new URL(raw.url).pathname !== login) {
+    if (!toSignIn(raw)) {
       if (polled(ctx)) ended = false;
       return;
     }
@@ -59,12 +59,14 @@
       if (!ended) say(ENDED);
       ended = true;
     } else if (ctx.request.method !== "GET") say(SIGNED_OUT);
-    else location.assign(`${login}?${new URLSearchParams({ next: location.pathname + location.search })}`);
+    else location.assign(`${document.body.dataset.login}?${new URLSearchParams({ next: location.pathname + location.search })}`);
   });
 
   document.addEventListener("htmx:after:request", (event) => {
     const { ctx } = event.detail;
-    if (ctx.response.status < 500) { if (polled(ctx)) found(); } else if (polled(ctx)) lost();
+    const { status, raw } = ctx.response;
+    if (!polled(ctx) || toSignIn(raw)) return;
+    if ((status >= 200 && status < 300) || status === 304) found(); else lost();
   });
 
   document.addEventListener("htmx:response:error", (event) => {

@@ -45,8 +45,9 @@
     const option = event.target.closest("[data-press]");
     if (option) run(option);
   });
-  document.addEventListener("htmx:after:swap", () => {
-    if (palette.open && !chosen()) choose(options()[0]);
+  // The answer to what is in the box, that is, not any part of the page that refreshes behind the palette.
+  document.addEventListener("htmx:after:swap", (event) => {
+    if (palette.open && event.detail.ctx.sourceElement === box && !chosen()) choose(options()[0]);
   });
   palette.addEventListener("toggle", () => { if (palette.open) htmx.trigger(box, "palette-open", {}, false); });
   palette.addEventListener("close", () => {

@@ -139,7 +139,7 @@ def _looks(page: Page, name: str) -> Iterator[str]:
             ["dark" if dark else "light", density],
         )
         look = f"{name} {width} {'dark' if dark else 'light'}"
-        only: dict[str, Any] = {"runOnly": {"type": "rule", "values": OF_LOOK} if number else RULES}
+        only: dict[str, Any] = {"runOnly": {"type": "rule", "values": OF_LOOK} if dark else RULES}
         found = page.evaluate("options => axe.run(document, options)", only)["violations"]
         yield from (f"{look}: {rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"])
         yield from (f"{look}: too small to press: {each}" for each in page.evaluate(SMALL))

@@ -1,9 +1,11 @@
 """The same for many cases: shown first, frozen at the start, judged one by one, told row by row."""
 
+import json
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from orchestrator.models import ExceptionCase, Job, JobItem, Role, Site, User, WorkflowEvent
 from orchestrator.services import exceptions, jobs
@@ -67,10 +69,12 @@ def test_it_says_first_how_many_and_why_others_are_left(north: Site) -> None:
 def test_all_that_match_are_those_of_the_start(north: Site) -> None:
     mara = make_user(name="mara")
     first, other = failed(north), failed(north, "incomplete_study")
-    asked = {"all": "1", "filter": "kind=delivery_failed&site=all", "reason": "Mine", "to": mara.pk}
-    started = client_of(mara).post("/exceptions/bulk/assign/", asked)
+    client = client_of(mara)
+    meant = {"all": "1", "filter": "kind=delivery_failed&site=all"}
+    seen = client.post("/exceptions/bulk/assign/", meant).context["seen"]
     late = failed(north)
-    job = run(started)
+    asked = {**meant, "seen": seen, "reason": "Mine", "to": mara.pk}
+    job = run(client.post("/exceptions/bulk/assign/", asked))
     assert results(job) == {first.pk: ("done", "")}
     for case, owner in ((first, mara), (other, None), (late, None)):
         case.refresh_from_db()
@@ -137,12 +141,89 @@ def test_a_few_are_assigned_at_once_and_handed_back_by_undo(north: Site) -> None
     assert case.owner is None
 
 
+def test_more_that_match_since_the_question_are_asked_about_again(north: Site) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    free, theirs = failed(north), failed(north)
+    exceptions.claim_case(theirs.pk, user=ines)
+    client, meant = client_of(mara), {"all": "1", "filter": "site=all"}
+    shown = client.post("/exceptions/bulk/dismiss/", meant)
+    assert "Dismiss 1</button>" in shown.text
+    exceptions.hand_back(theirs.pk, user=ines, reason="Away")
+    answer = client.post("/exceptions/bulk/dismiss/", {**meant, "seen": shown.context["seen"], "reason": "Outage"})
+    assert answer.status_code == 409
+    assert "Dismiss 2</button>" in answer.text
+    assert not Job.objects.exists()
+    exceptions.dismiss(free.pk, user=mara, reason="Done")
+    run(client.post("/exceptions/bulk/dismiss/", {**meant, "seen": answer.context["seen"], "reason": "Outage"}))
+    theirs.refresh_from_db()
+    assert theirs.status == CaseStatus.DISMISSED
+
+
+def test_what_was_assigned_to_a_colleague_is_handed_back_while_they_have_not_touched_it(north: Site) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    untouched, touched, own = failed(north), failed(north), failed(north)
+    client = client_of(mara)
+    asked = {"pick": [untouched.pk, touched.pk], "reason": "Yours", "to": ines.pk}
+    job = run(client.post("/exceptions/bulk/assign/", asked))
+    exceptions.hand_back(touched.pk, user=ines, reason="No")
+    exceptions.claim_case(touched.pk, user=ines)
+    exceptions.claim_case(own.pk, user=ines)
+    assert "Hand back 2</button>" in client.post("/exceptions/bulk/hand-back/", {"job": job.pk}).text
+    undone = run(client.post("/exceptions/bulk/hand-back/", {"job": job.pk, "reason": "Wrong filter"}))
+    assert results(undone)[untouched.pk] == ("done", "")
+    assert results(undone)[touched.pk] == ("skipped", "Changed since it was assigned: it is with ines.")
+    picked = run(client.post("/exceptions/bulk/hand-back/", {"pick": [own.pk], "reason": "Not mine"}))
+    assert results(picked)[own.pk][0] == "skipped"
+    untouched.refresh_from_db()
+    assert (untouched.status, untouched.owner) == (CaseStatus.OPEN, None)
+
+
+def test_the_undo_of_a_claim_restores_what_was_before_and_leaves_what_was_mine(north: Site) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    mine, escalated = failed(north), failed(north)
+    exceptions.claim_case(mine.pk, user=mara)
+    exceptions.escalate(escalated.pk, user=mara, to=ines, reason="Hard")
+    client = client_of(mara)
+    answer = client.post("/exceptions/claim/", {"pick": [mine.pk, escalated.pk]}, headers={"HX-Request": "true"})
+    told = json.loads(answer.headers["HX-Trigger"])["toast"]
+    assert told["message"] == f"1 assigned to you. {mine} is yours already."
+    assert told["undo_url"] == f"/exceptions/hand-back/?pick={escalated.pk}"
+    client.post(told["undo_url"])
+    for case, status, owner in ((mine, CaseStatus.CLAIMED, mara), (escalated, CaseStatus.ESCALATED, ines)):
+        case.refresh_from_db()
+        assert (case.status, case.owner) == (status, owner)
+
+
+def test_a_claim_of_a_few_leaves_those_of_other_sites_and_says_so(north: Site) -> None:
+    south = make_site("SOUTH", issuer="")
+    mara = make_user(Role.MANAGER, name="mara")
+    mara.role_assignments.create(role=Role.PACS_ADMINISTRATOR, site=south)
+    case, other = failed(south), failed(north)
+    answer = client_of(mara).post("/exceptions/claim/", {"pick": [case.pk, other.pk]}, headers={"HX-Request": "true"})
+    told = json.loads(answer.headers["HX-Trigger"])["toast"]["message"]
+    assert told == "1 assigned to you. 1 settled, asleep or of a site where you may not."
+    other.refresh_from_db()
+    assert other.owner is None
+
+
+def test_a_case_that_woke_up_is_nobodys_after_it_was_handed_back(north: Site) -> None:
+    mara = make_user(name="mara")
+    case = failed(north)
+    exceptions.snooze(case.pk, user=mara, until=timezone.now(), reason="Later")
+    exceptions.wake_snoozed()
+    run(client_of(mara).post("/exceptions/bulk/hand-back/", {"pick": [case.pk], "reason": "Not mine"}))
+    case.refresh_from_db()
+    assert (case.status, case.owner) == (CaseStatus.OPEN, None)
+
+
 def test_more_than_a_job_does_are_refused(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reconciliation.views.bulk.MOST_ROWS", 1)
     failed(north)
     failed(north)
     mara = make_user(name="mara")
-    asked = {"all": "1", "filter": "site=all", "reason": "Mine", "to": mara.pk}
-    answer = client_of(mara).post("/exceptions/bulk/assign/", asked, follow=True)
+    client, meant = client_of(mara), {"all": "1", "filter": "site=all"}
+    seen = client.post("/exceptions/bulk/assign/", meant).context["seen"]
+    asked = {**meant, "seen": seen, "reason": "Mine", "to": mara.pk}
+    answer = client.post("/exceptions/bulk/assign/", asked, follow=True)
     assert "Nothing was changed: more than" in answer.text
     assert not Job.objects.exists()

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from orchestrator.models import Job, Role, User
-from orchestrator.services import jobs
+from orchestrator.services import bulk, jobs
 from orchestrator.states import DeliveryStatus
 from routing.models import Delivery, Destination
 from routing.services import destinations
@@ -46,7 +46,8 @@ def test_all_failed_ones_of_a_destination_are_tried_again(archive: Destination) 
     asked = client.post("/deliveries/bulk/retry/", {"all": "1", "filter": page.context["filter"]})
     assert "Try again: 4 deliveries?" in asked.text
     assert "1 left as they are: sent." in asked.text
-    client.post("/deliveries/bulk/retry/", {"all": "1", "filter": page.context["filter"], "reason": "Disk freed"})
+    meant = {"all": "1", "filter": page.context["filter"], "seen": asked.context["seen"]}
+    client.post("/deliveries/bulk/retry/", {**meant, "reason": "Disk freed"})
     job = run_last()
     assert job.result == {"done": 3, "skipped": 1, "failed": 0}
     assert set(Delivery.objects.filter(pk__in=[each.pk for each in failed]).values_list("status", flat=True)) == {
@@ -67,6 +68,44 @@ def test_what_ended_meanwhile_is_not_touched(archive: Destination) -> None:
     assert "Try them again…" in client.get(f"/jobs/{job.pk}/").text
 
 
+def test_a_cancel_of_what_had_failed_offers_no_way_to_send_it_after_all(archive: Destination) -> None:
+    failed = delivery(archive, DeliveryStatus.FAILED)
+    client = client_of(make_user())
+    client.post("/deliveries/bulk/cancel/", {"pick": [failed.pk], "reason": "Wrong rule"})
+    job = run_last()
+    failed.refresh_from_db()
+    assert failed.status == DeliveryStatus.CANCELED
+    assert "Try them again…" not in client.get(f"/jobs/{job.pk}/").text
+
+
+def test_no_more_is_done_than_was_shown(archive: Destination) -> None:
+    delivery(archive, DeliveryStatus.FAILED)
+    sending = delivery(archive, DeliveryStatus.SENDING)
+    client = client_of(make_user())
+    meant = {"all": "1", "filter": f"destination={archive.pk}", "reason": "Disk freed"}
+    unseen = client.post("/deliveries/bulk/retry/", meant)
+    assert unseen.status_code == 409
+    assert "Try again 1</button>" in unseen.text
+    Delivery.objects.filter(pk=sending.pk).update(status=DeliveryStatus.FAILED)
+    more = client.post("/deliveries/bulk/retry/", {**meant, "seen": unseen.context["seen"]})
+    assert more.status_code == 409
+    assert "Nothing was changed: more match now" in more.text
+    assert "Try again 2</button>" in more.text
+    assert not Job.objects.exists()
+    late = delivery(archive, DeliveryStatus.FAILED)
+    client.post("/deliveries/bulk/retry/", {**meant, "seen": more.context["seen"]})
+    job = run_last()
+    assert job.result == {"done": 2, "skipped": 0, "failed": 0}
+    late.refresh_from_db()
+    assert late.status == DeliveryStatus.FAILED
+
+
+def test_a_job_of_another_kind_says_nothing_about_deliveries(archive: Destination) -> None:
+    user = make_user()
+    other = bulk.start("reconciliation.services.bulk.settle", title="X", owner=user, rows=[(1, "")], parameters={})
+    assert client_of(user).post("/deliveries/bulk/retry/", {"job": other.pk}).status_code == 404
+
+
 def test_who_may_only_look_has_nothing_to_tick(archive: Destination) -> None:
     delivery(archive, DeliveryStatus.FAILED)
     manager = client_of(make_user(Role.MANAGER))
@@ -82,6 +121,8 @@ def test_a_program_retries_all_that_match_a_filter(archive: Destination) -> None
     assert nothing.status_code == 400
     unknown = client.post(url, {**body, "filter": {"colour": "red"}}, content_type="application/json")
     assert unknown.status_code == 400
+    for everything in ({"limit": "5"}, {"status": ""}, {"status": "FAILED", "cursor": "x"}):
+        assert client.post(url, {**body, "filter": everything}, content_type="application/json").status_code == 400
     asked = client.post(url, {**body, "filter": {"status": "FAILED"}}, content_type="application/json")
     assert asked.status_code == 202
     assert asked.json()["total"] == 1
