@@ -33,10 +33,17 @@ class ViewForm(forms.Form):
     default = forms.BooleanField(label="My list begins with it", required=False)
 
     def __init__(
-        self, data: Mapping[str, Any] | None = None, *, initial: dict[str, Any] | None = None, may_share: bool
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        initial: dict[str, Any] | None = None,
+        may_share: bool,
+        may_change: bool = True,
     ) -> None:
         super().__init__(data, initial=initial)
         self.fields["shared"].disabled = not may_share
+        if not may_change:
+            del self.fields["name"], self.fields["shared"]
 
 
 class CallerForm(ReasonForm):

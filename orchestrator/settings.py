@@ -393,6 +393,7 @@ SWEEPS: list[str] = [
     "orchestrator.services.jobs.ring_due",
     "orchestrator.services.exceptions.wake_snoozed",
     "orchestrator.services.presence.forget_old",
+    "orchestrator.services.jobs.forget_old",
     "orchestrator.services.access_log.seal",
     "orchestrator.services.studies.close_due",
     "orchestrator.dimse.registrar.register_leftovers",

@@ -1,13 +1,14 @@
 """Background jobs: long work that a person started, with progress, and that can be stopped."""
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from orchestrator.models import Job, Site, User
+from orchestrator.models import Job, JobItem, Site, User
 from orchestrator.services import leases
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.workflow import LeaseLost, record, ring, transition
@@ -16,6 +17,8 @@ from orchestrator.states import JobStatus
 LEASE_SECONDS = 60.0
 # A job that takes its worker down with it that often is given up.
 MOST_ATTEMPTS = 5
+_KEPT = timedelta(days=180)
+_ROWS_AT_ONCE = 1000
 
 T = TypeVar("T")
 
@@ -79,7 +82,7 @@ def run_job(job_id: int) -> None:
     if job.attempts > MOST_ATTEMPTS:
         _fail(job, f"Its worker died {MOST_ATTEMPTS} times while it ran.")
         return
-    transition(job, "job.started", started_at=timezone.now())
+    transition(job, "job.started", started_at=job.started_at or timezone.now())
     try:
         result = import_string(job.kind)(job)
     except JobStopped:
@@ -108,6 +111,17 @@ def _fail(job: Job, error: str) -> None:
         site=Site.objects.earliest("pk"),
         source=job.kind[:100],
     )
+
+
+def forget_old() -> None:
+    """Sweep: the oldest job that ended long ago, its rows in portions; what it did stands in their history."""
+    job = Job.objects.filter(finished_at__lt=timezone.now() - _KEPT).order_by("pk").first()
+    if job is None:
+        return
+    if keys := list(job.items.values_list("pk", flat=True)[:_ROWS_AT_ONCE]):
+        JobItem.objects.filter(pk__in=keys).delete()
+    else:
+        job.delete()
 
 
 def ring_due() -> None:

@@ -1,6 +1,9 @@
 """Saving views of lists: for oneself, or shared with everybody who may see that list."""
 
-from django.db import transaction
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import IntegrityError, transaction
 
 from orchestrator.models import DefaultView, SavedView, User
 
@@ -9,21 +12,30 @@ class NameTaken(Exception):
     """The person has a view of this name on this list."""
 
 
-@transaction.atomic
+@contextmanager
+def _once(name: str) -> Iterator[None]:
+    """The database holds that a person has a name once on a list, also when it is saved twice at one moment."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as twice:
+        raise NameTaken(f"You have a view “{name}” here already.") from twice
+
+
 def save_view(*, owner: User, page: str, name: str, query: str, shared: bool) -> SavedView:
     """Keep the filters under a name. Raises NameTaken."""
-    _refuse_twice(owner, page, name)
-    return SavedView.objects.create(owner=owner, page=page, name=name, query=query, shared=shared)
+    with _once(name):
+        return SavedView.objects.create(owner=owner, page=page, name=name, query=query, shared=shared)
 
 
 @transaction.atomic
 def change_view(view: SavedView, *, name: str, shared: bool, query: str | None = None) -> None:
     """Another name, other filters (None: as they are), shared or not. Raises NameTaken."""
-    _refuse_twice(view.owner, view.page, name, but=view.pk)
     view.name, view.shared = name, shared
     if query is not None:
         view.query = query
-    view.save()
+    with _once(name):
+        view.save()
     if not shared:
         DefaultView.objects.filter(view=view).exclude(user=view.owner).delete()
 
@@ -40,8 +52,3 @@ def set_default(*, user: User, page: str, view: SavedView | None) -> None:
         DefaultView.objects.filter(user=user, page=page).delete()
     else:
         DefaultView.objects.update_or_create(user=user, page=page, defaults={"view": view})
-
-
-def _refuse_twice(owner: User, page: str, name: str, *, but: int = 0) -> None:
-    if SavedView.objects.filter(owner=owner, page=page, name=name).exclude(pk=but).exists():
-        raise NameTaken(f"You have a view “{name}” here already.")

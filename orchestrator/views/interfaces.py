@@ -131,8 +131,8 @@ def message_list(request: HttpRequest) -> HttpResponse:
         "text": text,
         "views": saved.tabs(request, "messages"),
         "groups": [
-            _links(request, "status", "State", [(state.value, state.label) for state in InboundStatus]),
-            _links(request, "interface", "Interface", [(str(each.pk), each.name) for each in applications]),
+            lists.links(request, "status", "State", [(state.value, state.label) for state in InboundStatus]),
+            lists.links(request, "interface", "Interface", [(str(each.pk), each.name) for each in applications]),
         ],
         "clear": "/messages/?site=all" if text or site or status or interface else "",
     }
@@ -140,19 +140,6 @@ def message_list(request: HttpRequest) -> HttpResponse:
         (message.pk, message.status, message.error) for message in shown["rows"]
     ))  # fmt: skip
     return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version)
-
-
-def _links(request: HttpRequest, name: str, label: str, values: list[tuple[str, str]]) -> dict[str, Any]:
-    active = request.GET.get(name, "")
-    choices = [
-        {
-            "label": text,
-            "url": lists.address(request, **{name: "" if value == active else value}),
-            "active": value == active,
-        }
-        for value, text in values
-    ]
-    return {"id": name, "label": label, "choices": choices}
 
 
 @require_GET

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.models import Job, JobItem
 from orchestrator.permissions import Viewer, require
+from orchestrator.selectors import number_of
 from orchestrator.services.jobs import stop_job
 from orchestrator.states import JobStatus
 
@@ -63,7 +64,7 @@ def job_page(request: HttpRequest, pk: int) -> HttpResponse:
     outcome = request.GET.get("outcome", "")
     items = job.items.order_by("pk")
     chosen = items.filter(outcome=outcome) if outcome in JobItem.Outcome.values else items
-    shown = list(chosen.filter(pk__gt=_after(request))[: lists.PAGE_ROWS + 1])
+    shown = list(chosen.filter(pk__gt=number_of(request.GET.get("after", "")) or 0)[: lists.PAGE_ROWS + 1])
     more = len(shown) > lists.PAGE_ROWS
     rows = shown[: lists.PAGE_ROWS]
     after = str(rows[-1].pk) if more else ""
@@ -94,11 +95,6 @@ def _by_outcome(job: Job) -> dict[str, int]:
         JobItem.Outcome.FAILED: job.failed,
         JobItem.Outcome.WAITING: (job.total or 0) - job.done,
     }
-
-
-def _after(request: HttpRequest) -> int:
-    after = request.GET.get("after", "")
-    return int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
 
 
 def _tabs(request: HttpRequest, numbers: Counter[str], outcome: str) -> list[dict[str, Any]]:

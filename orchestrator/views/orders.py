@@ -49,21 +49,13 @@ def order_list(request: HttpRequest) -> HttpResponse:
         viewer, "orders.view", "order", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )
     shown = lists.live(request, found, selectors.order_rows(selectors.orders(viewer)))
-    choices = [
-        {
-            "label": state.label,
-            "url": lists.address(request, status="" if state.value == status else state.value),
-            "active": state.value == status,
-        }
-        for state in OrderStatus
-    ]
     context = {
         "section": "orders",
         "heading": "Orders",
         "found": found,
         **shown,
         "text": text,
-        "groups": [{"id": "status", "label": "Status", "choices": choices}],
+        "groups": [lists.links(request, "status", "Status", OrderStatus.choices)],
         "views": saved.tabs(request, "orders"),
         "clear": "/orders/?site=all" if text or site or status else "",
     }

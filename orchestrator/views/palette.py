@@ -37,10 +37,10 @@ def palette(request: HttpRequest) -> HttpResponse:
     viewer = viewer_of(request)
     text = request.POST.get("q", "").strip()[:_LONGEST]
     hits = search.hits(viewer, text, _EACH) if len(text) >= _SHORTEST else []
-    if hits:
-        record_access(viewer, "search", "hit", number_of_records=len(hits), address=request.META.get("REMOTE_ADDR"))
     opened = [] if text else recent.recalled(request, viewer)
-    rows = [*opened, *hits, *_pages(viewer, text), *commands(viewer, text)]
+    if seen := [*opened, *hits]:
+        record_access(viewer, "search", "hit", number_of_records=len(seen), address=request.META.get("REMOTE_ADDR"))
+    rows = [*seen, *_pages(viewer, text), *commands(viewer, text)]
     numbered = [{**row, "id": f"palette-{number}"} for number, row in enumerate(rows)]
     groups = [(kind, list(group)) for kind, group in groupby(numbered, key=lambda row: row["kind"])]
     part = "components/palette_found.html"

@@ -3,7 +3,8 @@
 A view is an address of its list: whoever gets the link sees the same filters, over the rows that they may see.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 from zlib import crc32
 
@@ -27,6 +28,8 @@ from . import lists, replies, viewer_of
 # A count of more says nothing more, and would read the whole table.
 MOST_COUNTED = 1000
 _FRESH = 60  # seconds that a count is shown before it is asked for again
+_KEPT = 3600  # seconds that a count is shown at all, while others are asked for
+_COUNTED_AT_ONCE = 5
 _PASSING = ("after", "shown", "search")
 _LONGEST = 500
 
@@ -53,7 +56,7 @@ def kept_of(query: QueryDict) -> str:
     kept = query.copy()
     for passing in _PASSING:
         kept.pop(passing, None)
-    return kept.urlencode()[:_LONGEST]
+    return kept.urlencode()
 
 
 def _same(query: str) -> frozenset[tuple[str, str]]:
@@ -73,7 +76,9 @@ def default_of(request: HttpRequest, page: str) -> HttpResponse | None:
     if request.GET or request.method != "GET" or replies.is_fragment(request):
         return None
     chosen = DefaultView.objects.filter(user_id=viewer_of(request).user_id, page=page).select_related("view").first()
-    return HttpResponseRedirect(lists.back_to(request.path, QueryDict(chosen.view.query))) if chosen else None
+    if chosen is None or not chosen.view.query:
+        return None
+    return HttpResponseRedirect(lists.back_to(request.path, QueryDict(chosen.view.query)))
 
 
 def _key(viewer: Viewer, view: SavedView) -> str:
@@ -83,20 +88,32 @@ def _key(viewer: Viewer, view: SavedView) -> str:
 def _count(viewer: Viewer, listed: ListPage, view: SavedView) -> int:
     """How many rows the view shows this viewer, up to one more than MOST_COUNTED."""
     number = listed.matching(viewer, QueryDict(view.query)).order_by()[: MOST_COUNTED + 1].count()
-    cache.set(_key(viewer, view), number, _FRESH)
+    cache.set(_key(viewer, view), (number, time.time()), _KEPT)
     return number
 
 
+def _counts(viewer: Viewer, listed: ListPage, found: Sequence[SavedView], *, anew: bool) -> dict[int, int]:
+    """The known number of rows of each view; `anew`: those that were counted longest ago are, a few at a time."""
+    known = cache.get_many([_key(viewer, view) for view in found])
+    numbers = {view.pk: known[key][0] for view in found if (key := _key(viewer, view)) in known}
+    if anew:
+        at = {view.pk: known.get(_key(viewer, view), (0, 0.0))[1] for view in found}
+        stale = [view for view in found if at[view.pk] < time.time() - _FRESH]
+        for view in sorted(stale, key=lambda view: at[view.pk])[:_COUNTED_AT_ONCE]:
+            numbers[view.pk] = _count(viewer, listed, view)
+    return numbers
+
+
 def tabs(request: HttpRequest, page: str, *, counted: bool = False) -> dict[str, Any]:
-    """What `components/views.html` shows: the views with their last known counts, or (`counted`) with new ones."""
+    """What `components/views.html` shows: the views with their last known counts, or (`counted`) with newer ones."""
     viewer, listed = viewer_of(request), list_page(page)
     query = lists.filter_of(request)
     here = _same(kept_of(QueryDict(query)))
     found = list(visible_views(viewer, page).select_related("owner").order_by("-shared", "name", "pk"))
-    known = {} if counted else cache.get_many([_key(viewer, view) for view in found])
+    numbers = _counts(viewer, listed, found, anew=counted)
     rows = []
     for view in found:
-        number = _count(viewer, listed, view) if counted else known.get(_key(viewer, view))
+        number = numbers.get(view.pk)
         rows.append(
             {
                 "label": view.name,
@@ -133,6 +150,12 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
     viewer, listed = viewer_of(request), list_page(page)
     require(viewer, listed.action)
     query, back = kept_of(request.GET), lists.back_to(listed.url, request.GET)
+    if len(query) > _LONGEST:
+        return replies.confirm(
+            request, Form(), heading="Save this view", submit="Save", back=back, final=True,
+            sentence="These are too many filters for one view. Take some away, and save it then.",
+            context={"section": page},
+        )  # fmt: skip
     form = ViewForm(request.POST or None, may_share=can(viewer, "views.share"))
     if form.is_valid():
         asked = form.cleaned_data
@@ -154,30 +177,30 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
     )  # fmt: skip
 
 
-def _own(request: HttpRequest, page: str, pk: int) -> tuple[SavedView, ListPage]:
-    """The view, for whoever may change it: its owner, and of shared ones who may share."""
+def _visible(request: HttpRequest, page: str, pk: int) -> tuple[SavedView, ListPage, bool]:
+    """The view, and whether the viewer may change it: its owner may, and of shared ones who may share."""
     viewer, listed = viewer_of(request), list_page(page)
     require(viewer, listed.action)
-    mine = Q(owner_id=viewer.user_id)
-    if can(viewer, "views.share"):
-        mine |= Q(shared=True)
-    return get_object_or_404(SavedView.objects.filter(mine, page=page), pk=pk), listed
+    view = get_object_or_404(visible_views(viewer, page), pk=pk)
+    return view, listed, view.owner_id == viewer.user_id or can(viewer, "views.share")
 
 
 @require_http_methods(["GET", "POST"])
 def edit(request: HttpRequest, page: str, pk: int) -> HttpResponse:
     """Rename, share, begin with it; or delete it. Who may only see a shared view may begin with it."""
     viewer = viewer_of(request)
-    view, listed = _own(request, page, pk)
+    view, listed, may_change = _visible(request, page, pk)
     user = User.objects.get(pk=viewer.user_id)
     default = DefaultView.objects.filter(user=user, view=view).exists()
     start = {"name": view.name, "shared": view.shared, "default": default}
-    form = ViewForm(request.POST or None, initial=start, may_share=can(viewer, "views.share"))
+    posted = request.POST if request.method == "POST" else None
+    form = ViewForm(posted, initial=start, may_share=can(viewer, "views.share"), may_change=may_change)
     back = lists.back_to(listed.url, QueryDict(view.query))
     if form.is_valid():
         asked = form.cleaned_data
         try:
-            views.change_view(view, name=asked["name"], shared=asked["shared"])
+            if may_change:
+                views.change_view(view, name=asked["name"], shared=asked["shared"])
         except views.NameTaken as taken:
             form.add_error("name", str(taken))
         else:
@@ -185,8 +208,8 @@ def edit(request: HttpRequest, page: str, pk: int) -> HttpResponse:
                 views.set_default(user=user, page=page, view=view if asked["default"] else None)
             return replies.done(request, f"View “{view.name}” is changed.", to=back)
     return replies.confirm(
-        request, form, heading=f"View “{view.name}”", submit="Save", icon="check", back=back,
-        preview_template="components/view_delete.html",
+        request, form, heading=f"View “{start['name']}”", submit="Save", icon="check", back=back,
+        preview_template="components/view_delete.html" if may_change else "",
         context={"section": page, "delete": reverse("view-delete", args=[page, pk])},
     )  # fmt: skip
 
@@ -194,7 +217,9 @@ def edit(request: HttpRequest, page: str, pk: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delete(request: HttpRequest, page: str, pk: int) -> HttpResponse:
     """Take the view away; the rows stay as they are."""
-    view, listed = _own(request, page, pk)
+    view, listed, may_change = _visible(request, page, pk)
+    if not may_change:
+        raise Http404
     if request.method == "POST":
         name = view.name
         views.delete_view(view)

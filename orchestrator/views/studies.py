@@ -23,21 +23,13 @@ _INSTANCES = 200
 
 
 def _filters(request: HttpRequest) -> list[dict[str, Any]]:
-    """Links that narrow the list by identity and custody. Without counts: they would read a million rows."""
-    groups = []
-    for name, label, states in (("identity", "Identity", Identity), ("custody", "Custody", Custody)):
-        active = request.GET.get(name, "")
-        choices = [
-            {
-                "label": state.label,
-                "url": lists.address(request, **{name: "" if state.value == active else state.value}),
-                "active": state.value == active,
-            }
-            for state in states
-            if state != Custody.INCOMPLETE  # what is missing is a case of its own
-        ]
-        groups.append({"id": name, "label": label, "choices": choices})
-    return groups
+    """Links that narrow the list by identity and custody."""
+    # What is missing is a case of its own.
+    custodies = [(state.value, state.label) for state in Custody if state != Custody.INCOMPLETE]
+    return [
+        lists.links(request, "identity", "Identity", Identity.choices),
+        lists.links(request, "custody", "Custody", custodies),
+    ]
 
 
 def narrowed(queryset: QuerySet[Study], asked: QueryDict, site: str) -> QuerySet[Study]:

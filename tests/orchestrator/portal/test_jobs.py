@@ -1,9 +1,12 @@
 """One's jobs: progress, results per row, stop; and nobody else's."""
 
+import datetime as dt
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from orchestrator.models import JobItem, User
+from orchestrator.models import Job, JobItem, User
 from orchestrator.services import bulk, jobs
 from orchestrator.states import JobStatus
 from tests.factories import make_user
@@ -66,6 +69,28 @@ def test_a_job_whose_worker_died_goes_on_where_it_was(owner: User) -> None:
     page = client_of(owner).get(f"/jobs/{pk}/?outcome=skipped")
     assert [row["item"].text for row in page.context["rows"]] == ["as the first worker saw", "It is odd."]
     assert page.context["job"].done == 4
+
+
+def test_a_job_that_goes_on_began_when_it_first_began(owner: User) -> None:
+    pk = start(owner)
+    began = timezone.now() - dt.timedelta(minutes=10)
+    Job.objects.filter(pk=pk).update(status=JobStatus.RUNNING, started_at=began)
+    jobs.run_job(pk)
+    assert Job.objects.get(pk=pk).started_at == began
+
+
+def test_a_job_is_forgotten_months_after_its_end(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_ROWS_AT_ONCE", 3)
+    old, recent = start(owner), start(owner)
+    for pk, days in ((old, 181), (recent, 179)):
+        jobs.run_job(pk)
+        Job.objects.filter(pk=pk).update(finished_at=timezone.now() - dt.timedelta(days=days))
+    left = []
+    for _ in range(4):
+        jobs.forget_old()
+        left.append(JobItem.objects.count())
+    assert left == [5, 4, 4, 4]
+    assert list(Job.objects.values_list("pk", flat=True)) == [recent]
 
 
 def test_a_stopped_job_says_what_it_did_not_do(owner: User) -> None:

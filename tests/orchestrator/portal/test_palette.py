@@ -4,7 +4,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from orchestrator.models import Role, Site, User
+from orchestrator.audit import recorder
+from orchestrator.models import AccessEvent, Role, Site, User
 from reconciliation.services.reconcile import reconcile_study
 from routing.models import RuleSet
 from routing.services import destinations
@@ -79,6 +80,9 @@ def test_with_nothing_typed_stands_what_was_opened_last() -> None:
     assert (kind, pages) == ("Recent", "Pages")
     assert [row["icon"] for row in rows] == ["users", "image", "order"]
     assert "A78" not in answer.request["PATH_INFO"]
+    recorder.finish()
+    seen = AccessEvent.objects.get(action="search")
+    assert (seen.subject_type, seen.number_of_records) == ("hit", 3)
 
 
 def test_what_was_opened_is_forgotten_with_the_right_to_see_it() -> None:

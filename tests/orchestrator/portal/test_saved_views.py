@@ -7,6 +7,8 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.models import DefaultView, Role, SavedView, User
+from orchestrator.services import views
+from orchestrator.views import saved
 from tests.factories import make_order, make_site, make_study, make_user
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +85,62 @@ def test_a_list_begins_with_the_default_and_shows_all_when_asked(ines: User) -> 
     client.post(f"/views/exceptions/{view.pk}/edit/", {"name": "No order"})
     assert client.get("/exceptions/").status_code == 200
     assert not DefaultView.objects.exists()
+
+
+def test_who_may_only_see_a_shared_view_may_begin_with_it_and_no_more(ines: User) -> None:
+    view = save(signed_in(ines), "studies", "custody=RECEIVED", "Here", shared="on")
+    reader = make_user(Role.READER)
+    client = signed_in(reader)
+    form = client.get(f"/views/studies/{view}/edit/")
+    assert list(form.context["form"].fields) == ["default"]
+    assert "Delete this view" not in form.text
+    assert client.post(f"/views/studies/{view}/edit/", {"default": "on", "name": "Mine"}).status_code == 302
+    assert client.get("/studies/").headers["Location"] == "/studies/?custody=RECEIVED"
+    assert client.post(f"/views/studies/{view}/delete/").status_code == 404
+    assert client.post(f"/views/studies/{view}/edit/", {}).status_code == 302
+    assert client.get("/studies/").status_code == 200
+    assert SavedView.objects.get().name == "Here"
+
+
+def test_filters_that_are_too_many_are_not_saved_in_part(ines: User) -> None:
+    client = signed_in(ines)
+    url = f"/views/exceptions/save/?source={'A' * 600}"
+    assert "too many filters for one view" in client.get(url).text
+    assert "too many filters for one view" in client.post(url, {"name": "Long"}).text
+    assert not SavedView.objects.exists()
+
+
+def test_a_default_without_filters_begins_with_all(ines: User) -> None:
+    client = signed_in(ines)
+    save(client, "orders", "", "All", default="on")
+    assert client.get("/orders/").status_code == 200
+
+
+def test_a_name_that_is_saved_twice_at_one_moment_is_taken(ines: User) -> None:
+    view = views.save_view(owner=ines, page="orders", name="One", query="", shared=False)
+    with pytest.raises(views.NameTaken):
+        views.save_view(owner=ines, page="orders", name="One", query="", shared=False)
+    other = views.save_view(owner=ines, page="orders", name="Two", query="", shared=False)
+    with pytest.raises(views.NameTaken):
+        views.change_view(other, name="One", shared=False)
+    assert [each.name for each in SavedView.objects.order_by("pk")] == [view.name, "Two"]
+
+
+def test_a_poll_counts_a_few_views_that_are_stale_and_no_fresh_one(ines: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        SavedView.objects.create(owner=ines, page="studies", name=f"View {number}", query="identity=HELD")
+    client = signed_in(ines)
+    asked: list[int] = []
+    count = saved._count
+    monkeypatch.setattr(saved, "_count", lambda *args: asked.append(1) or count(*args))
+    polls = []
+    for _ in range(3):
+        answer = client.get("/views/studies/", headers=PART)
+        polls.append((len(asked), [row["count"] for row in answer.context["views"]["rows"][1:]]))
+    assert [number for number, _ in polls] == [5, 7, 7]
+    assert polls[0][1] == ["0"] * 5 + [None] * 2
+    assert polls[2][1] == ["0"] * 7
+    assert [row["count"] for row in client.get("/studies/").context["views"]["rows"][1:]] == ["0"] * 7
 
 
 def test_a_name_is_taken_once_and_a_deleted_view_is_gone(ines: User) -> None:
