@@ -23,12 +23,17 @@
   };
   let fresh = time(), ended = false, typed = false;
 
-  const found = () => {
+  // One part that fails makes the page old, whatever the others bring, for as long as it is there.
+  const failing = new Set();
+  const found = (part) => {
+    failing.delete(part);
+    if ([...failing].some((each) => each.isConnected)) return;
     fresh = time();
     document.getElementById("lost").hidden = true;
     for (const element of document.querySelectorAll("[data-live]")) element.textContent = `Live, as of ${fresh}`;
   };
-  const lost = () => {
+  const lost = (part) => {
+    failing.add(part);
     document.querySelector("[data-lost-since]").textContent = fresh;
     document.getElementById("lost").hidden = false;
   };
@@ -66,7 +71,7 @@
     const { ctx } = event.detail;
     const { status, raw } = ctx.response;
     if (!polled(ctx) || toSignIn(raw)) return;
-    if ((status >= 200 && status < 300) || status === 304) found(); else lost();
+    if ((status >= 200 && status < 300) || status === 304) found(ctx.sourceElement); else lost(ctx.sourceElement);
   });
 
   document.addEventListener("htmx:response:error", (event) => {
@@ -78,7 +83,7 @@
   document.addEventListener("htmx:error", (event) => {
     const { ctx, error } = event.detail;
     if (!ctx || ctx.response || error?.name === "AbortError") return;
-    if (polled(ctx)) lost();
+    if (polled(ctx)) lost(ctx.sourceElement);
     else say(LINE);
   });
 

@@ -86,6 +86,49 @@ def test_an_answer_to_what_was_typed_before_is_dropped_and_a_command_is_run(
     expect(page.locator("#palette")).to_be_hidden()
 
 
+REFRESH = """() => new Promise((swapped) => {
+  document.addEventListener("htmx:after:swap", swapped, { once: true });
+  document.dispatchEvent(new CustomEvent("changed"));
+}).then(() => null)"""
+
+
+def test_a_page_that_refreshes_behind_the_palette_chooses_nothing(
+    open_page: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_patient("P77", name="Okonkwo^Adaeze")
+    asked, go_on, find = threading.Event(), threading.Event(), search.hits
+
+    def slow(viewer: Viewer, text: str, most: int) -> list[Mapping[str, Any]]:
+        asked.set()
+        go_on.wait(30)
+        return find(viewer, text, most)
+
+    monkeypatch.setattr(search, "hits", slow)
+    page = open_page("/exceptions/")
+    page.keyboard.press("Control+k")
+    chosen = page.locator("#palette [aria-selected=true]")
+    expect(chosen).to_contain_text("Control room")
+    page.keyboard.type("okonkwo")
+    assert asked.wait(30)
+    failed_case()
+    page.evaluate(REFRESH)
+    expect(chosen).to_have_count(0)
+    go_on.set()
+    expect(chosen).to_contain_text("OKONKWO, Adaeze")
+
+
+def test_a_poll_that_is_refused_is_not_taken_for_fresh(open_page: Open) -> None:
+    failed_case()
+    page = open_page("/exceptions/")
+    page.route(lambda url: "shown=" in url, lambda route: route.fulfill(status=403, body="Refused."))
+    page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
+    expect(page.locator("#lost")).to_be_visible()
+    expect(page.locator("#list tbody tr")).to_have_count(1)
+    page.unroute_all()
+    page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
+    expect(page.locator("#lost")).to_be_hidden()
+
+
 def test_a_few_cases_are_assigned_and_handed_back_by_keys(open_page: Open, mara: User) -> None:
     case, other = failed_case(), failed_case()
     page = open_page("/exceptions/")
