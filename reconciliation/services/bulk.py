@@ -53,6 +53,11 @@ def given_to(job: Job | None) -> int | None:
     return job.parameters.get("to") if job else None
 
 
+def _may_get(user_id: int | None, case: ExceptionCase) -> bool:
+    user = User.objects.get(pk=user_id) if user_id else None
+    return user is not None and can(Viewer.of(user), "exceptions.resolve", case.site_id)
+
+
 def _worked_on(job: Job, case: ExceptionCase) -> bool:
     """Whether the case went from state to state since the job had it."""
     since = JobItem.objects.get(job=job, subject_id=case.pk).at
@@ -90,7 +95,7 @@ def settle(job: Job) -> dict[str, Any]:
         case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=key)
         if not can(viewer, "exceptions.resolve", case.site_id):
             raise bulk.Left("You may not settle cases of its site.")
-        if act == "assign" and not can(Viewer.of(User.objects.get(pk=to_id)), "exceptions.resolve", case.site_id):
+        if act == "assign" and not _may_get(to_id, case):
             raise bulk.Left("Who was to get it may not settle cases of its site.")
         now = standing(case)
         if left := why_left(act, now, user_id=user.pk, to_id=to_id):

@@ -7,6 +7,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.models import DefaultView, Role, SavedView, User
+from orchestrator.permissions import Viewer
 from orchestrator.services import views
 from orchestrator.views import saved
 from tests.factories import make_order, make_site, make_study, make_user
@@ -130,9 +131,14 @@ def test_a_poll_counts_a_few_views_that_are_stale_and_no_fresh_one(ines: User, m
     for number in range(7):
         SavedView.objects.create(owner=ines, page="studies", name=f"View {number}", query="identity=HELD")
     client = signed_in(ines)
-    asked: list[int] = []
+    asked: list[SavedView] = []
     count = saved._count
-    monkeypatch.setattr(saved, "_count", lambda *args: asked.append(1) or count(*args))
+
+    def counting(viewer: Viewer, listed: saved.ListPage, view: SavedView) -> int:
+        asked.append(view)
+        return count(viewer, listed, view)
+
+    monkeypatch.setattr(saved, "_count", counting)
     polls = []
     for _ in range(3):
         answer = client.get("/views/studies/", headers=PART)
