@@ -65,7 +65,6 @@ SITE_PATHS: Mapping[str, str] = {
     "identityclaim": "study__site",
     "workflowevent": "site_id",
     "applicationentity": "device__site",
-    "delivery": "study__site",
     "matchrun": "claim__study__site",
     "decision": "claim__study__site",
 }

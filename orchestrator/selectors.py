@@ -6,8 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
 
-from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Value, When
-from django.db.models.lookups import IsNull
+from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Value, When
 from django.utils import timezone
 
 from orchestrator.models import (
@@ -18,7 +17,6 @@ from orchestrator.models import (
     ImagingServiceRequest,
     InboundMessage,
     Issuer,
-    NameWord,
     Patient,
     PatientIdentifier,
     PatientWord,
@@ -28,8 +26,8 @@ from orchestrator.models import (
     Study,
     User,
     WorkflowEvent,
-    folded_words,
 )
+from orchestrator.models.search import Way, find, has_words, is_one, one_word, with_words
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -37,7 +35,7 @@ M = TypeVar("M", bound=Model)
 
 CLOSED_DAYS = 30
 NOBODY = "none"
-FEW = 10_000  # rows that a search names one by one
+_ORDER_NUMBERS = ("accession_number", "placer_order_number", "filler_order_number")
 
 CASE_VIEWS: Mapping[str, str] = {
     "open": "All open", "mine": "Mine", "unassigned": "Unassigned", "snoozed": "Snoozed", "closed": "Closed",
@@ -81,7 +79,7 @@ def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str
     groups = (
         queryset.annotate(due=due)
         .values_list("kind", "site_id", "modality", "source", "owner_id", "due")
-        .annotate(Count("pk"))
+        .annotate(number=Count("*"))  # of no column: the index alone is read
         .order_by()
     )
     return [
@@ -149,64 +147,32 @@ def _date(text: str) -> dt.date | None:
         return None
 
 
-def _found(queryset: QuerySet[M], lookups: Sequence[QuerySet[Any, Any]], fits: Q) -> QuerySet[M]:
-    """The rows whose keys the look-ups give; when those are too many to be named, the rows that `fits` says.
-
-    A list wants the latest of what was found. Of few rows all are looked up and sorted; of many the latest are gone
-    through until a page is full, which is soon. An OR over several tables would read them whole for either.
-    """
-    first, *others = (each.order_by() for each in lookups)
-    keys = list((first.union(*others, all=True) if others else first)[: FEW + 1])
-    return queryset.filter(fits) if len(keys) > FEW else queryset.filter(pk__in={key for (key,) in keys})
-
-
-def _is_one(rows: QuerySet[Any]) -> Q:
-    """Whether there is such a row; looked up for each row that is gone through.
-
-    EXISTS says the same, but PostgreSQL would rather find all such rows at once, of the whole table, and then look.
-    """
-    return Q(IsNull(Subquery(rows.order_by().values("pk")[:1]), False))
-
-
-def _with_words(table: type[NameWord], of: str, text: str) -> QuerySet[Any]:
-    """Words of the table whose name (`of`) has a word that begins so for each word of the text; without any, none."""
-    first, *others = [f"{word[:64]}*" for word in folded_words(text)] or [""]
-    rows = table._default_manager.filter(word__glob=first)
-    for glob in others:
-        rows = rows.filter(**{f"{of}__in": table._default_manager.filter(word__glob=glob).values(of)})
-    return rows
-
-
-def _has_words(table: type[NameWord], of: str, text: str) -> Q:
-    """The same, asked of one row."""
-    has = Q() if folded_words(text) else Q(pk=None)
-    for word in folded_words(text):
-        has &= _is_one(table._default_manager.filter(word__glob=f"{word[:64]}*", **{of: OuterRef("pk")}))
-    return has
-
-
-def _patient_keys(text: str) -> list[QuerySet[Any, Any]]:
-    """Ids of the patients with this identifier (whole), birth date (ISO) or name."""
+def _exactly(text: str) -> list[QuerySet[Any, Any]]:
+    """Ids of the patients with this identifier (whole) or birth date (ISO)."""
+    identified: QuerySet[Any, Any] = PatientIdentifier.objects.filter(value=text).values_list("patient")
     born = _date(text)
-    named = _with_words(PatientWord, "patient", text).values_list("patient")
-    return [
-        PatientIdentifier.objects.filter(value=text).values_list("patient"),
-        Patient.objects.filter(birth_date=born).values_list("pk") if born else named,
-    ]
+    return [identified, Patient.objects.filter(birth_date=born).values_list("pk")] if born else [identified]
 
 
-def patients_with(text: str) -> QuerySet[Patient]:
-    """The same patients, for a query that asks of one whether it is among them."""
+def _is_exactly(text: str, outer: str = "pk") -> Q:
+    """The same, asked of one row, whose `outer` is the patient's id."""
+    is_it = is_one(PatientIdentifier.objects.filter(patient=OuterRef(outer), value=text))
     born = _date(text)
-    named = Q(birth_date=born) if born else _has_words(PatientWord, "patient", text)
-    identified = _is_one(PatientIdentifier.objects.filter(patient=OuterRef("pk"), value=text))
-    return Patient.objects.filter(named | identified)
+    return is_it | is_one(Patient.objects.filter(pk=OuterRef(outer), birth_date=born)) if born else is_it
 
 
 def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
     """Those of the patients whose name has words that begin as those of the text do."""
-    lookup = _with_words(PatientWord, "patient", text).values_list("patient")
-    return _found(rows, [lookup], _has_words(PatientWord, "patient", text))
+    return find(rows, _named(text))
+
+
+def _named(text: str) -> Way:
+    return Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text))
+
+
+def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
+    """Ids of the patients with such a name; a birth date is none."""
+    return [] if _date(text) else [with_words(PatientWord, "patient", text)]
 
 
 def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
@@ -217,12 +183,11 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
     queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
-        queryset = _found(
-            queryset,
-            [*_patient_keys(text), subsumed.values_list("merged_into")],
-            _is_one(patients_with(text).filter(pk=OuterRef("pk")))
-            | _is_one(subsumed.filter(merged_into=OuterRef("pk"))),
+        exact = Way(
+            [*_exactly(text), subsumed.values_list("merged_into")],
+            _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
+        queryset = find(queryset, exact, *([] if _date(text) else [_named(text)]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
     )
@@ -236,20 +201,29 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
     queryset = visible_to(Study.objects.all(), viewer, "studies.view")
     if not text:
         return queryset
-    exact = ("accession_number", "patient_id", "order__accession_number")
-    said = reduce(or_, (Q(**{name: text}) for name in exact), _has_words(ClaimWord, "claim", text))
-    return _found(
-        queryset,
+    numbers = ("accession_number", "patient_id", "order__accession_number")
+    claims, of_patient = IdentityClaim.objects, _patient_words(text)
+    claimed = with_words(ClaimWord, "claim", text)
+    exact = Way(
         [
             Study.objects.filter(study_instance_uid=text).values_list("pk"),
-            *(IdentityClaim.objects.filter(**{name: text}).values_list("study") for name in exact),
-            _with_words(ClaimWord, "claim", text).values_list("claim__study"),
-            *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in _patient_keys(text)),
+            *(claims.filter(**{name: text}).values_list("study") for name in numbers),
+            *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in _exactly(text)),
         ],
         Q(study_instance_uid=text)
-        | _is_one(IdentityClaim.objects.filter(said, study=OuterRef("pk")))
-        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
+        | is_one(claims.filter(reduce(or_, (Q(**{name: text}) for name in numbers)), study=OuterRef("pk")))
+        | _is_exactly(text, "patient"),
     )
+    said = is_one(claims.filter(has_words(ClaimWord, "claim", text), study=OuterRef("pk")))
+    by_name = Way(
+        [
+            claims.filter(pk__in=claimed).values_list("study"),
+            *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in of_patient),
+        ],
+        said | has_words(PatientWord, "patient", text, "patient") if of_patient else said,
+        one_word(text, claimed, *of_patient),
+    )
+    return find(queryset, exact, by_name)
 
 
 def study_rows(queryset: QuerySet[Study]) -> QuerySet[Study]:
@@ -275,17 +249,24 @@ def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
     queryset = visible_to(ImagingServiceRequest.objects.all(), viewer, "orders.view")
     if not text:
         return queryset
-    numbers = ("accession_number", "placer_order_number", "filler_order_number")
     every = ImagingServiceRequest.objects.values_list("pk")
-    return _found(
-        queryset,
+    exact = Way(
         [
-            *(every.filter(**{name: text}) for name in numbers),
-            *(every.filter(patient__in=keys) for keys in _patient_keys(text)),
+            *(every.filter(**{name: text}) for name in _ORDER_NUMBERS),
+            *(every.filter(patient__in=keys) for keys in _exactly(text)),
         ],
-        reduce(or_, (Q(**{name: text}) for name in numbers))
-        | _is_one(patients_with(text).filter(pk=OuterRef("patient"))),
+        _is_order(text),
     )
+    by_name = [
+        Way([every.filter(patient__in=keys)], has_words(PatientWord, "patient", text, "patient"), one_word(text, keys))
+        for keys in _patient_words(text)
+    ]
+    return find(queryset, exact, *by_name)
+
+
+def _is_order(text: str) -> Q:
+    """Whether an order has this number, or is for exactly that patient."""
+    return reduce(or_, (Q(**{name: text}) for name in _ORDER_NUMBERS)) | _is_exactly(text, "patient")
 
 
 def order_rows(queryset: QuerySet[ImagingServiceRequest]) -> QuerySet[ImagingServiceRequest]:
@@ -323,19 +304,30 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
     queryset = visible_to(InboundMessage.objects.all(), viewer, "messages.view").select_related("interface", "site")
     if not text:
         return queryset
-    identified, about = PatientIdentifier.objects.filter(value=text), orders(viewer, text)
+    identified = PatientIdentifier.objects.filter(value=text)
+    about = visible_to(ImagingServiceRequest.objects.all(), viewer, "orders.view")
     every = InboundMessage.objects.values_list("pk")
-    return _found(
-        queryset,
+    exact = Way(
         [
             every.filter(control_id=text),
             every.filter(patient__in=identified.values("patient")),
-            every.filter(order__in=about.values("pk")),
+            *(every.filter(order__in=about.filter(**{name: text}).values("pk")) for name in _ORDER_NUMBERS),
+            *(every.filter(order__in=about.filter(patient__in=keys).values("pk")) for keys in _exactly(text)),
         ],
         Q(control_id=text)
-        | _is_one(identified.filter(patient=OuterRef("patient")))
-        | _is_one(about.filter(pk=OuterRef("order"))),
+        | is_one(identified.filter(patient=OuterRef("patient")))
+        | is_one(about.filter(_is_order(text), pk=OuterRef("order"))),
     )
+    said = has_words(PatientWord, "patient", text, "patient")
+    by_name = [
+        Way(
+            [every.filter(order__in=about.filter(patient__in=keys).values("pk"))],
+            is_one(about.filter(said, pk=OuterRef("order"))),
+            one_word(text, keys),
+        )
+        for keys in _patient_words(text)
+    ]
+    return find(queryset, exact, *by_name)
 
 
 def users(viewer: Viewer) -> QuerySet[User]:

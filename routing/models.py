@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 
-from orchestrator.models import Device, Instance, Study, Work
+from orchestrator.models import Device, Instance, Site, Study, Work
 from orchestrator.models.history import history
 from orchestrator.states import DeliveryStatus
 
@@ -93,6 +93,8 @@ class Delivery(Work):
     """One rendition of a study on its way to one destination."""
 
     study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="deliveries")
+    # Its study's, which never changes: lists of a site are read from an index of this table.
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="+", editable=False, db_index=False)
     destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     rendition = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
@@ -110,6 +112,7 @@ class Delivery(Work):
         indexes: ClassVar = [
             models.Index(fields=["status", "next_attempt_at"], name="delivery_due"),
             models.Index(fields=["-created_at"], name="delivery_created"),
+            models.Index(fields=["site", "-created_at"], name="delivery_site"),
             models.Index(fields=["status", "destination", "-created_at"], name="delivery_status"),
             models.Index(fields=["destination", "-created_at"], name="delivery_destination"),
             models.Index(fields=["destination", "-finished_at"], name="delivery_finished"),
@@ -118,8 +121,14 @@ class Delivery(Work):
     def __str__(self) -> str:
         return f"delivery {self.pk}"
 
+    def save(self, *arguments: Any, **more: Any) -> None:
+        """A new one stands at the site of its study."""
+        if self._state.adding:
+            self.site_id = self.study.site_id
+        super().save(*arguments, **more)
+
     def event_links(self) -> dict[str, int | None]:
-        return {"site_id": self.study.site_id, "patient_id": self.study.patient_id, "study_id": self.study_id}
+        return {"site_id": self.site_id, "patient_id": self.study.patient_id, "study_id": self.study_id}
 
 
 class DeliveredInstance(models.Model):

@@ -77,7 +77,7 @@ def destinations_at_work(viewer: Viewer, pk: int | None = None) -> list[AtWork]:
         undone, found = undone.filter(destination=pk), found.filter(pk=pk)
     waiting: Counter[int] = Counter()
     failed: Counter[int] = Counter()
-    for key, status, number in undone.values_list("destination", "status").annotate(Count("pk")).order_by():
+    for key, status, number in undone.values_list("destination", "status").annotate(number=Count("*")).order_by():
         (failed if status == DeliveryStatus.FAILED else waiting)[key] += number
     return [AtWork(each, waiting[each.pk], failed[each.pk], each.last_sent_at) for each in found]
 

@@ -82,7 +82,7 @@ _COLUMNS: dict[str, tuple[type[Model], str]] = {
     "decisions": (Decision, "claim_id case_id kind parameters reason by_id at"),
     "deliveries": (
         Delivery,
-        "id study_id destination_id rendition status rule version_id created_at finished_at attempts next_attempt_at "
+        "id study_id site_id destination_id rendition status rule version_id created_at finished_at attempts next_attempt_at "
         "last_error",
     ),
     "delivered": (DeliveredInstance, "delivery_id instance_id status dimse_status error at"),

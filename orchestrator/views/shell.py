@@ -67,7 +67,7 @@ NAVIGATION: Mapping[str, tuple[Entry, ...]] = {
 def _waiting(viewer: Viewer) -> Mapping[str, int]:
     """Waiting cases that the viewer may see, by kind, as the queue counts them: one grouped query over the index."""
     open_cases = visible_to(ExceptionCase.objects.filter(status__in=CASE_WAITING), viewer, "exceptions.view")
-    return dict(open_cases.values_list("kind").annotate(Count("pk")).order_by())
+    return dict(open_cases.values_list("kind").annotate(number=Count("*")).order_by())
 
 
 def navigation(viewer: Viewer) -> dict[str, Any]:

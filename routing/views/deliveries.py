@@ -80,7 +80,7 @@ def narrowed(queryset: QuerySet[Delivery], asked: QueryDict, site: str) -> Query
     elif status in DeliveryStatus.values:
         queryset = queryset.filter(status=status)
     keys = (("destination_id", asked.get("destination", "")), ("study_id", asked.get("study", "")))
-    for name, value in (*keys, ("study__site_id", site)):
+    for name, value in (*keys, ("site_id", site)):
         if (key := number_of(value)) is not None:
             queryset = queryset.filter(**{name: key})
     return queryset

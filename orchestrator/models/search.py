@@ -1,0 +1,92 @@
+"""Rows found by several columns of several tables: each looked up in its own index, or the latest gone through."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models.lookups import IsNull
+
+from orchestrator.models.name import NameWord, folded_words
+
+M = TypeVar("M", bound=Model)
+
+FEW = 10_000  # rows that a search names one by one
+MOST_WORDS = 8  # of a name that are looked up; each costs a subquery
+
+
+class Way(NamedTuple):
+    """One way to find rows: look-ups that give their keys, and the same asked of one row.
+
+    `words` are the look-ups of one word in the tables of words alone: when those give too many, so would the others, at
+    the price of a join for each.
+    """
+
+    lookups: Sequence[QuerySet[Any, Any]]
+    fits: Q
+    words: Sequence[QuerySet[Any, Any]] = ()
+
+    def keys(self) -> set[int] | None:
+        """None when there are too many to be named."""
+        if self.words and _together(self.words)[FEW : FEW + 1]:
+            return None
+        keys = list(_together(self.lookups)[: FEW + 1])
+        return None if len(keys) > FEW else {key for (key,) in keys}
+
+
+def _together(lookups: Sequence[QuerySet[Any, Any]]) -> QuerySet[Any, Any]:
+    first, *others = (each.order_by() for each in lookups)
+    return first.union(*others, all=True) if others else first
+
+
+def find(queryset: QuerySet[M], *ways: Way) -> QuerySet[M]:
+    """The rows whose keys one of the ways gives; where those are too many to be named, the rows that fit it.
+
+    A list wants the latest of what was found. Of few rows all are looked up and sorted; of many the latest are gone
+    through until a page is full, which is soon. An OR over several tables would read them whole for either.
+    """
+    named, fitting = set[int](), Q()
+    for way in ways:
+        keys = way.keys()
+        if keys is None:
+            fitting |= way.fits
+        else:
+            named |= keys
+    return queryset.filter(Q(pk__in=named) | fitting)
+
+
+def is_one(rows: QuerySet[Any]) -> Q:
+    """Whether there is such a row; looked up for each row that is gone through.
+
+    EXISTS says the same, but PostgreSQL would rather find all such rows at once, of the whole table, and then look.
+    """
+    return Q(IsNull(Subquery(rows.order_by().values("pk")[:1]), False))
+
+
+def _beginnings(text: str) -> list[str]:
+    """Patterns for the words of a name that is searched: none that another one implies, and not too many."""
+    words = sorted({word[:64] for word in folded_words(text)}, key=lambda word: (-len(word), word))
+    kept = [word for place, word in enumerate(words) if not any(longer.startswith(word) for longer in words[:place])]
+    return [f"{word}*" for word in kept[:MOST_WORDS]]
+
+
+def with_words(table: type[NameWord], of: str, text: str) -> QuerySet[Any, Any]:
+    """Ids of those (`of`) whose name has a word that begins so for each word of the text; without any, none."""
+    first, *others = _beginnings(text) or [""]
+    rows = table._default_manager.filter(word__glob=first)
+    for glob in others:
+        rows = rows.filter(**{f"{of}__in": table._default_manager.filter(word__glob=glob).values(of)})
+    return rows.values_list(of)
+
+
+def has_words(table: type[NameWord], of: str, text: str, outer: str = "pk") -> Q:
+    """The same, asked of one row, whose `outer` is the id."""
+    globs = _beginnings(text)
+    has = Q() if globs else Q(pk=None)
+    for glob in globs:
+        has &= is_one(table._default_manager.filter(word__glob=glob, **{of: OuterRef(outer)}))
+    return has
+
+
+def one_word(text: str, *lookups: QuerySet[Any, Any]) -> Sequence[QuerySet[Any, Any]]:
+    """The look-ups when the text has one word; for several each is a join itself, and not to be made twice."""
+    return lookups if len(_beginnings(text)) == 1 else ()
