@@ -82,8 +82,8 @@ _COLUMNS: dict[str, tuple[type[Model], str]] = {
     "decisions": (Decision, "claim_id case_id kind parameters reason by_id at"),
     "deliveries": (
         Delivery,
-        "id study_id site_id destination_id rendition status rule version_id created_at finished_at attempts next_attempt_at "
-        "last_error",
+        "id study_id site_id destination_id rendition status rule version_id created_at finished_at attempts "
+        "next_attempt_at last_error",
     ),
     "delivered": (DeliveredInstance, "delivery_id instance_id status dimse_status error at"),
     "tries": (DeliveryAttempt, "delivery_id started_at ended_at sent outcome error"),

@@ -277,8 +277,8 @@ class Years:
             pk, ended = self._next("delivery"), at + dt.timedelta(seconds=self.random.randint(3, 90))
             error = "Connection refused" if dead else "Processing failure (0110H)" if failed else ""
             self.to["deliveries"].add(
-                pk, study, exam.place.pk, destination, ORIGINAL, status, "All to the archive", self.around.version, moment(at),
-                None if dead else moment(ended), 6 if dead else 1,
+                pk, study, exam.place.pk, destination, ORIGINAL, status, "All to the archive", self.around.version,
+                moment(at), None if dead else moment(ended), 6 if dead else 1,
                 moment(self.now + dt.timedelta(minutes=4)) if dead else None, error,
             )  # fmt: skip
             for place, instance in enumerate(made):

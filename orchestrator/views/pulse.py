@@ -7,7 +7,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean, quantiles
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from django.conf import settings
 from django.core.cache import cache
@@ -38,7 +38,10 @@ _TAKES: Mapping[str, tuple[str, str]] = {
 _BIN, _BINS, _WEEKS = dt.timedelta(minutes=15), 12, 4
 _HOUR = 4  # bins
 _NOW_KEPT, _USUAL_KEPT = 20, 900  # seconds
-_MOST = 2000  # of the events that a latency is told of
+_MOST = 1000  # of the latest that a latency is told of
+
+
+_T = TypeVar("_T")
 
 
 # Each rail's numbers by quarter of an hour.
@@ -65,18 +68,22 @@ class Pulse(NamedTuple):
 
 def pulses(viewer: Viewer) -> dict[str, Pulse]:
     """Each rail on which something happened, or usually does."""
-    now = timezone.now()
-    sites = viewer.sites_for("control_room.view")
-    scope = "all" if sites is None else "-".join(map(str, sorted(sites)))
+    now, scope = timezone.now(), _scope(viewer)
     [values] = _kept(f"pulse-{scope}", _NOW_KEPT, lambda: _counts(viewer, [now]))
-    weeks = _kept(f"usual-{scope}", _USUAL_KEPT, lambda: _usual(viewer, now))
+    weeks = _kept(f"usual-{scope}-{timezone.get_current_timezone_name()}", _USUAL_KEPT, lambda: _usual(viewer, now))
     told = {rail: _pulse(rail, values[rail], [week[rail] for week in weeks]) for rail in _COUNTED}
     return {rail: pulse for rail, pulse in told.items() if any(pulse.values) or pulse.usual}
 
 
-def _kept(key: str, seconds: int, count: Callable[[], list[Quarters]]) -> list[Quarters]:
+def _scope(viewer: Viewer) -> str:
+    """Who sees the same figures."""
+    sites = viewer.sites_for("control_room.view")
+    return "all" if sites is None else "-".join(map(str, sorted(sites)))
+
+
+def _kept(key: str, seconds: int, count: Callable[[], _T]) -> _T:
     """What was counted so long ago at most: everybody's control room asks every ten seconds."""
-    return cast("list[Quarters]", cache.get_or_set(key, count, seconds))
+    return cast("_T", cache.get_or_set(key, count, seconds))
 
 
 def _pulse(rail: str, values: Sequence[int], weeks: Sequence[Sequence[int]]) -> Pulse:
@@ -88,7 +95,9 @@ def _pulse(rail: str, values: Sequence[int], weeks: Sequence[Sequence[int]]) -> 
 
 def _usual(viewer: Viewer, now: dt.datetime) -> list[Quarters]:
     """The same three hours of the weeks before; weeks in which nothing at all ran say nothing."""
-    weeks = _counts(viewer, [now - dt.timedelta(weeks=week) for week in range(1, _WEEKS + 1)])
+    clock = timezone.localtime(now)  # the hour on the wall, also when the clocks were changed meanwhile
+    ends = [(clock - dt.timedelta(weeks=week)).astimezone(dt.UTC) for week in range(1, _WEEKS + 1)]
+    weeks = _counts(viewer, ends)
     return [week for week in weeks if any(map(sum, week.values()))]
 
 
@@ -109,6 +118,10 @@ def _counts(viewer: Viewer, ends: Iterable[dt.datetime]) -> list[Quarters]:
 
 def latencies(viewer: Viewer) -> dict[str, tuple[float, float]]:
     """Seconds on each rail in the last hour: the median and the 95th percentile; only where something was done."""
+    return _kept(f"latencies-{_scope(viewer)}", _NOW_KEPT, lambda: _latencies(viewer))
+
+
+def _latencies(viewer: Viewer) -> dict[str, tuple[float, float]]:
     since = timezone.now() - dt.timedelta(hours=1)
     mine = visible_to(InboundMessage.objects.all(), viewer, "control_room.view")
     applied = mine.filter(received_at__gte=since, applied_at__isnull=False).order_by("-received_at")
@@ -120,16 +133,17 @@ def latencies(viewer: Viewer) -> dict[str, tuple[float, float]]:
 
 
 def _between(viewer: Viewer, since: dt.datetime, first: str, then: str) -> list[float]:
-    """For each thing that came to `then`: how long after its last `first`."""
-    mine = visible_to(WorkflowEvent.objects.filter(name__in=[first, then], at__gte=since), viewer, "control_room.view")
-    began: dict[int, dt.datetime] = {}
-    waited = []
-    for name, subject, at in mine.order_by("at", "pk").values_list("name", "subject_id", "at")[:_MOST]:
-        if name == first:
-            began[subject] = at
-        elif subject in began:
-            waited.append((at - began.pop(subject)).total_seconds())
-    return waited
+    """For the latest things that came to `then`: how long after their last `first` before it, however long ago."""
+    mine = visible_to(WorkflowEvent.objects.filter(name=then, at__gte=since), viewer, "control_room.view")
+    came = list(mine.order_by("-at", "-pk").values_list("subject_type", "subject_id", "at")[:_MOST])
+    began: dict[int, list[dt.datetime]] = {}
+    about = WorkflowEvent.objects.filter(
+        name=first, subject_type__in={kind for kind, _, _ in came}, subject_id__in={key for _, key, _ in came}
+    )
+    for subject, at in about.order_by().values_list("subject_id", "at"):
+        began.setdefault(subject, []).append(at)
+    before = ((at, [each for each in began.get(subject, ()) if each <= at]) for _, subject, at in came)
+    return [(at - max(moments)).total_seconds() for at, moments in before if moments]
 
 
 def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
