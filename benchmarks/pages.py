@@ -26,19 +26,20 @@ class Page:
 def pages_of() -> list[Page]:
     """The pages, with rows of the filled database, as an administrator sees them."""
     client = signed_in()
-    found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest()]
+    found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest(), *_at_one_site(), *_shown()]
     parts = [replace(page, name=f"{page.name}, part", part=True) for page in found if page.name in _POLLED]
     return [replace(page, client=page.client or client) for page in (*found, *parts)]
 
 
-def signed_in() -> Any:
+def signed_in(**who: str) -> Any:
     """A `django.test.Client` with a session of its own: a session keeps its last twenty searches."""
     from django.test import Client  # Django is set up by who asks
 
     from orchestrator.models import User
 
     client = Client(SERVER_NAME="127.0.0.1")
-    user = User.objects.filter(role_assignments__role="administrator", is_active=True).earliest("pk")
+    who = who or {"role_assignments__role": "administrator"}
+    user = User.objects.filter(**who, is_active=True).earliest("pk")
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return client
 
@@ -149,6 +150,32 @@ def _searched(client: Any, address: str, text: str) -> str:
         answer = client.get(found)
         return str(answer.headers["Location"]) if answer.status_code == 302 else found
     return found
+
+
+def _at_one_site() -> Iterator[Page]:
+    """As somebody sees it whose role is at one site only."""
+    client = signed_in(username="lena")
+    yield Page("control room, of one site", "/", client)
+    for name in ("exceptions", "studies", "patients", "orders", "messages", "deliveries"):
+        yield Page(f"{name}, of one site", f"/{name}/", client)
+        if name != "exceptions":
+            yield Page(f"{name}, of one site, search", _searched(client, f"/{name}/", "smith"), client)
+
+
+def _shown() -> Iterator[Page]:
+    """What a list asks again of the rows that it shows, and what hangs on lists."""
+    from orchestrator.models import ImagingServiceRequest, InboundMessage, Study
+    from routing.models import Delivery
+
+    models: dict[str, Any] = {
+        "studies": Study, "orders": ImagingServiceRequest, "messages": InboundMessage, "deliveries": Delivery,
+    }  # fmt: skip
+    for name, model in models.items():
+        keys = ",".join(str(key) for key in model.objects.order_by("-pk").values_list("pk", flat=True)[:50])
+        yield Page(f"{name}, rows on the screen", f"/{name}/?{urlencode({'shown': keys})}", part=True)
+        yield Page(f"saved views of {name}", f"/views/{name}/")
+    yield Page("jobs", "/jobs/")
+    yield Page("running jobs", "/jobs/running/", part=True)
 
 
 def _single() -> Iterator[Page]:
