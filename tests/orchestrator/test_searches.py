@@ -3,6 +3,7 @@
 import datetime as dt
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -119,3 +120,13 @@ def test_a_patient_is_found_by_a_new_name_and_no_longer_by_the_old_one() -> None
         upsert_patient(data=told, site=site)
     assert [each.name for each in selectors.patients(viewer, "jane r")] == ["Roe^Jane"]
     assert not selectors.patients(viewer, "doe").exists()
+
+
+@pytest.mark.django_db
+def test_a_long_text_costs_no_more_than_a_long_name(site: Site, django_assert_max_num_queries: Any) -> None:
+    viewer, text = Viewer.of(make_user()), " ".join(f"word{number} s an" for number in range(60))
+    for find in (selectors.patients, selectors.studies, selectors.orders):
+        with django_assert_max_num_queries(6) as asked:
+            assert not find(viewer, text).exists()
+        assert max(each["sql"].count("GLOB") + each["sql"].count("LIKE") for each in asked.captured_queries) <= 16
+    assert len(search._beginnings("smith smith s smi maria")) == 2
