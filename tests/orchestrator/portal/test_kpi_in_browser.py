@@ -17,7 +17,8 @@ from tests.orchestrator.portal.test_components_in_browser import RULES
 
 pytestmark = pytest.mark.peer("chromium")
 
-PATHS = ("/kpis/", "/kpis/mismatch_rate/", "/kpis/exception_backlog/?by=reason", "/kpis/mismatch_rate/behind/")
+PATHS = ("/kpis/", "/kpis/mismatch_rate/", "/kpis/exception_backlog/?by=reason", "/kpis/mismatch_rate/behind/",
+         "/kpis/review/")  # fmt: skip
 
 
 def _fill() -> None:
