@@ -36,7 +36,7 @@ PLANS: dict[str, Read] = {
     "study_last_received": lambda viewer: selectors.studies(viewer).order_by(*_LATEST)[:51],
     "study_identity": lambda viewer: selectors.studies(viewer).filter(identity="REJECTED").order_by(*_LATEST)[:51],
     "study_custody": lambda viewer: selectors.studies(viewer).filter(custody="RECEIVING").order_by(*_LATEST)[:51],
-    "study_site": lambda viewer: selectors.studies(viewer).filter(site_id=1).order_by(*_LATEST)[:51],
+    "study_site": lambda viewer: selectors.studies(viewer).filter(site_id=0).order_by(*_LATEST)[:51],
     "order_status_created": lambda viewer: (
         selectors.orders(viewer).filter(status="CANCELED").order_by("-created_at", "-pk")[:51]
     ),
