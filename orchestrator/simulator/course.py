@@ -148,6 +148,13 @@ class Course:
         if exam.registered_as is not None:
             desk.correct(exam, exam.person)
 
+    @property
+    def neighbour(self) -> Exam:
+        """The exam beside this one, for faults that plan one."""
+        if self.exam.neighbour is None:
+            raise ValueError("nobody beside the exam")
+        return self.exam.neighbour
+
     def tell_of(self, neighbour: Exam) -> None:
         """The other one is registered, where it is another patient, and has the order."""
         if neighbour.person != self.exam.person:

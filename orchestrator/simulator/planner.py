@@ -77,6 +77,14 @@ class Planner:
             return fault.plan(plain, self)
         return self._turn(plain)
 
+    def beside(self, exam: Exam) -> Exam:
+        """The exam of somebody else: the same procedure, at the same station and time."""
+        order = exam.order
+        other = self.plain(exam.number, order.start, "Y")
+        person = self.person(exam.number, order.station, order.start, "Y")
+        ordered = self.order(exam.number, order.station, order.start, "Y")
+        return replace(other, person=person, order=replace(ordered, procedure=order.procedure))
+
     def plain(self, number: int, start: datetime, suffix: str = "") -> Exam:
         """An exam without any turn; `suffix` (one letter) makes another one that plays a part in the same story."""
         rng = self.rng(number, f"plan{suffix}")

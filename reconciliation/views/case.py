@@ -1,10 +1,12 @@
 """One case: what was received beside what was ordered, what a match would change, and what happened so far."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Count, Max, Min, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from orchestrator.audit import record_access
@@ -13,8 +15,7 @@ from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.selectors import cases
 from orchestrator.states import CASE_OPEN, CaseStatus
 from orchestrator.templatetags import moments
-from orchestrator.views import events, recent, replies, viewer_of
-from orchestrator.views.presence import names_present
+from orchestrator.views import events, presence, recent, replies, viewer_of
 from reconciliation.services.decisions import REJECT_CODES
 from reconciliation.services.reconcile import HELD_KINDS
 
@@ -22,6 +23,7 @@ from . import candidates, queue, seen
 
 _HISTORY = 100
 _PLACES = 1000
+_DOING = "is reading this case"
 
 
 def find_case(viewer: Viewer, pk: int) -> ExceptionCase:
@@ -102,6 +104,7 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
     ranked = candidates.ranked(viewer, case) if held and is_open else []
     chosen = candidates.chosen(ranked, request.GET.get("order", ""))
     decision = _decision(case)
+    stamp, here = seen.stamp(case), reverse("case-presence", args=[pk])
     record_access(viewer, "exceptions.view", "case", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
     recent.remember(request, "case", pk)
     context = {
@@ -121,8 +124,8 @@ def case_page(request: HttpRequest, pk: int) -> HttpResponse:
         "candidates": ranked,
         "chosen": chosen,
         "preview": candidates.preview(viewer, case, chosen) if chosen else None,
-        "seen": seen.stamp(case),
-        **_present(case, viewer),
+        "seen": stamp,
+        "presence": presence.told(request, case, url=f"{here}?{urlencode({'seen': stamp})}", doing=_DOING),
         "settled": None if is_open else candidates.settled(viewer, case),
         "decision": decision,
         "code": REJECT_CODES.get(decision.parameters.get("code", ""), "") if decision else "",
@@ -151,19 +154,11 @@ def _received(case: ExceptionCase) -> dict[str, Any]:
     )
 
 
-def _present(case: ExceptionCase, viewer: Viewer, news: str = "") -> dict[str, Any]:
-    """Who else has the case open, and the news since it was opened here; looking says that one looks."""
-    others = names_present(case, viewer)
-    return {"others": others, "news": news, "presence_etag": replies.etag_of((others, news))}
-
-
 @require_GET
-def presence(request: HttpRequest, pk: int) -> HttpResponse:
+def who_is_here(request: HttpRequest, pk: int) -> HttpResponse:
     """Polled by an open case: who else reads it now, and what changed since the `?seen=` that it shows."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.view")
     case = find_case(viewer, pk)
-    stamp = request.GET.get("seen", "")
-    context = {"case": case, "seen": stamp, **_present(case, viewer, seen.news(case, stamp))}
-    part = "reconciliation/_presence.html"
-    return replies.page(request, part, part, context, version=(context["others"], context["news"]))
+    news = seen.news(case, request.GET.get("seen", ""))
+    return presence.answer(request, case, doing=_DOING, news=news, show=reverse("case", args=[pk]))

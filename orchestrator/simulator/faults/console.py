@@ -104,26 +104,22 @@ class _WrongEntry(Fault):
     hold = Hold.NEEDED
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
-        order = exam.order
-        other = planner.plain(exam.number, order.start, "Y")
-        person = planner.person(exam.number, order.station, order.start, "Y")
-        ordered = planner.order(exam.number, order.station, order.start, "Y")
-        return replace(exam, neighbour=replace(other, person=person, order=replace(ordered, procedure=order.procedure)))
+        return replace(exam, neighbour=planner.beside(exam))
 
     def arrive(self, course: "Course") -> None:
-        course.tell_of(_neighbour(course))
+        course.tell_of(course.neighbour)
         course.arrive()
 
     def taken(self, course: "Course") -> Identity:
-        return Identity.from_worklist(course.on_worklist(_neighbour(course).order))
+        return Identity.from_worklist(course.on_worklist(course.neighbour.order))
+
+    def examine(self, course: "Course", step: "Order") -> None:
+        course.examine(step, self.taken(course))
 
 
 class WrongEntryNoticed(_WrongEntry):
     name, wrong_entry = "wrong_entry_noticed", True
     label = "another patient's worklist entry chosen, MPPS discontinued with 110514"
-
-    def examine(self, course: "Course", step: "Order") -> None:
-        course.examine(step, self.taken(course))
 
 
 class WrongEntryEdited(_WrongEntry):
@@ -152,9 +148,6 @@ class OtherOrderNoticed(_OtherOrder):
     name, wrong_entry = "other_order_noticed", True
     label = "the patient's other order chosen on the worklist, MPPS discontinued with 110514"
 
-    def examine(self, course: "Course", step: "Order") -> None:
-        course.examine(step, self.taken(course))
-
 
 class OtherOrderEdited(_OtherOrder):
     name = "other_order_edited"
@@ -162,12 +155,6 @@ class OtherOrderEdited(_OtherOrder):
 
     def examine(self, course: "Course", step: "Order") -> None:
         course.examine(step, replace(self.taken(course), accession_number=step.accession_number))
-
-
-def _neighbour(course: "Course") -> "Exam":
-    if course.exam.neighbour is None:
-        raise ValueError("nobody beside the exam")
-    return course.exam.neighbour
 
 
 def _turned(number: str) -> str:

@@ -54,24 +54,18 @@ class SecondPatient(Fault):
     label = "the next patient is examined in the study that was left open: two people under one Study Instance UID"
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
-        order = exam.order
-        other = planner.plain(exam.number, order.start, "Y")
-        person = planner.person(exam.number, order.station, order.start, "Y")
-        ordered = replace(planner.order(exam.number, order.station, order.start, "Y"), procedure=order.procedure)
-        return replace(exam, neighbour=replace(other, person=person, order=ordered))
+        return replace(exam, neighbour=planner.beside(exam))
 
     def arrive(self, course: "Course") -> None:
-        if course.exam.neighbour is not None:
-            course.tell_of(course.exam.neighbour)
+        course.tell_of(course.neighbour)
         course.arrive()
 
     def examine(self, course: "Course", step: "Order") -> None:
-        chosen, other = course.chosen(step), course.exam.neighbour
+        chosen, other = course.chosen(step), course.neighbour
         course.examine(step, chosen)
-        if other is not None:
-            uid, accession_number = chosen.study_instance_uid, other.order.accession_number
-            typed = Identity.typed(other.person, uid, accession_number, issuer=other.person.issuer)
-            course.perform(other.order, typed, first_series=21)
+        uid, accession_number = chosen.study_instance_uid, other.order.accession_number
+        typed = Identity.typed(other.person, uid, accession_number, issuer=other.person.issuer)
+        course.perform(other.order, typed, first_series=21)
 
 
 class ClockDrift(Fault):

@@ -133,7 +133,7 @@ def test_a_decision_keeps_the_whole_comparison_that_was_seen(person: Person, hel
 def test_what_reads_a_case_is_told_once_and_then_answers_empty(person: Person, held: Study) -> None:
     (mara, _), case = person("mara"), case_of(held)
     page = mara.get(f"/exceptions/{case.pk}/")
-    url, etag = f"/exceptions/{case.pk}/presence/?seen={page.context['seen']}", page.context["presence_etag"]
+    url, etag = f"/exceptions/{case.pk}/presence/?seen={page.context['seen']}", page.context["presence"]["etag"]
     assert mara.get(url, headers={**PART, "If-None-Match": etag}).status_code == 304
     person("ines")[0].get(f"/exceptions/{case.pk}/")
     assert "ines is reading this case" in mara.get(url, headers={**PART, "If-None-Match": etag}).text
