@@ -5,7 +5,7 @@ BIN := .venv/bin
 # What production looks like, for `check --deploy`; a data directory of its own, so that no real one is touched.
 DEPLOYED = FIDUCIAL_TRUST=known FIDUCIAL_BEHIND_PROXY=1 FIDUCIAL_ALLOWED_HOSTS=fiducial.example.org FIDUCIAL_DATA_DIR=$$folder
 
-.PHONY: help run test check bench peers install install-dev
+.PHONY: help run test check bench profile peers install install-dev
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,6 +31,9 @@ check: install-dev  ## linters, types, layers, migrations, deployment, known vul
 
 bench: install-dev  ## compare with peers; table here, JSON in benchmarks/results/latest.json
 	@$(BIN)/python -m benchmarks.run
+
+profile: install-dev  ## where the time of the two hottest paths goes: C-STORE of small objects, worklist queries
+	@$(BIN)/python -m benchmarks.profile
 
 peers:  ## install the programs that tests and benchmarks talk to (Debian/Ubuntu, as root)
 	@test "$$(id -u)" = 0 || { echo "make peers installs Debian packages: run it as root."; exit 1; }

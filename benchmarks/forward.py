@@ -1,4 +1,4 @@
-"""CT images sent to an archive over one association, beside DCMTK's storescu."""
+"""Images sent to an archive over one association, beside DCMTK's storescu and Orthanc's job; lost answers."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from benchmarks.objects import CT_EDGE, files
+from benchmarks.objects import CT_EDGE, SMALL_EDGE, files
 from benchmarks.ours import Installation
-from benchmarks.rounds import OURS, Contender, Plan, Row, compare
-from tests.peers import LOOPBACK, StoreScp, missing, program, storescp
+from benchmarks.rounds import OURS, Contender, Plan, Row, compare, summary
+from tests.peers import LOOPBACK, Orthanc, StoreScp, missing, orthanc, program, storescp
 
 # Enough files that reading them counts, few enough for a disk; each is sent several times.
 _FILES = 100
@@ -26,24 +26,32 @@ class NotSent(Exception):
 def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
     if missing("dcmtk"):
         return
-    paths = files(folder / "outgoing", min(_FILES, plan.forwards), CT_EDGE)
-    repeat = max(1, plan.forwards // len(paths))
+    repeat = max(1, plan.forwards // _FILES)
+    lost: list[float] = []
     with storescp(folder / "archive", options=("-pdu", "131072", "--fork"), verbose=False) as archive:
-        contenders = [
-            Contender(
-                OURS, "the transport, without its rows; from files, not decoded", partial(_ours, archive, paths, repeat)
-            ),
-            Contender(
-                "storescu", "--repeat, start-up included; to storescp -B", partial(_storescu, archive, paths, repeat)
-            ),
-        ]
-        yield from compare(
-            "forward CT 0.5 MB, 1 association",
-            metric="throughput", unit="objects/s", contenders=contenders, rounds=plan.rounds,
-        )  # fmt: skip
+        for what, edge in (("CT 0.5 MB", CT_EDGE), ("10 KB", SMALL_EDGE)):
+            paths = files(folder / f"outgoing-{edge}", min(_FILES, plan.forwards), edge)
+            with contextlib.ExitStack() as stack:
+                contenders = [
+                    Contender(
+                        OURS, "the transport, without its rows; from files, not decoded",
+                        partial(_ours, archive, paths, repeat, lost),
+                    ),
+                    Contender(
+                        "storescu", f"--repeat, start-up over {len(paths) * repeat} objects included; to storescp -B",
+                        partial(_storescu, archive, paths, repeat),
+                    ),
+                    *_orthanc(stack, folder / f"sender-{edge}", archive, paths, repeat),
+                ]  # fmt: skip
+                yield from compare(
+                    f"forward {what}, 1 association",
+                    metric="throughput", unit="objects/s", contenders=contenders, rounds=plan.rounds,
+                )  # fmt: skip
+    settings = f"objects whose answer is unknown, of {len(paths) * repeat} each round"
+    yield summary("forward, lost responses", OURS, settings, "count", "objects", lost, None)
 
 
-def _ours(archive: StoreScp, paths: list[Path], repeat: int) -> float:
+def _ours(archive: StoreScp, paths: list[Path], repeat: int, lost: list[float]) -> float:
     from orchestrator.states import DeliveryStatus  # Django is set up by `run`
     from routing.transports.base import Item
     from routing.transports.cstore import CStore
@@ -56,8 +64,10 @@ def _ours(archive: StoreScp, paths: list[Path], repeat: int) -> float:
     with CStore(ae_title=archive.ae_title, host=LOOPBACK, port=archive.port) as transport:
         results = list(transport.send(items))
     elapsed = time.perf_counter() - started
-    if any(result.status != DeliveryStatus.SENT for result in results):
-        raise NotSent(next(f"{each.status} {each.error}" for each in results if each.status != DeliveryStatus.SENT))
+    failed = [each for each in results if each.status not in (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)]
+    if failed:
+        raise NotSent(f"{failed[0].status} {failed[0].error}")
+    lost.append(sum(each.status == DeliveryStatus.UNKNOWN for each in results))
     return len(items) / elapsed
 
 
@@ -72,3 +82,25 @@ def _storescu(archive: StoreScp, paths: list[Path], repeat: int) -> float:
     started = time.perf_counter()
     subprocess.run([*argv, *map(str, paths)], check=True, env={**os.environ, "TCP_NODELAY": "1"})
     return len(paths) * repeat / (time.perf_counter() - started)
+
+
+def _orthanc(
+    stack: contextlib.ExitStack, folder: Path, archive: StoreScp, paths: list[Path], repeat: int
+) -> Iterator[Contender]:
+    if missing("orthanc"):
+        return
+    peer = stack.enter_context(
+        orthanc(folder, modalities={"archive": (archive.ae_title, LOOPBACK, archive.port)}, MaximumPduLength=131072)
+    )
+    instances = [peer.upload(path) for path in paths]
+    settings = "/modalities/archive/store, synchronous, its association kept; MaximumPduLength 131072"
+    yield Contender("orthanc", settings, partial(_job, peer, instances, repeat))
+
+
+def _job(peer: Orthanc, instances: list[str], repeat: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeat):
+        ended = peer.rest("/modalities/archive/store", {"Resources": instances, "Synchronous": True})
+        if ended["FailedInstancesCount"]:
+            raise NotSent(f"{ended['FailedInstancesCount']} instances of Orthanc's job")
+    return len(instances) * repeat / (time.perf_counter() - started)

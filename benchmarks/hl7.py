@@ -1,4 +1,4 @@
-"""HL7 messages acknowledged a second, at 1 and 32 connections, beside a bare insert and commit."""
+"""HL7 messages acknowledged, at 1 and 32 connections, beside a bare insert and commit; parsing beside hl7apy."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.parser import parse_message
 
 from benchmarks.objects import TODAY
 from benchmarks.ours import DURABLE, Installation
@@ -47,6 +50,37 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
                 f"HL7 acknowledged, {connections} connection{plural}",
                 metric="throughput", unit="messages/s", contenders=contenders, rounds=plan.rounds,
             )  # fmt: skip
+
+    yield from compare(
+        "HL7 parse and map", metric="throughput", unit="messages/s", rounds=plan.rounds,
+        contenders=[
+            Contender(OURS, "lazy reader, patient, visit and order mapped", partial(_map, plan.parsed)),
+            Contender("hl7apy", "parse_message, TOLERANT, nothing mapped", partial(_parse, max(2, plan.parsed // 50))),
+        ],
+    )  # fmt: skip
+
+
+def _map(number: int) -> float:
+    from orchestrator.hl7 import mapping  # Django is set up by `run`
+    from orchestrator.hl7.messages import read
+
+    messages = [order(f"B{each}")[1:-2] for each in range(number)]
+    started = time.perf_counter()
+    for raw in messages:
+        message = read(raw)
+        mapping.to_patient(message)
+        mapping.to_visit(message)
+        for parts in mapping.orders_of(message):
+            mapping.to_order(message, parts)
+    return number / (time.perf_counter() - started)
+
+
+def _parse(number: int) -> float:
+    messages = [order(f"B{each}")[1:-2].decode() for each in range(number)]
+    started = time.perf_counter()
+    for text in messages:
+        parse_message(text, validation_level=VALIDATION_LEVEL.TOLERANT)
+    return number / (time.perf_counter() - started)
 
 
 def _send(port: int, plan: Plan, connections: int) -> float:

@@ -72,15 +72,20 @@ def files(folder: Path, number: int, edge: int) -> list[Path]:
     return paths
 
 
+def padded(number: int) -> str:
+    """Always of the same length, so that one may be written over another."""
+    return f"{number:06}"
+
+
 def station(number: int) -> str:
     """The AE title of the station that step `number` is for: each has ANSWERS steps."""
-    return f"CT_{number // ANSWERS}"
+    return f"CT_{padded(number // ANSWERS)}"
 
 
 def query() -> bytes:
     """The identifier of a worklist query that a CT sends: its own steps of today."""
     return encoded(
-        _entry(station="CT_0", name="", patient_id="", study_instance_uid="", accession_number="", sps_id="")
+        _entry(station=station(0), name="", patient_id="", study_instance_uid="", accession_number="", sps_id="")
     )
 
 
@@ -96,10 +101,10 @@ def query_for(accession_number: str) -> bytes:
 def worklist_file(number: int) -> Dataset:
     """Step `number` as wlmscpfs reads it."""
     ds = _entry(
-        station=station(number), name=f"BENCH^{number}", patient_id=f"B{number}", study_instance_uid=new_uid(),
-        accession_number=f"A{number}", sps_id=f"S{number}",
+        station=station(number), name=f"BENCH^{padded(number)}", patient_id=f"B{padded(number)}",
+        study_instance_uid=new_uid(), accession_number=f"A{padded(number)}", sps_id=f"S{padded(number)}",
     )  # fmt: skip
-    ds.RequestedProcedureID, ds.PatientBirthDate, ds.PatientSex = f"R{number}", "19700101", "O"
+    ds.RequestedProcedureID, ds.PatientBirthDate, ds.PatientSex = f"R{padded(number)}", "19700101", "O"
     # What the standard wants in an answer: wlmscpfs passes over files without it.
     ds.RequestedProcedureDescription = DESCRIPTION
     ds.ScheduledProcedureStepSequence[0].ScheduledProcedureStepDescription = DESCRIPTION

@@ -39,8 +39,8 @@ class Installation:
         }
 
     @contextlib.contextmanager
-    def running(self, command: str, *ports: int) -> Iterator[None]:
-        """`manage.py command`, from when all `ports` answer until the block ends."""
+    def running(self, command: str, *ports: int) -> Iterator[int]:
+        """`manage.py command`, from when all `ports` answer until the block ends; its process id."""
         log = self.data_dir / f"{command}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -53,7 +53,7 @@ class Installation:
             )
             if process.poll() is not None:
                 raise RuntimeError(f"manage.py {command} ended: {log.read_text(errors='replace')[-2000:]}")
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

@@ -39,18 +39,24 @@ class Plan:
     rounds: int = 3
     ct_objects: int = 200
     small_objects: int = 300
-    steps: Sequence[int] = (1_000, 10_000)
+    steps: Sequence[int] = (1_000, 10_000, 100_000)
     query_seconds: float = 2.0
     messages: int = 1_500
     forwards: int = 400
     orders: int = 20
     studies: int = 20_000
     page_rounds: int = 20
+    parsed: int = 500
+    claims: int = 2_000
+    idle_seconds: float = 10.0
+    minutes: float = 20.0
+    """After so many no further benchmark begins; what was left out is said."""
 
 
 TINY = Plan(
     rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2,
     studies=300, page_rounds=1,
+    parsed=4, claims=20, idle_seconds=0.5,
 )  # fmt: skip
 
 
@@ -73,12 +79,12 @@ def summary(
     return Row(name, system, settings, metric, unit, median(values), min(values), max(values), ratio)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows for a terminal, in columns; settings last, since they are long."""
-    lines = [["benchmark", "system", "median", "min", "max", "unit", "ours/this", "settings"]]
+def table(rows: Sequence[Row], verdict: Callable[[Row], str] = lambda row: "") -> str:
+    """The rows for a terminal, in columns; settings last, since they are long. `verdict` judges a row by its goal."""
+    lines = [["benchmark", "system", "median", "min", "max", "unit", "ours/this", "goal", "settings"]]
     lines += [
         [row.name, row.system, *map(_number, (row.median, row.min, row.max)), row.unit,
-         "" if row.ratio is None else f"{row.ratio:.2f}", row.settings]
+         "" if row.ratio is None else f"{row.ratio:.2f}", verdict(row), row.settings]
         for row in rows
     ]  # fmt: skip
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]

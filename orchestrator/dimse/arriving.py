@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import logging
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from orchestrator import storage
 
@@ -14,20 +14,20 @@ _LOOK_EVERY_BYTES = 1 << 20
 
 
 class ArrivingObject:
-    """The file that pynetdicom writes an object's fragments to (it knows it as a temporary file).
+    """The file that an object's fragments are written to as they come; `head` stands before the first one.
 
     A sender cannot be told in the middle of an object (PS3.7 9.1.1.2), so what finds no room is taken off the line
     and dropped, the file is emptied, and the handler answers A700 (`Request.path`).
     """
 
-    def __init__(self, **_: Any) -> None:
-        self._path = storage.incoming_path()
-        self.name = str(self._path)
+    def __init__(self, head: bytes = b"") -> None:
+        self.path = storage.incoming_path()
         self._open: BinaryIO | None = None
+        self._head = head
         self._since_look = 0
         self._has_room = False
         try:
-            self._open = self._path.open("wb", buffering=0)
+            self._open = self.path.open("wb", buffering=0)
             # Who clears up what a crash left sees that somebody is at this one.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,12 +35,10 @@ class ArrivingObject:
         except OSError:
             logger.exception("The spool cannot be written to: an object is refused with A700")
 
-    @property
-    def file(self) -> "ArrivingObject":
-        return self
-
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | memoryview) -> None:
         """Take a fragment; it is dropped when there is no room (any more)."""
+        if self._head:
+            data, self._head = self._head + bytes(data), b""
         self._since_look += len(data)
         if self._has_room and self._since_look >= _LOOK_EVERY_BYTES:
             self._since_look = 0
@@ -55,10 +53,6 @@ class ArrivingObject:
                 self._has_room = False
         if not self._has_room and self._open is not None:
             self._open.truncate(0)
-        return len(data)
-
-    def flush(self) -> None:
-        """Each fragment is written at once."""
 
     def close(self) -> None:
         if self._open is not None:

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from itertools import islice
 
-from django.db import IntegrityError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 
 from orchestrator import storage
 from orchestrator.models import Site
@@ -56,7 +56,7 @@ class Registrar:
         while running:
             batch, ends, running = self._collect()
             try:
-                close_old_connections()
+                _close_dead_connection()
                 register_all(batch)
                 for uids in ends:
                     studies.association_ended(uids)
@@ -83,6 +83,12 @@ class Registrar:
             except queue.Empty:
                 return batch, ends, True
         return batch, ends, False
+
+
+def _close_dead_connection() -> None:
+    """The thread keeps its connection, whatever its age: opening one costs as much as a batch."""
+    if connection.connection is not None and (connection.errors_occurred or not connection.is_usable()):
+        connection.close()
 
 
 def register_all(batch: list[Received]) -> None:

@@ -7,7 +7,6 @@ import socket
 import sys
 import threading
 import time
-from socketserver import BaseServer
 from types import FrameType
 from typing import Any
 
@@ -72,13 +71,11 @@ def _listen() -> socket.socket:
             "set FIDUCIAL_DICOM_PORT."
         ) from error
     listening.listen(_BACKLOG)
-    # Several processes wait for one connection: all wake, one gets it, the others must not block in accept.
-    listening.setblocking(False)
     return listening
 
 
 def _raise_file_limit() -> None:
-    """An association holds three descriptors and a file: the usual soft limit of 1,024 would be reached."""
+    """An association holds a connection and a file, and more may wait than the usual soft limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -99,19 +96,17 @@ def _fork(listening: socket.socket) -> int:
 
 
 def _serve(listening: socket.socket, parent: int) -> None:
-    scp = server.serve(listening)
+    listener = server.Listener(listening)
     registrar.start()
     afterwards.start()
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: done.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=scp.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
-    while not done.wait(1.0) and os.getppid() == parent:
+    serving = threading.Thread(target=listener.serve, daemon=True)
+    serving.start()
+    # Without that thread the process would only look alive: the parent starts another.
+    while not done.wait(1.0) and os.getppid() == parent and serving.is_alive():
         pass
-    # pynetdicom's own shutdown() wants to take itself off a list that only its start_server() fills.
-    BaseServer.shutdown(scp)
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for association in scp.active_associations:
-        association.join(max(0.0, deadline - time.monotonic()))
+    listener.stop(_GRACE_SECONDS)
     registrar.stop()
     afterwards.stop()

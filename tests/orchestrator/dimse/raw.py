@@ -2,21 +2,19 @@
 
 import socket
 import struct
+from collections.abc import Sequence
 from io import BytesIO
 from types import TracebackType
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import build_context
 from pynetdicom.dsutils import decode
-from pynetdicom.pdu import A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 
 from tests.peers import LOOPBACK
 
-ACCEPTED, RELEASED = 0x02, 0x06
+ACCEPTED, REJECTED, P_DATA, RELEASED, ABORTED = 0x02, 0x03, 0x04, 0x06, 0x07
+EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 def encoded(ds: Dataset, *, implicit: bool = False) -> bytes:
@@ -38,11 +36,47 @@ def command(field: int, sop_class_uid: str, sop_instance_uid: str = "") -> bytes
     return struct.pack("<HHII", 0, 0, 4, len(raw)) + raw
 
 
-class RawCaller:
-    """One connection with one presentation context."""
+def item(kind: int, value: bytes) -> bytes:
+    """An item of an A-ASSOCIATE PDU (PS3.8 9.3.2)."""
+    return struct.pack(">BxH", kind, len(value)) + value
 
-    def __init__(self, port: int, sop_class_uid: str) -> None:
-        self._connection = socket.create_connection((LOOPBACK, port), timeout=60)
+
+def context(context_id: int, sop_class_uid: str, *syntaxes: str) -> bytes:
+    """A presentation context (PS3.8 9.3.2.2)."""
+    proposed = [item(0x40, syntax.encode()) for syntax in syntaxes or (EXPLICIT,)]
+    return item(0x20, struct.pack(">Bxxx", context_id) + item(0x30, sop_class_uid.encode()) + b"".join(proposed))
+
+
+def role(sop_class_uid: str, scu: int, scp: int) -> bytes:
+    """SCP/SCU Role Selection (PS3.7 D.3.3.4)."""
+    return item(0x54, struct.pack(">H", len(sop_class_uid)) + sop_class_uid.encode() + bytes((scu, scp)))
+
+
+def association_request(
+    *contexts: bytes, maximum: int = 16384, roles: Sequence[bytes] = (), version: int = 1,
+    application_context: str = "1.2.840.10008.3.1.1.1",
+) -> bytes:  # fmt: skip
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
+    user = item(0x51, struct.pack(">I", maximum)) + item(0x52, b"2.25.1") + b"".join(roles)
+    body = struct.pack(">Hxx16s16s32x", version, b"FIDUCIAL".ljust(16), b"CT_NORTH".ljust(16))
+    body += item(0x10, application_context.encode()) + b"".join(contexts) + item(0x50, user)
+    return struct.pack(">BxI", 0x01, len(body)) + body
+
+
+def presentation_data(*values: tuple[int, bytes], context_id: int = 1) -> bytes:
+    """One P-DATA-TF with several presentation data values: message control header and fragment of each (PS3.8 E.2)."""
+    body = b"".join(struct.pack(">IBB", len(data) + 2, context_id, control) + data for control, data in values)
+    return struct.pack(">BxI", P_DATA, len(body)) + body
+
+
+class RawCaller:
+    """One connection with one presentation context, on a socket of its own or the one that is given."""
+
+    def __init__(self, port: int, sop_class_uid: str, connection: socket.socket | None = None) -> None:
+        self._connection = connection or socket.create_connection((LOOPBACK, port), timeout=60)
+        # What is sent in pieces arrives in pieces, and at once.
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._input = self._connection.makefile("rb")
         self._sop_class_uid = sop_class_uid
 
     def __enter__(self) -> "RawCaller":
@@ -51,23 +85,12 @@ class RawCaller:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._input.close()
         self._connection.close()
 
     def associate(self) -> None:
         """A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
-        context = build_context(self._sop_class_uid, ExplicitVRLittleEndian)
-        context.context_id = 1
-        length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-        length.maximum_length_received = 16384
-        implementation.implementation_class_uid = "1.2.826.0.1.3680043.8.498.1"
-        primitive = A_ASSOCIATE()
-        primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-        primitive.calling_ae_title, primitive.called_ae_title = "CT_NORTH", "FIDUCIAL"
-        primitive.user_information = [length, implementation]
-        primitive.presentation_context_definition_list = [context]
-        request = A_ASSOCIATE_RQ()
-        request.from_primitive(primitive)
-        self._connection.sendall(request.encode())
+        self._connection.sendall(association_request(context(1, self._sop_class_uid)))
 
     def send(self, fragment: bytes, *, last: bool, is_command: bool = False) -> None:
         """One P-DATA-TF with one presentation data value (PS3.8 E.2)."""
@@ -80,7 +103,7 @@ class RawCaller:
     def is_closed(self) -> bool:
         """Whether the other side says nothing more."""
         try:
-            return self._connection.recv(1) == b""
+            return self._input.read(1) == b""
         except ConnectionError:
             return True
 
@@ -89,8 +112,8 @@ class RawCaller:
 
     def pdu(self) -> tuple[int, bytes]:
         """The next PDU: its type and what is in it."""
-        kind, _, length = struct.unpack(">BBI", self._connection.recv(6, socket.MSG_WAITALL))
-        return kind, self._connection.recv(length, socket.MSG_WAITALL)
+        kind, _, length = struct.unpack(">BBI", self._input.read(6))
+        return kind, self._input.read(length)
 
     def status(self) -> int:
         """The status in the next response."""

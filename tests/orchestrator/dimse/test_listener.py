@@ -27,7 +27,7 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at import
 
 from tests.orchestrator.dimse.objects import Listener, environment_in, file_of, image, listening, migrated
-from tests.orchestrator.dimse.raw import ACCEPTED, RELEASED, RawCaller, command, encoded
+from tests.orchestrator.dimse.raw import ABORTED, ACCEPTED, RELEASED, RawCaller, command, encoded
 from tests.peers import LOOPBACK, wait_for
 from tests.tracing import course, tracing
 
@@ -192,6 +192,16 @@ def test_a_listener_process_that_dies_is_replaced(fresh: dict[str, str]) -> None
         os.kill(child, signal.SIGKILL)
         wait_for(lambda: parent.children() not in ([], [child]), what="another process")
         wait_for(parent.echoes, what="an answer")
+
+
+def test_a_stop_tells_those_who_wait(fresh: dict[str, str]) -> None:
+    with listening(fresh) as stopped, RawCaller(stopped.port, Verification) as caller:
+        caller.associate()
+        assert caller.pdu()[0] == ACCEPTED
+        stopped.process.terminate()
+        assert caller.pdu() == (ABORTED, bytes(4))
+        assert caller.is_closed()
+        assert stopped.process.wait(15) == 0
 
 
 def test_without_room_an_object_is_refused_before_it_is_too_late(fresh: dict[str, str], tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_what_another_listener_is_writing_is_not_cleared_up(spool: Path) -> None
     left = spool / "incoming" / "left.dcm"
     left.write_bytes(b"of a crash")
     storage.clear_incoming()
-    assert (Path(arriving.name).exists(), left.exists()) == (True, False)
+    assert (arriving.path.exists(), left.exists()) == (True, False)
     arriving.close()
 
 
@@ -344,10 +344,10 @@ def test_a_spool_that_cannot_be_written_to_is_no_room_and_nothing_breaks(setting
     (tmp_path / "file").write_text("where a folder should be")
     settings.SPOOL_DIR = tmp_path / "file"
     arriving = ArrivingObject()
-    assert arriving.write(b"x") == 1
+    arriving.write(b"x")
     arriving.close()
     peer = Peer("CT_NORTH", "FIDUCIAL", "127.0.0.1", "a", None, make_site().pk)
-    request = Request(peer, "C-STORE", "1.2.840.10008.5.1.4.1.1.2", path=Path(arriving.name))
+    request = Request(peer, "C-STORE", "1.2.840.10008.5.1.4.1.1.2", path=arriving.path)
     assert [each.status for each in store_scp.store(request)] == [0xA700]
 
 

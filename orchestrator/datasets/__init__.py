@@ -3,22 +3,29 @@
 Whatever is read here is hostile: depth, lengths and character sets are somebody else's.
 """
 
+import contextlib
 import hashlib
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import config
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.filewriter import write_dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
+
+from orchestrator.datasets.plain import NotPlain, read_plain
 
 config.settings.reading_validation_mode = config.IGNORE
 
@@ -32,6 +39,16 @@ _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (
     "IssuerOfPatientIDQualifiersSequence", "PatientBirthDate", "PatientSex", "BodyPartExamined", "StudyInstanceUID",
     "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "NumberOfFrames", "RequestAttributesSequence",
 )]  # fmt: skip
+
+_TAG_OF = {keyword_for_tag(tag): int(tag) for tag in _TAGS} | {
+    keyword: int(Tag(keyword)) for keyword in ("UniversalEntityID", "RequestedProcedureID", "ScheduledProcedureStepID")
+}
+_VR_OF = {tag: dictionary_VR(tag).encode() for tag in _TAG_OF.values()}
+# Deflated Explicit VR Little Endian, JPIP Referenced Deflate, JPIP HTJ2K Referenced Deflate.
+_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+# What identifies a plain object stands in so many first bytes.
+_PLAIN_BYTES = 65536
+_Text = Callable[[str], str]
 
 
 class Unreadable(Exception):
@@ -74,12 +91,15 @@ def read_header(path: Path, *, default_character_set: str = "") -> Header:
         with warnings.catch_warnings(), _Sparing(FileIO(path)) as file:
             warnings.simplefilter("ignore")
             syntax = _transfer_syntax_of(file)
-            if syntax == DeflatedExplicitVRLittleEndian:
+            with contextlib.suppress(NotPlain):
+                return _plain_header(file, syntax)
+            file.seek(0)
+            if syntax in _DEFLATED:
                 ds = _inflated(file)
             else:
                 ds = read_partial(file, stop_when=_is_behind_identity, specific_tags=_TAGS)
             assume_character_set(ds, default_character_set)
-            return _header(ds, syntax)
+            return _header_of(ds, syntax)
     except (Exception, RecursionError) as error:
         # pydicom raises whatever the bytes lead it to; each of them means the same here.
         raise Unreadable(f"{type(error).__name__}: {error}"[:200]) from error
@@ -131,34 +151,55 @@ def assume_character_set(ds: Dataset, character_set: str) -> None:
                 assume_character_set(item, character_set)
 
 
-def _header(ds: Any, transfer_syntax_uid: str) -> Header:
+def _plain_header(file: BinaryIO, transfer_syntax_uid: str) -> Header:
+    """Raises NotPlain."""
+    file.seek(0)
+    begin = file.read(_PLAIN_BYTES)
+    at = 144 + int.from_bytes(begin[140:144], "little")
+    whole = len(begin) < _PLAIN_BYTES
+    found = read_plain(begin, at, transfer_syntax_uid, _VR_OF, last_tag=_LAST_TAG, whole=whole)
+    return _header(
+        lambda keyword: found.text(_TAG_OF[keyword]),
+        lambda keyword: found.item_text(_TAG_OF["RequestAttributesSequence"], _TAG_OF[keyword]),
+        lambda keyword: found.item_text(_TAG_OF["IssuerOfPatientIDQualifiersSequence"], _TAG_OF[keyword]),
+        transfer_syntax_uid,
+    )
+
+
+def _header_of(ds: Any, transfer_syntax_uid: str) -> Header:
     requests = ds.get("RequestAttributesSequence") or [Dataset()]
     qualifiers = ds.get("IssuerOfPatientIDQualifiersSequence") or [Dataset()]
-    frames = text_of(ds, "NumberOfFrames")
+    return _header(
+        partial(text_of, ds), partial(text_of, requests[0]), partial(text_of, qualifiers[0]), transfer_syntax_uid
+    )
+
+
+def _header(text: _Text, of_request: _Text, of_qualifier: _Text, transfer_syntax_uid: str) -> Header:
+    frames = text("NumberOfFrames")
     return Header(
         transfer_syntax_uid=transfer_syntax_uid,
-        sop_class_uid=text_of(ds, "SOPClassUID"),
-        sop_instance_uid=text_of(ds, "SOPInstanceUID"),
-        study_instance_uid=text_of(ds, "StudyInstanceUID"),
-        series_instance_uid=text_of(ds, "SeriesInstanceUID"),
-        patient_id=text_of(ds, "PatientID"),
-        issuer=text_of(ds, "IssuerOfPatientID"),
-        issuer_universal_id=text_of(qualifiers[0], "UniversalEntityID"),
-        patient_name=text_of(ds, "PatientName"),
-        birth_date=text_of(ds, "PatientBirthDate"),
-        sex=text_of(ds, "PatientSex"),
-        accession_number=text_of(ds, "AccessionNumber") or text_of(requests[0], "AccessionNumber"),
-        requested_procedure_id=text_of(requests[0], "RequestedProcedureID"),
-        sps_id=text_of(requests[0], "ScheduledProcedureStepID"),
-        modality=text_of(ds, "Modality"),
-        station_name=text_of(ds, "StationName"),
-        study_date=text_of(ds, "StudyDate"),
-        study_time=text_of(ds, "StudyTime"),
-        study_description=text_of(ds, "StudyDescription"),
-        series_number=text_of(ds, "SeriesNumber"),
-        series_description=text_of(ds, "SeriesDescription"),
-        body_part_examined=text_of(ds, "BodyPartExamined"),
-        instance_number=text_of(ds, "InstanceNumber"),
+        sop_class_uid=text("SOPClassUID"),
+        sop_instance_uid=text("SOPInstanceUID"),
+        study_instance_uid=text("StudyInstanceUID"),
+        series_instance_uid=text("SeriesInstanceUID"),
+        patient_id=text("PatientID"),
+        issuer=text("IssuerOfPatientID"),
+        issuer_universal_id=of_qualifier("UniversalEntityID"),
+        patient_name=text("PatientName"),
+        birth_date=text("PatientBirthDate"),
+        sex=text("PatientSex"),
+        accession_number=text("AccessionNumber") or of_request("AccessionNumber"),
+        requested_procedure_id=of_request("RequestedProcedureID"),
+        sps_id=of_request("ScheduledProcedureStepID"),
+        modality=text("Modality"),
+        station_name=text("StationName"),
+        study_date=text("StudyDate"),
+        study_time=text("StudyTime"),
+        study_description=text("StudyDescription"),
+        series_number=text("SeriesNumber"),
+        series_description=text("SeriesDescription"),
+        body_part_examined=text("BodyPartExamined"),
+        instance_number=text("InstanceNumber"),
         number_of_frames=int(frames) if frames.isdigit() and len(frames) < 7 else 1,
     )
 
@@ -168,7 +209,7 @@ def text_of(ds: Any, keyword: str) -> str:
     value = ds.get(keyword)
     if value is None:
         return ""
-    text = str(value[0] if isinstance(value, list | tuple) and value else value)
+    text = str(value[0] if isinstance(value, MultiValue) and value else value)
     return "".join(c for c in text if c.isprintable()).strip()
 
 
