@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Protocol
 
 from django.db import OperationalError, connection
@@ -18,7 +17,7 @@ from worklists.datasets.keys import read_question
 from worklists.datasets.performed import Json, read_performed, write_performed
 from worklists.matching import BadKey
 from worklists.services import mpps, refusals
-from worklists.services.queries import Asked, record_query
+from worklists.services.queries import Asked, record_queries
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def _not_understood(request: Request, why: str, tag: int | None = None) -> Itera
 def _record(request: Request, keys: Mapping[str, str], status: int, sent: list[int]) -> None:
     """Behind the answer: a slow writer is not the modality's concern."""
     peer = request.peer
-    afterwards.do(partial(record_query, Asked(peer.site_id, peer.ae_title, peer.address, keys, status, sent)))
+    afterwards.do(record_queries, Asked(peer.site_id, peer.ae_title, peer.address, keys, status, sent))
 
 
 def create_mpps(request: Request) -> Iterable[Response]:

@@ -6,22 +6,29 @@ Nothing that is acknowledged may go this way: what waits here is lost with its p
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from django.db import connection, transaction
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[], object]
+# Writes all records that it is given.
+Write = Callable[[Sequence[Any]], object]
 MOST_WAITING = 1000
-_MOST_AT_ONCE = 100
+# Seconds between two transactions. A modality may ask as fast as it is answered: its records must not keep all others
+# from writing, and those that come close together are written as one.
+_PAUSE = 0.1
 
 
 class Afterwards:
-    """Does in order, behind the answers, what it is given. Where no listener has started it, at once."""
+    """Writes in order, behind the answers, what it is given. Where no listener has started it, at once."""
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
-        self._queue: queue.Queue[Work | None] = queue.Queue(most_waiting)
+        self._queue: queue.Queue[tuple[Write, Any] | None] = queue.Queue(most_waiting)
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._dropped = 0
 
@@ -30,19 +37,20 @@ class Afterwards:
         self._thread.start()
 
     def stop(self) -> None:
-        """Do what waits, then end; not for ever."""
+        """Write what waits, then end; not for ever."""
         thread, self._thread = self._thread, None
         if thread is not None:
+            self._stopping.set()
             self._queue.put(None, timeout=8)
             thread.join(8)
 
-    def do(self, work: Work) -> None:
+    def do(self, write: Write, record: object) -> None:
         """Soon. When the database is so slow that too much waits already, never: memory is for associations."""
         if self._thread is None:
-            work()
+            write([record])
             return
         try:
-            self._queue.put_nowait(work)
+            self._queue.put_nowait((write, record))
         except queue.Full:
             self._dropped += 1
 
@@ -50,28 +58,29 @@ class Afterwards:
         running = True
         while running:
             batch = [self._queue.get()]
-            while len(batch) < _MOST_AT_ONCE and not self._queue.empty():
+            while not self._queue.empty():
                 batch.append(self._queue.get())
             running = None not in batch
-            self._do([work for work in batch if work is not None])
+            self._write([each for each in batch if each is not None])
+            self._stopping.wait(_PAUSE)
         connection.close()
 
-    def _do(self, batch: list[Work]) -> None:
+    def _write(self, batch: Sequence[tuple[Write, Any]]) -> None:
         """One transaction for all; one by one when that fails, so that a bad one does not take the others with it.
 
         The thread keeps its connection: opening one costs more than what is written.
         """
         try:
             with transaction.atomic():
-                for work in batch:
-                    work()
+                for write, records in groupby(batch, key=itemgetter(0)):
+                    write([record for _, record in records])
         except Exception:
             logger.exception("%d records are written one by one", len(batch))
             # The database may have gone meanwhile.
             connection.close()
-            for work in batch:
+            for write, record in batch:
                 try:
-                    work()
+                    write([record])
                 except Exception:
                     logger.exception("A record could not be written")
         if self._dropped:

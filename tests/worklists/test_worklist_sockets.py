@@ -122,7 +122,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Afterwards]:
 
 def test_a_slow_writer_delays_no_modality_and_records_in_order(port: int, recorder: Afterwards) -> None:
     database_is_free = threading.Event()
-    recorder.do(lambda: database_is_free.wait(30))
+    recorder.do(lambda _: database_is_free.wait(30), None)
     for modality in ("CT", "MR"):
         assert query(port, keys({"Modality": modality}))[0] == [0]
     assert not WorklistQuery.objects.exists()

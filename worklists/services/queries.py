@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,26 +35,56 @@ class Asked:
 
 
 @transaction.atomic
-def record_query(asked: Asked) -> None:
-    """Keep a query and its answer; the same question with the same answer as the last time is only counted."""
-    now = timezone.now()
-    keys = {name[:64]: text.replace("\0", " ")[:_LONGEST_KEY] for name, text in list(asked.keys.items())[:_MOST_KEYS]}
-    digest = _digest([asked.status, *asked.step_ids])
-    earlier = WorklistQuery.objects.filter(ae_title=asked.ae_title).order_by("-last_at", "-pk")[:_QUESTIONS_IN_TURN]
-    latest = next((row for row in earlier if row.keys == keys and row.address == (asked.address or None)), None)
-    if latest is not None and latest.answers_digest == digest:
-        WorklistQuery.objects.filter(pk=latest.pk).update(count=F("count") + 1, last_at=now)
-        return
-    WorklistQuery.objects.create(
+def record_queries(queries: Sequence[Asked]) -> None:
+    """Keep queries and their answers; the same question with the same answer as the last time is only counted."""
+    by_caller: dict[str, list[Asked]] = {}
+    for asked in queries:
+        by_caller.setdefault(asked.ae_title, []).append(asked)
+    for ae_title, questions in by_caller.items():
+        _record(ae_title, questions)
+
+
+def _record(ae_title: str, questions: Sequence[Asked]) -> None:
+    """Those of one caller, in their order."""
+    earlier = WorklistQuery.objects.filter(ae_title=ae_title).order_by("-last_at", "-pk")[:_QUESTIONS_IN_TURN]
+    latest: dict[tuple[str | None, str], WorklistQuery] = {}
+    for row in earlier:
+        latest.setdefault(_question(row), row)
+    # How often each is asked once more.
+    again: Counter[WorklistQuery] = Counter()
+    new: list[WorklistQuery] = []
+    for asked in questions:
+        row = _row(asked)
+        known = latest.get(_question(row))
+        if known is None or known.answers_digest != row.answers_digest:
+            latest[_question(row)] = row
+            new.append(row)
+        elif known.pk is None:
+            known.count, known.last_at = known.count + 1, row.last_at
+        else:
+            again[known] += 1
+    for known, times in again.items():
+        WorklistQuery.objects.filter(pk=known.pk).update(count=F("count") + times, last_at=timezone.now())
+    WorklistQuery.objects.bulk_create(new)
+
+
+def _question(row: WorklistQuery) -> tuple[str | None, str]:
+    return row.address, json.dumps(row.keys, sort_keys=True)
+
+
+def _row(asked: Asked) -> WorklistQuery:
+    return WorklistQuery(
         site_id=asked.site_id,
         ae_title=asked.ae_title,
         address=asked.address or None,
-        keys=keys,
+        keys={
+            name[:64]: text.replace("\0", " ")[:_LONGEST_KEY] for name, text in list(asked.keys.items())[:_MOST_KEYS]
+        },
         status=asked.status,
         number_of_answers=len(asked.step_ids),
         step_ids=list(asked.step_ids[:_MOST_STEPS]),
-        answers_digest=digest,
-        last_at=now,
+        answers_digest=_digest([asked.status, *asked.step_ids]),
+        last_at=timezone.now(),
     )
 
 

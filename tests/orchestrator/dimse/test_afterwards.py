@@ -1,7 +1,7 @@
 """What listeners write behind their answers: in order, within limits, and not lost for one bad record."""
 
 import threading
-from functools import partial
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,35 +13,60 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_without_a_listener_it_is_done_at_once() -> None:
     done: list[int] = []
-    Afterwards().do(lambda: done.append(1))
+    Afterwards().do(done.extend, 1)
     assert done == [1]
+
+
+def _make_sites(codes: Sequence[str]) -> None:
+    """`?` is no code that can be written."""
+    for code in codes:
+        if code == "?":
+            raise ValueError(code)
+        Site.objects.update_or_create(code=code, defaults={"name": code})
 
 
 def test_a_record_that_cannot_be_written_takes_no_other_with_it() -> None:
     recorder, may_begin = Afterwards(), threading.Event()
     recorder.start()
-    recorder.do(lambda: may_begin.wait(30))
-    recorder.do(lambda: Site.objects.update_or_create(code="A", defaults={"name": "A"}))
-    recorder.do(lambda: Site.objects.get(code="NONE"))
-    recorder.do(lambda: Site.objects.update_or_create(code="B", defaults={"name": "B"}))
+    recorder.do(lambda _: may_begin.wait(30), None)
+    for code in "A?B":
+        recorder.do(_make_sites, code)
     may_begin.set()
     recorder.stop()
     assert set(Site.objects.filter(code__in="AB").values_list("code", flat=True)) == {"A", "B"}
+
+
+def test_what_came_together_is_written_together_and_in_order() -> None:
+    recorder, begun, may_end = Afterwards(), threading.Event(), threading.Event()
+    written: list[Sequence[int]] = []
+
+    def slow(_: Sequence[None]) -> None:
+        begun.set()
+        may_end.wait(30)
+
+    recorder.start()
+    recorder.do(slow, None)
+    assert begun.wait(30)
+    for number in range(3):
+        recorder.do(written.append, number)
+    may_end.set()
+    recorder.stop()
+    assert written == [[0, 1, 2]]
 
 
 def test_more_than_may_wait_is_dropped_and_said(caplog: pytest.LogCaptureFixture) -> None:
     recorder, begun, may_end = Afterwards(most_waiting=2), threading.Event(), threading.Event()
     done: list[int] = []
 
-    def slow() -> None:
+    def slow(_: Sequence[None]) -> None:
         begun.set()
         may_end.wait(30)
 
     recorder.start()
-    recorder.do(slow)
+    recorder.do(slow, None)
     assert begun.wait(30)
     for number in range(5):
-        recorder.do(partial(done.append, number))
+        recorder.do(done.extend, number)
     may_end.set()
     recorder.stop()
     assert done == [0, 1]
