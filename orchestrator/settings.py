@@ -179,6 +179,8 @@ TEMPLATES = [
 _SQLITE = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": DATA_DIR / "fiducial.sqlite3",
+    # Seconds: a worker that opened it for each task would spend more on that than on most tasks.
+    "CONN_MAX_AGE": 60,
     "OPTIONS": {
         # IMMEDIATE: a transaction that reads and then writes must not fail half-way (docs/adr/0005).
         "transaction_mode": "IMMEDIATE",

@@ -14,7 +14,7 @@ from orchestrator.hl7.checks import problem_of
 from orchestrator.hl7.messages import Malformed, Message, acknowledge, read, read_header
 from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
-from orchestrator.services import messages
+from orchestrator.services import messages, new_messages
 from orchestrator.services.messages import RepetitionKey, Sender, UnknownSender
 from orchestrator.states import InboundStatus
 
@@ -54,7 +54,7 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
     when nothing could be stored.
     """
     try:
-        answers, interface_ids = _store(frames)
+        answers, interface_ids = _store_usual(frames) or _store(frames)
     except (OperationalError, InterfaceError):
         # The connection may have died while nobody sent anything: once more, on a new one.
         connection.close()
@@ -67,6 +67,26 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
     if interface_ids:
         ring(interface_ids)
     return answers
+
+
+def _store_usual(frames: Sequence[Frame]) -> tuple[list[bytes], set[int]] | None:
+    """The same as `_store` for messages of known senders that can be taken and never came before; else None."""
+    judged = [_Judged(frame) for frame in frames]
+    for each in judged:
+        try:
+            each.head = read_header(each.frame.raw)
+        except Malformed:
+            return None
+        interface = new_messages.interface_of(each.sender)
+        if interface is None:
+            return None
+        _check(each, interface)
+        if each.problem:
+            return None
+    rows = [_row(each, None) for each in judged]
+    if not new_messages.keep_new(rows):
+        return None
+    return [bytes(row.ack) for row in rows], {row.interface_id for row in rows if row.interface_id}
 
 
 @transaction.atomic

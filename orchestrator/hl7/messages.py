@@ -6,7 +6,7 @@ On the hot path a full parse with a dictionary would cost a thousand times more 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 # MSH-18 (table 0211) -> Python codec. Chinese sets without a codec are refused by name.
 CHARSETS = {
@@ -185,17 +185,16 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime | None:
 
     None when it is no time, and for a wall clock that the end of summer time makes twice: it tells no moment.
     """
-    found = re.fullmatch(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d{4})?", text.strip())
+    found = re.fullmatch(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d+)?([+-]\d\d[0-5]\d)?", text.strip())
     if not found:
         return None
-    year, month, day, hour, minute, second = (int(each) if each else None for each in found.groups()[:6])
+    year, month, day, hour, minute, second = (int(each) if each else 0 for each in found.groups()[:6])
     try:
-        plain = f"{year:04}{month or 1:02}{day or 1:02}{hour or 0:02}{minute or 0:02}{second or 0:02}"
-        if found[7]:
-            # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
-            return datetime.strptime(plain + found[7], "%Y%m%d%H%M%S%z").astimezone(UTC)
-        wall = datetime.strptime(plain, "%Y%m%d%H%M%S").replace(tzinfo=zone)
+        if named := found[7]:
+            zone = timezone(timedelta(hours=int(named[:3]), minutes=int(named[0] + named[3:])))
+        wall = datetime(year, month or 1, day or 1, hour, minute, second, tzinfo=zone)
         once, again = wall.utcoffset(), wall.replace(fold=1).utcoffset()
+        # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
         return None if once and again and once > again else wall.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -183,6 +183,7 @@ def _place_procedure(
 ) -> list[ScheduledProcedureStep]:
     """`known`: the procedures of the order so far, to which this one is added; `whole`: all that is said of it."""
     procedure = _known_procedure(data, known, alone=len(whole.procedures) == 1)
+    new = procedure is None
     if procedure is None:
         # Given once, never again: from the order when it names one, else made here (PS3.5 B.2).
         uid = data.study_instance_uid or f"2.25.{uuid.uuid4().int}"
@@ -193,7 +194,12 @@ def _place_procedure(
         procedure.requested_procedure_id, procedure.numbered_here = data.requested_procedure_id[:64], False
     _fill(procedure, data, skip=("steps", "study_instance_uid", "requested_procedure_id"))
     procedure.save()
-    return [_place_step(procedure, each, order.site) for each in data.steps]
+    placed: list[ScheduledProcedureStep] = []
+    for each in data.steps:
+        # Locked: a modality may start one at this moment, and its status must not be written back.
+        steps = placed if new else list(procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk"))
+        placed.append(_place_step(procedure, each, steps, order.site))
+    return placed
 
 
 def _known_procedure(
@@ -220,9 +226,10 @@ def _free(number: str, taken: Sequence[str]) -> str:
     return next(each for each in numbers if each not in taken)
 
 
-def _place_step(procedure: RequestedProcedure, data: StepData, site: Site) -> ScheduledProcedureStep:
-    # Locked: a modality may start it at this moment, and its status must not be written back.
-    known = list(procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk"))
+def _place_step(
+    procedure: RequestedProcedure, data: StepData, known: Sequence[ScheduledProcedureStep], site: Site
+) -> ScheduledProcedureStep:
+    """`known`: the steps of the procedure so far, locked."""
     named = [each for each in known if each.sps_id == data.sps_id[:64]]
     meant = named or [each for each in known if each.numbered_here or not data.sps_id]
     if len(meant) > 1:

@@ -59,7 +59,7 @@ def _record(ae_title: str, questions: Sequence[Asked]) -> None:
         if known is None or known.answers_digest != row.answers_digest:
             latest[_question(row)] = row
             new.append(row)
-        elif known.pk is None:
+        elif known in new:
             known.count, known.last_at = known.count + 1, row.last_at
         else:
             again[known] += 1

@@ -1,0 +1,92 @@
+"""The usual message is kept in few statements, and just as the others are."""
+
+import re
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from orchestrator.models import HL7Application, InboundMessage, Site
+from orchestrator.services import new_messages
+from orchestrator.states import InboundStatus
+from tests.orchestrator.hl7.speech import adt, field, last, orm, take
+
+pytestmark = pytest.mark.django_db
+
+
+def _columns(row: InboundMessage) -> dict[str, Any]:
+    """All that does not differ from message to message."""
+    own = ("id", "next_attempt_at", "sequence", "received_at", "digest", "raw", "ack", "control_id")
+    return {each.attname: getattr(row, each.attname) for each in row._meta.concrete_fields if each.name not in own}
+
+
+def _statements(message: str) -> list[str]:
+    """The verbs of what a message costs."""
+    with CaptureQueriesContext(connection) as asked:
+        take(message)
+    verbs = [re.search("SAVEPOINT|UPDATE|SELECT|INSERT", each["sql"]) for each in asked]
+    return [verb[0] for verb in verbs if verb and verb[0] != "SAVEPOINT"]
+
+
+def test_a_known_senders_message_costs_three_statements_and_is_kept_like_the_first_one() -> None:
+    take(orm(control_id="1", at="20260705080000+0200", charset="UNICODE UTF-8"))
+    first = last()
+    take(orm(control_id="2"))
+    third = orm(control_id="3", at="20260705080000+0200", charset="UNICODE UTF-8")
+    assert _statements(third) == ["UPDATE", "SELECT", "INSERT"]
+    row = last()
+    assert _columns(row) == _columns(first)
+    assert row.sequence == 3
+    assert (field(bytes(row.ack).decode(), "MSA", 2), row.control_id) == ("3", "3")
+    assert HL7Application.objects.get().last_sequence == 3
+
+
+def test_messages_of_several_senders_in_one_batch_get_the_next_places_of_each() -> None:
+    take(orm(control_id="1"), adt(control_id="1", application="HIS"))
+    take(orm(control_id="2"), adt(control_id="2", application="HIS"), orm(control_id="3"))
+    places = InboundMessage.objects.order_by("pk").values_list("interface__sending_application", "sequence")
+    assert list(places) == [("RIS", 1), ("HIS", 1), ("RIS", 2), ("HIS", 2), ("RIS", 3)]
+
+
+def test_whoever_is_switched_off_is_refused_at_once() -> None:
+    take(orm(control_id="1"))
+    take(orm(control_id="2"))
+    HL7Application.objects.update(enabled=False)
+    assert field(take(orm(control_id="3"))[0], "MSA", 1) == "AR"
+    assert last().sequence is None
+    HL7Application.objects.update(enabled=True)
+    assert field(take(orm(control_id="4"))[0], "MSA", 1) == "AA"
+    assert last().sequence == 3
+
+
+def test_the_time_zone_and_the_character_set_of_now_count() -> None:
+    take(orm(control_id="1"))
+    take(orm(control_id="2"))
+    Site.objects.update(time_zone="America/New_York")
+    take(orm(control_id="3", at="20260705080000"))
+    sent = last().sent_at
+    assert sent is not None
+    assert sent.hour == 12
+    HL7Application.objects.update(default_charset="ASCII")
+    assert field(take(orm(control_id="4").replace("Jane", "Jäne"))[0], "MSA", 1) == "AE"
+
+
+def test_what_came_before_is_a_repetition_also_in_the_same_breath() -> None:
+    take(orm(control_id="1"))
+    answers = take(orm(control_id="2"), orm(control_id="2"), orm(control_id="3"))
+    assert take(orm(control_id="3")) == [answers[2]]
+    statuses = list(InboundMessage.objects.order_by("control_id", "pk").values_list("control_id", "status"))
+    received, repeated = InboundStatus.RECEIVED, InboundStatus.DUPLICATE
+    assert statuses == [("1", received), ("2", received), ("2", repeated), ("3", received), ("3", repeated)]
+
+
+def test_one_that_is_refused_keeps_none_from_its_place() -> None:
+    take(orm(control_id="1"))
+    take(orm(control_id="2"), "no message at all", orm(control_id="3"))
+    assert list(InboundMessage.objects.filter(sequence__isnull=False).values_list("sequence", flat=True)) == [1, 2, 3]
+
+
+def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
+    names = {each.name for each in InboundMessage._meta.local_concrete_fields}
+    assert set(new_messages._FILLED) <= names
