@@ -33,6 +33,7 @@ class Afterwards:
         self._dropped = 0
 
     def start(self) -> None:
+        self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="afterwards", daemon=True)
         self._thread.start()
 

@@ -194,8 +194,10 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime | None:
             zone = timezone(timedelta(hours=int(named[:3]), minutes=int(named[0] + named[3:])))
         wall = datetime(year, month or 1, day or 1, hour, minute, second, tzinfo=zone)
         once, again = wall.utcoffset(), wall.replace(fold=1).utcoffset()
+        # An offset of zero is one too: in Greenwich winter time has it.
+        is_twice = once is not None and again is not None and once > again
         # Year 1 with a zone east of Greenwich is before the first year there is: OverflowError.
-        return None if once and again and once > again else wall.astimezone(UTC)
+        return None if is_twice else wall.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

@@ -18,7 +18,7 @@ _FILLED = (
     "interface", "site", "sequence", "control_id", "message_type", "raw", "charset", "digest", "sent_at", "address",
     "received_at", "status", "ack", "ack_code",
 )  # fmt: skip
-# As they were read last; `_next_sequence` looks whether they are so still.
+# As they were read last; `_last_sequence` looks whether they are so still.
 _interfaces: dict[tuple[str, str], HL7Application] = {}
 
 
@@ -49,7 +49,6 @@ def keep_new(messages: Sequence[InboundMessage]) -> bool:
             _look_for_repetitions(messages)
             _insert(messages)
     except _NotUsual:
-        _interfaces.clear()
         return False
     return True
 
@@ -85,6 +84,7 @@ def _last_sequence(interface: HL7Application, number: int) -> int:
         )  # fmt: skip
         row = cursor.fetchone()
     if row is None:
+        _interfaces.clear()
         raise _NotUsual
     return int(row[0])
 
@@ -97,8 +97,10 @@ def _look_for_repetitions(messages: Sequence[InboundMessage]) -> None:
     places = ",".join(["(%s,%s,%s)"] * len(keys))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT 1 FROM {_table(InboundMessage)}"  # noqa: S608  our names
-            f" WHERE (control_id, interface_id, digest) IN (VALUES {places}) LIMIT 1",
+            # SQLite looks up each only when it is made to begin with them (CROSS JOIN); an IN would read all.
+            f"SELECT 1 FROM (VALUES {places}) AS new CROSS JOIN {_table(InboundMessage)} AS known"  # noqa: S608
+            " WHERE known.control_id = new.column1 AND known.interface_id = new.column2"
+            " AND known.digest = new.column3 LIMIT 1",
             [value for key in keys for value in key],
         )
         if cursor.fetchone() is not None:

@@ -195,9 +195,10 @@ def _place_procedure(
     _fill(procedure, data, skip=("steps", "study_instance_uid", "requested_procedure_id"))
     procedure.save()
     placed: list[ScheduledProcedureStep] = []
+    # Locked: a modality may start one at this moment, and its status must not be written back.
+    locked = procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk")
     for each in data.steps:
-        # Locked: a modality may start one at this moment, and its status must not be written back.
-        steps = placed if new else list(procedure.steps.select_for_update(of=("self",), no_key=True).order_by("pk"))
+        steps = list(dict.fromkeys(placed)) if new else list(locked.all())
         placed.append(_place_step(procedure, each, steps, order.site))
     return placed
 

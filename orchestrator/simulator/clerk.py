@@ -12,11 +12,9 @@ from orchestrator.simulator.almanac import delay, seen_at
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api, Json
+from orchestrator.simulator.truth import ABOUT_IMAGES
 from orchestrator.simulator.waiting import GaveUp, Stopped, attempts, rest
 
-_ABOUT_IMAGES = frozenset(
-    {"unmatched_study", "patient_conflict", "ambiguous_match", "study_uid_conflict", "wrong_worklist_entry"}
-)
 _DISMISSED = {
     "duplicate_instance": "Sent twice by the station: the first copy stands.",
     "incomplete_study": "The console shows what is here: the rest was deleted there.",
@@ -78,7 +76,7 @@ class Clerk:
     def work_on(self, case: Json, colleague: "Clerk") -> bool:
         """Do with one open case what its plan says; whether anything was done. Raises OSError, Stopped."""
         office, entry = self._office, self._office.entry(case)
-        known = entry is not None and case["kind"] in _ABOUT_IMAGES
+        known = entry is not None and case["kind"] in ABOUT_IMAGES
         if not known and case["kind"] not in _DISMISSED:
             return False
         plan = self._plan(case, entry)
@@ -107,9 +105,7 @@ class Clerk:
         rng, opened = self._office.rng(case["id"]), datetime.fromisoformat(case["opened_at"]).astimezone()
         settling, chance = timedelta(minutes=rng.triangular(2, 40, 6)), rng.random()
         # Two people in one study: whoever can part them, nobody at the queue can.
-        mixed = entry is not None and (
-            case["kind"] == "study_uid_conflict" or entry.exam.fault.name == "second_patient"
-        )
+        mixed = entry is not None and (case["kind"] == "study_uid_conflict" or entry.exam.fault.mixes)
         unclear, handed_back = mixed or rng.random() < _UNCLEAR_SHARE, rng.random() < _HANDED_BACK_SHARE
         if entry is not None and entry.clock.turns:
             truly = entry.clock.at(opened)

@@ -24,6 +24,12 @@ class Verdict(StrEnum):
     NOT_JUDGED = "not judged"
 
 
+ABOUT_IMAGES = frozenset(
+    {"unmatched_study", "patient_conflict", "ambiguous_match", "study_uid_conflict", "wrong_worklist_entry"}
+)
+"""Kinds of cases that ask whose images these are. Others may be open beside them, and ask something else."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     verdict: Verdict
@@ -68,6 +74,9 @@ def judge(exam: Exam, instances: int, merge: Merge | None, found: Found) -> Judg
 
 
 def _judge_identity(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
+    if others := _told_orders(study) - _true_orders(exam) - _orders_beside(exam):
+        named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
+        return Judgement(Verdict.WRONG, f"matched to order {named}")
     identity = str(study.get("identity", "")).upper()
     if identity == "HELD":
         return _held(exam, merge, found)
@@ -78,9 +87,10 @@ def _judge_identity(exam: Exam, merge: Merge | None, found: Found, study: Json) 
 
 def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
     fault = exam.fault
-    if not found.cases:
+    asking = [case for case in found.cases if case.get("kind") in ABOUT_IMAGES]
+    if not asking:
         return Judgement(Verdict.UNEXPLAINED, "held, and no open case asks anybody")
-    asked = ", ".join(f"case {case.get('id')} {case.get('reason_code')}" for case in found.cases)
+    asked = ", ".join(f"case {case.get('id')} {case.get('reason_code')}" for case in asking)
     if not fault.happens:
         return Judgement(Verdict.UNEXPLAINED, f"held although nothing was wrong ({asked})")
     if fault.holding_is_fair:
@@ -91,31 +101,44 @@ def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
 
 
 def _matched(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
-    by_itself = str(study.get("matched_by", "")).lower() == "auto"
-    if by_itself and exam.fault.hold is Hold.NEEDED:
+    by_itself = [str(each.get("matched_by", "")).lower() == "auto" for each in study.get("claims", [study])]
+    # Of a study of two people the images of one may be beyond doubt.
+    guessed = all(by_itself) if exam.fault.mixes else any(by_itself)
+    if guessed and exam.fault.hold is Hold.NEEDED:
         return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
-    true, told = _true_orders(exam), _told_orders(study)
-    if exam.fault.is_ordered and (others := told - true):
-        named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
-        return Judgement(Verdict.WRONG, f"matched to order {named}")
     if not _is_of(exam.person, study):
         if merge is not None and _is_of(merge.subsumed, study):
             return _not_merged(merge, found)
         return Judgement(Verdict.WRONG, "matched to another patient")
-    if exam.fault.is_ordered and (missing := true - told):
+    if _identifiers(study) - {_known(exam.person), *([_known(exam.subsumed)] if exam.subsumed else [])}:
+        return Judgement(Verdict.WRONG, "the patient's record is another one's too")
+    if exam.fault.is_ordered and (missing := _true_orders(exam) - _told_orders(study)):
         named = " and ".join(number for _, number in sorted(missing))
         return Judgement(Verdict.UNEXPLAINED, f"not matched to its order {named}")
     return Judgement(Verdict.RIGHT, "")
 
 
 def _is_of(person: Person, study: Json) -> bool:
-    identifiers = (study.get("patient") or {}).get("identifiers", [])
-    return any((each.get("value"), each.get("issuer")) == (person.patient_id, person.issuer) for each in identifiers)
+    return _known(person) in _identifiers(study)
+
+
+def _known(person: Person) -> tuple[str, str]:
+    return person.patient_id, person.issuer
+
+
+def _identifiers(study: Json) -> set[tuple[str, str]]:
+    """Those of the record that the study is matched to, with their issuers."""
+    return {(each.get("value"), each.get("issuer")) for each in (study.get("patient") or {}).get("identifiers", [])}
 
 
 def _true_orders(exam: Exam) -> set[tuple[str, str]]:
     """Filler order number and accession number of the orders that the study satisfies."""
     return {(each.filler_order_number, each.accession_number) for each in (exam.order, *exam.group)}
+
+
+def _orders_beside(exam: Exam) -> set[tuple[str, str]]:
+    """Those of the other patient who is in the study too."""
+    return _true_orders(exam.neighbour) if exam.fault.mixes and exam.neighbour else set()
 
 
 def _told_orders(study: Json) -> set[tuple[str, str]]:

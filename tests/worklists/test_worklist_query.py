@@ -379,3 +379,14 @@ def test_long_values_are_cut_by_characters_and_hostile_ones_stay_one_value() -> 
     assert item.ScheduledProcedureStepID == "S" * 16
     assert item.ScheduledStationName == "A/B"
     assert found(keys({"ScheduledProcedureStepID": "S" * 16})) == ["S" * 16]
+
+
+def test_of_questions_that_are_recorded_together_the_latest_answer_stands_last() -> None:
+    def asked(*step_ids: int) -> queries.Asked:
+        return queries.Asked(Site.objects.earliest("pk").pk, "CT_NORTH", "127.0.0.1", {"Modality": "CT"}, 0, step_ids)
+
+    queries.record_queries([asked(1)])
+    queries.record_queries([asked(1), asked(1, 2)])
+    queries.record_queries([asked(1, 2), asked(1, 2)])
+    rows = WorklistQuery.objects.order_by("last_at").values_list("step_ids", "count")
+    assert list(rows) == [([1], 2), ([1, 2], 3)]

@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import F
@@ -32,6 +32,7 @@ class Asked:
     keys: Mapping[str, str]
     status: int
     step_ids: Sequence[int]
+    at: datetime = field(default_factory=timezone.now)
 
 
 @transaction.atomic
@@ -59,12 +60,14 @@ def _record(ae_title: str, questions: Sequence[Asked]) -> None:
         if known is None or known.answers_digest != row.answers_digest:
             latest[_question(row)] = row
             new.append(row)
-        elif known in new:
-            known.count, known.last_at = known.count + 1, row.last_at
+            continue
+        known.last_at = row.last_at
+        if known in new:
+            known.count += 1
         else:
             again[known] += 1
     for known, times in again.items():
-        WorklistQuery.objects.filter(pk=known.pk).update(count=F("count") + times, last_at=timezone.now())
+        WorklistQuery.objects.filter(pk=known.pk).update(count=F("count") + times, last_at=known.last_at)
     WorklistQuery.objects.bulk_create(new)
 
 
@@ -84,7 +87,7 @@ def _row(asked: Asked) -> WorklistQuery:
         number_of_answers=len(asked.step_ids),
         step_ids=list(asked.step_ids[:_MOST_STEPS]),
         answers_digest=_digest([asked.status, *asked.step_ids]),
-        last_at=timezone.now(),
+        last_at=asked.at,
     )
 
 

@@ -35,6 +35,8 @@ class Fault:
     happens: ClassVar[bool] = True
     is_ordered: ClassVar[bool] = True
     """Whether the exam has an order at all."""
+    mixes: ClassVar[bool] = False
+    """Whether the images of two people are in one study."""
     desk: ClassVar[Mapping[str, Any]] = {}
     """How the front desk speaks (FrontDesk)."""
     begins_mpps: ClassVar[bool] = True

@@ -50,7 +50,7 @@ class HalfSent(Fault):
 
 
 class SecondPatient(Fault):
-    name, hold = "second_patient", Hold.NEEDED
+    name, hold, mixes = "second_patient", Hold.NEEDED, True
     label = "the next patient is examined in the study that was left open: two people under one Study Instance UID"
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":

@@ -99,6 +99,15 @@ def test_a_time_without_a_zone_is_of_the_zone_that_is_meant_but_for_the_hour_tha
     assert parse_time("20260329023000", berlin) is not None
 
 
+@pytest.mark.parametrize(
+    ("zone", "twice"),
+    [("Europe/London", "20261025013000"), ("Europe/Lisbon", "20261025013000"), ("Atlantic/Azores", "20261025003000")],
+)
+def test_the_hour_that_comes_twice_tells_no_moment_in_greenwichs_zone_either(zone: str, twice: str) -> None:
+    assert parse_time(twice, ZoneInfo(zone)) is None
+    assert parse_time(f"{twice[:8]}033000", ZoneInfo(zone)) is not None
+
+
 def test_escapes_of_control_characters_cannot_forge_segments_in_the_answer() -> None:
     raw = msh(r"ADT^A01", r"1\X0D\MSA|AA").encode().replace(b"|2.5.1", rb"|2.5\X0D\MSA\F\AR")
     answer = acknowledge(read(raw), "AA", now=NOW)

@@ -87,6 +87,19 @@ def test_one_that_is_refused_keeps_none_from_its_place() -> None:
     assert list(InboundMessage.objects.filter(sequence__isnull=False).values_list("sequence", flat=True)) == [1, 2, 3]
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it looks messages up")
+def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_messages() -> None:
+    take(orm(control_id="1"))
+    with CaptureQueriesContext(connection) as asked:
+        take(orm(control_id="2"), orm(control_id="3"))
+    (looked_up,) = (each["sql"] for each in asked if each["sql"].startswith("SELECT 1"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {looked_up}")
+        plan = [row[3] for row in cursor.fetchall()]
+    columns = "control_id=? AND interface_id=? AND digest=?"
+    assert f"SEARCH known USING COVERING INDEX message_control_id ({columns})" in plan
+
+
 def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
     names = {each.name for each in InboundMessage._meta.local_concrete_fields}
     assert set(new_messages._FILLED) <= names
