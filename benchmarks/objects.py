@@ -48,9 +48,16 @@ def image(edge: int) -> Dataset:
     return ds
 
 
-def store_messages(number: int, edge: int, maximum: int) -> Iterator[bytes]:
+def image_of(number: str) -> Dataset:
+    """A small one of the order that `benchmarks.hl7.order` places."""
+    ds = image(SMALL_EDGE)
+    ds.PatientID, ds.IssuerOfPatientID, ds.AccessionNumber = number, "BENCH", f"A{number}"
+    return ds
+
+
+def store_messages(number: int, edge: int, maximum: int, *, like: Dataset | None = None) -> Iterator[bytes]:
     """`number` C-STORE requests, objects of one series."""
-    ds = image(edge)
+    ds = like or image(edge)
     uid = str(ds.SOPInstanceUID)
     first = message(store_command(CTImageStorage, uid), encoded(ds), maximum)
     head, rest = first[:_HEAD], first[_HEAD:]

@@ -13,6 +13,8 @@ from tests.peers import free_port, listens, wait_for
 ROOT = Path(__file__).resolve().parent.parent
 AE_TITLE = "FIDUCIAL"
 DURABLE = "SQLite WAL synchronous=FULL"
+QUIET_SECONDS = 1.0
+"""After so long without a further object a study is taken for whole."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Installation:
             "FIDUCIAL_HTTP_PORT": str(self.http_port),
             "FIDUCIAL_DICOM_PORT": str(self.dicom_port),
             "FIDUCIAL_HL7_PORT": str(self.hl7_port),
+            "FIDUCIAL_STUDY_QUIET_SECONDS": str(QUIET_SECONDS),
         }
 
     @contextlib.contextmanager

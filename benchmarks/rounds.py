@@ -44,6 +44,8 @@ class Plan:
     messages: int = 1_500
     forwards: int = 400
     orders: int = 20
+    matched: int = 10
+    kept: int = 100_000
     studies: int = 20_000
     page_rounds: int = 20
     parsed: int = 500
@@ -55,6 +57,7 @@ class Plan:
 
 TINY = Plan(
     rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2,
+    matched=1, kept=100,
     studies=300, page_rounds=1,
     parsed=4, claims=20, idle_seconds=0.5,
 )  # fmt: skip
