@@ -1,16 +1,19 @@
 """A browser, and somebody who is signed in. A pytest plugin."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from orchestrator.models import Role, RoleAssignment, User
-from tests.peers import program
+from tests.peers import program, wait_for
 
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -29,8 +32,26 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=program("chromium"), args=ARGUMENTS)
         yield chromium
         chromium.close()
+        # Under that loop this thread had a connection of its own, which nobody else closes.
+        connections.close_all()
     if before is None:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+def _is_answering() -> bool:
+    return any("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+@pytest.fixture
+def live_server(live_server: LiveServer, transactional_db: None) -> Iterator[LiveServer]:
+    """The server of pytest-django. What it was asked last is answered before the rows of the test are taken away."""
+    yield live_server
+    # Connections are accepted in their order: when this one is answered, each before it has its thread.
+    last = HTTPConnection(live_server.thread.host, live_server.thread.port, timeout=30)
+    last.request("GET", "/healthz", headers={"Connection": "close"})
+    last.getresponse().read()
+    last.close()
+    wait_for(lambda: not _is_answering(), what="the end of all requests")
 
 
 @pytest.fixture

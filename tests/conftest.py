@@ -1,15 +1,19 @@
 """What every test shares."""
 
+import contextlib
 import os
 import queue
+import sqlite3
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.test import override_settings
+from django.db import connection, connections
+from django.test import TestCase, override_settings
 from pytest_django import DjangoDbBlocker
 
 from orchestrator import audit
@@ -19,12 +23,38 @@ pytest_plugins = ["tests.peer_marks", "tests.browser"]
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """SQLite in a file, as the product has it. In memory, connections lock each other's tables and wait for nobody.
+
+    Who needs a commit to outlive a power cut starts a process on a database of its own.
+    """
+    here = connections.settings["default"]
+    if here["ENGINE"].endswith("sqlite3"):
+        here["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        here["OPTIONS"]["init_command"] += "PRAGMA synchronous=OFF;"
+
+
+@pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker, pytestconfig: pytest.Config) -> None:
     """With `--no-migrations`, for a quick look while one works, the rows that migrations make are made all the same."""
-    if pytestconfig.getoption("nomigrations"):
-        with django_db_blocker.unblock():
+    with django_db_blocker.unblock():
+        if pytestconfig.getoption("nomigrations"):
             import_module("orchestrator.migrations.0002_first_site").create_first_site(apps, None)
             import_module("routing.migrations.0002_default_rule_set").create_default(apps, None)
+        if connection.vendor == "sqlite":
+            connection.ensure_connection()
+            with contextlib.closing(sqlite3.connect(_migrated(connection.settings_dict["NAME"]))) as copy:
+                connection.connection.backup(copy)
+
+
+def _migrated(database: str) -> Path:
+    return Path(database).with_name("migrated.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def migrated(django_db_setup: None) -> Path:
+    """A SQLite database as migrations leave it, to be copied into a data folder: cheaper than to migrate one more."""
+    return _migrated(connection.settings_dict["NAME"])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,12 +65,31 @@ def _static_files_as_they_lie_in_the_tree() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _passwords_are_kept_cheaply() -> Iterator[None]:
+    """Argon2 is made to take time. tests/orchestrator/test_sign_in.py asks for the product's own."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_recorder_waits_to_be_flushed() -> Iterator[None]:
+    """The access recorder's thread has no part in a test's transaction: who wants its rows flushes it.
+
+    All the time, not during tests alone: what a browser asked last may be answered after its test.
+    """
+
+    def append(event: AccessEvent) -> None:
+        audit.recorder._waiting.put(event)
+
+    with patch.object(audit.recorder, "append", append):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The access recorder's thread has no part in a test's transaction: who wants its rows flushes it."""
+def _nothing_is_left_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: queue.SimpleQueue[AccessEvent] = queue.SimpleQueue()
     monkeypatch.setattr(audit.recorder, "_waiting", waiting)
-    monkeypatch.setattr(audit.recorder, "append", waiting.put)
 
 
 # These run whole processes on a SQLite database of their own, or show how pages look: what they show does not depend on
@@ -48,15 +97,33 @@ def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
 _ONCE = (
     "orchestrator/supervisor/", "orchestrator/simulator/", "orchestrator/dimse/test_listener.py",
     "orchestrator/hl7/test_listen_command.py", "orchestrator/test_interrupted_job.py", "benchmarks/", "test_house.py",
-    "orchestrator/portal/test_every_page.py", "orchestrator/portal/test_components_in_browser.py",
+    "orchestrator/portal/test_every_page.py",
 )  # fmt: skip
+
+
+def _once(item: pytest.Item) -> bool:
+    """Whether what this test shows is the same on each database."""
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    if path.startswith("e2e/"):
+        # Whole processes on a database of their own that is of the run's kind.
+        return False
+    # In a browser a test is about scripts and looks; what the pages read and write, others ask their views.
+    is_apart = path.startswith(_ONCE) or path.endswith("_in_browser.py") or item.get_closest_marker("once") is not None
+    return is_apart or not _asks_the_database(item)
+
+
+def _asks_the_database(item: pytest.Item) -> bool:
+    """pytest-django lets no other test at it."""
+    fixtures = {"db", "transactional_db"} & set(getattr(item, "fixturenames", ()))
+    case = getattr(item, "cls", None)
+    is_case = isinstance(case, type) and issubclass(case, TestCase)
+    return bool(fixtures) or is_case or item.get_closest_marker("django_db") is not None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On the second database (tests/on_each_database.py) what is the same on each is left out."""
     if not os.environ.get("DATABASE_URL"):
         return
-    here = Path(__file__).parent
-    again = [item for item in items if item.path.relative_to(here).as_posix().startswith(_ONCE)]
+    again = [item for item in items if _once(item)]
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in set(again)]

@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
         return 1
     if absent:
         print(f"tests on SQLite (on PostgreSQL not: {absent})", flush=True)
-        return subprocess.run(_pytest(words), check=False).returncode
+        return subprocess.run(_pytest(words), env=_environment(""), check=False).returncode
     with tempfile.TemporaryDirectory() as folder, postgresql() as url:
         return _side_by_side(words, Path(folder) / "postgresql.log", url)
 
@@ -30,11 +30,9 @@ def main(words: Sequence[str]) -> int:
 def _side_by_side(words: Sequence[str], log: Path, url: str) -> int:
     print("tests on SQLite (and on PostgreSQL at the same time: told after it)", flush=True)
     with log.open("w") as told:
-        second = subprocess.Popen(
-            _pytest(words), env={**os.environ, "DATABASE_URL": url}, stdout=told, stderr=subprocess.STDOUT
-        )
+        second = subprocess.Popen(_pytest(words), env=_environment(url), stdout=told, stderr=subprocess.STDOUT)
         try:
-            first = subprocess.run(_pytest(words), env={**os.environ, "DATABASE_URL": ""}, check=False)
+            first = subprocess.run(_pytest(words), env=_environment(""), check=False)
             second.wait()
         finally:
             second.kill()
@@ -43,6 +41,12 @@ def _side_by_side(words: Sequence[str], log: Path, url: str) -> int:
     print("tests on PostgreSQL", flush=True)
     print(log.read_text(), end="", flush=True)
     return first.returncode or second.returncode
+
+
+def _environment(url: str) -> dict[str, str]:
+    """Python keeps what it has compiled: tests start a hundred processes, and each would compile the product anew."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "DATABASE_URL": url}
 
 
 def _pytest(words: Sequence[str]) -> list[str]:

@@ -87,12 +87,6 @@ def look(times: int) -> None:
     audit.recorder.flush()
 
 
-@pytest.fixture(autouse=True)
-def _no_background_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recorder's thread has no part in a test's transaction: the tests flush by themselves."""
-    monkeypatch.setattr(audit.recorder, "append", audit.recorder._waiting.put)
-
-
 def test_looks_are_written_in_one_batch() -> None:
     with CaptureQueriesContext(connection) as queries:
         look(5)

@@ -1,8 +1,9 @@
 """Coming in, and being let in no longer: sessions, passwords, lockout, tokens."""
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 
+from orchestrator import settings as product
 from orchestrator.models import Role, User
 from orchestrator.services.tokens import create_token
 from tests.caller import Caller
@@ -26,6 +27,18 @@ def sign_in(client: Client, password: str = PASSWORD) -> int:
 
 def is_in(client: Client) -> bool:
     return client.get("/users/").status_code == 200
+
+
+def test_passwords_are_hashed_by_argon2_in_the_product(client: Client) -> None:
+    """The other tests have a cheap hasher (tests/conftest.py)."""
+    with override_settings(PASSWORD_HASHERS=product.PASSWORD_HASHERS):
+        user = make_user(Role.ADMINISTRATOR, name="mara")
+        user.set_password(PASSWORD)
+        user.save()
+        assert user.password.startswith("argon2$argon2id$")
+        assert sign_in(client, "wrong") == 200
+        assert sign_in(client) == 302
+    assert is_in(client)
 
 
 def test_a_session_that_somebody_planted_is_not_the_one_that_is_signed_in(mara: User, client: Client) -> None:

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django.live_server_helper import LiveServer
 
 from orchestrator.models import ApiToken, Decision, ExceptionCase, IdentityClaim, Role, Study, User, WorkflowEvent
@@ -47,9 +48,13 @@ class Hospital:
         return Api(*self.address, create_token(user=make_user(role), name="test", scopes=(READ, WRITE)))
 
     def order_late(self, exam: Exam) -> None:
+        """Called in a clerk's thread, whose connection nobody else closes."""
         self.placed.append(exam)
         order = exam.order
-        make_order(filler_order_number=order.filler_order_number, accession_number=order.accession_number)
+        try:
+            make_order(filler_order_number=order.filler_order_number, accession_number=order.accession_number)
+        finally:
+            connection.close()
 
     def work(self) -> int:
         apis = Staff(self.api(), self.address).hire(2)

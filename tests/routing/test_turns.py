@@ -245,9 +245,11 @@ def test_ten_mute_peers_do_not_keep_two_workers_from_the_one_that_answers(
     monkeypatch.setattr(turns, "silent", noted)
 
     def work() -> None:
-        while not stop.wait(0.02):
-            serve_next()
-        connection.close()
+        try:
+            while not stop.wait(0.02):
+                serve_next()
+        finally:
+            connection.close()
 
     workers = [threading.Thread(target=work) for _ in range(2)]
     for thread in workers:

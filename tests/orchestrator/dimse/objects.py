@@ -95,14 +95,6 @@ def environment_in(folder: Path) -> dict[str, str]:
     return {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "FIDUCIAL_DATA_DIR": str(folder)}
 
 
-def migrated(folder: Path) -> dict[str, str]:
-    """The environment of a Fiducial with an empty database in `folder`, without a broker."""
-    environment = environment_in(folder)
-    migrate = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
-    subprocess.run(migrate, env=environment, cwd=settings.BASE_DIR, check=True)
-    return environment
-
-
 @contextlib.contextmanager
 def listening(environment: dict[str, str], **more: str) -> Iterator[Listener]:
     """The listener, once it listens, stopped at the end."""

@@ -54,7 +54,7 @@ def test_who_never_gets_to_the_end_of_the_first_pdu_is_cut_off(
             except ConnectionError:
                 return True
 
-        wait_for(is_cut_off, what="the end", seconds=5)
+        wait_for(is_cut_off, what="the end")
     wait_for(lambda: "ended without a DICOM association" in caplog.text, what="a line in the log")
 
 
@@ -94,7 +94,7 @@ def test_scanners_that_are_gone_take_no_place(monkeypatch: pytest.MonkeyPatch) -
     with patch.object(server, "identify", return_value=Caller(None, 1)), serving() as port:
         for _ in range(20):
             socket.create_connection((LOOPBACK, port)).close()
-        wait_for(lambda: is_served(port), what="an answer", seconds=5)
+        wait_for(lambda: is_served(port), what="an answer")
 
 
 def test_more_connections_than_a_process_holds_are_closed_at_once(
@@ -268,17 +268,16 @@ def test_half_a_cancel_keeps_no_answer_waiting(port: int) -> None:
         caller.send(command(0x0020, WORKLIST), last=True, is_command=True)
         caller.raw(struct.pack(">BxI", P_DATA, 100))
         has_come.set()
-        begun = time.monotonic()
+        # Who waited for the other half would stall, and abort.
         assert caller.status() == 0xFF00
-        assert time.monotonic() - begun < 10
 
 
 def test_an_answer_does_not_wait_for_many_more(port: int) -> None:
     def find(request: Request) -> Iterator[Response]:
-        begun = time.monotonic()
-        while not heard.is_set() and time.monotonic() - begun < 10:
+        for _ in range(300):
             yield Response(0xFF00, bytes(10))
-            heard.wait(0.1)
+            if heard.wait(0.1):
+                break
         yield Response(0x0000 if heard.is_set() else 0xC000)
 
     heard = threading.Event()

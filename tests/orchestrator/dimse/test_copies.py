@@ -110,6 +110,7 @@ def test_the_least_difference_in_another_transfer_syntax_is_for_a_person(
     assert ExceptionCase.objects.get().reason_code == "OTHER_CONTENT"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("syntax", _UNCOMPRESSED, ids=lambda syntax: syntax.name)
 def test_an_object_that_is_cut_off_anywhere_is_never_the_same(syntax: UID, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"

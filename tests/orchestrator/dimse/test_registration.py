@@ -301,18 +301,18 @@ def test_the_registrar_outlives_whatever_fails(caplog: pytest.LogCaptureFixture)
 
 def test_a_slow_stream_is_registered_while_it_goes_on() -> None:
     """Objects that come faster than a batch's time apart were collected until there were two hundred."""
-    registrar, seen, going = Registrar(), list[int](), True
+    registrar, seen = Registrar(), list[int]()
     received = durable(image())
     with patch("orchestrator.dimse.registrar.register_all", side_effect=lambda batch: seen.append(len(batch))):
         registrar.start()
-        begun = time.monotonic()
-        while going:
+        for _ in range(150):
             registrar.add(received, association_id="a", study_instance_uid="2.25.1")
             time.sleep(BATCH_SECONDS / 5)
-            going = not seen and time.monotonic() - begun < 10
+            if seen:
+                break
         registrar.stop()
-    assert seen
-    assert seen[0] < 20
+    # Not when the stream ended, nor when there were two hundred.
+    assert seen[0] < 100
 
 
 def test_what_somebody_copied_into_the_inbox_stops_no_scan(spool: Path) -> None:
@@ -402,6 +402,7 @@ def hostile(path: Path, ds: Dataset, before_pixels: bytes) -> Path:
 _NESTED = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "bytes_of",
     [
@@ -424,6 +425,7 @@ def test_a_header_made_to_exhaust_us_is_given_up_cheaply(tmp_path: Path, bytes_o
     assert peak < 64 << 20
 
 
+@pytest.mark.once
 def test_private_data_of_any_length_before_the_identity_is_skipped(tmp_path: Path) -> None:
     private = b"\x29\0\x10\x10OB\0\0" + (64 << 20).to_bytes(4, "little") + bytes(64 << 20)
     assert datasets.read_header(hostile(tmp_path / "large.dcm", image(), private)).patient_id == "0012345"

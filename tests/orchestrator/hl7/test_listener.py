@@ -110,10 +110,10 @@ def test_a_message_without_end_is_refused_once_and_then_the_connection_is_closed
 
 
 def test_a_silent_connection_is_closed_and_half_a_message_is_not_stored(caplog: pytest.LogCaptureFixture) -> None:
-    with listening(idle_seconds=0.2) as port, Sender(port) as sender:
+    with listening(idle_seconds=1.0) as port, Sender(port) as sender:
         sender.write(framed(adt())[:-1])
         assert sender.closed()
-        wait_for(lambda: "ended inside a message" in caplog.text, what="the line in the log", seconds=5)
+        wait_for(lambda: "ended inside a message" in caplog.text, what="the line in the log")
     assert not InboundMessage.objects.exists()
     assert "Doe" not in caplog.text
 
@@ -122,7 +122,7 @@ def test_a_listener_that_stops_answers_what_it_has_read_and_lets_go_of_the_rest(
     with listening() as port:
         silent, sender = Sender(port), Sender(port)
         sender.write(b"".join(framed(adt(control_id=f"C{number}")) for number in range(5)))
-        wait_for(InboundMessage.objects.exists, what="the first to be stored", seconds=10)
+        wait_for(InboundMessage.objects.exists, what="the first to be stored")
     assert [field(sender.answer(), "MSA", 1) for _ in range(5)] == ["AA"] * 5
     assert sender.closed()
     assert silent.closed()

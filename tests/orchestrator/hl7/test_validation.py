@@ -65,7 +65,7 @@ def test_whatever_comes_is_answered(rest: bytes) -> None:
              "\rPID|" + ("1^" * 999 + "~") * 100, "\rPID|1" * 40_000, "\rOBX|1|NM|||" + "9" * 250_000, "x" * 2_000_000],
 )  # fmt: skip
 def test_a_message_that_was_made_to_be_slow_is_given_up_in_time(rest: str) -> None:
-    begin = time.monotonic()
+    begin = time.thread_time()
     found = faults((orm() + "PID|1" + rest).encode())
-    assert time.monotonic() - begin < 5
+    assert time.thread_time() - begin < 5
     assert 0 < len(found) <= 31

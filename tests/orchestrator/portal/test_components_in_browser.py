@@ -2,22 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from django.conf import settings
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
 from orchestrator.models import ExceptionCase, Site, User
+from tests.accessibility import violations, violations_in_both_themes
 
 Open = Callable[..., Page]
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.usefixtures("_sheet")]
-
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 @pytest.fixture
@@ -28,33 +25,27 @@ def _sheet(settings: Settings) -> None:
     settings.TEMPLATES = [{**template, "DIRS": [Path(__file__).parent / "templates", *template["DIRS"]]}]
 
 
-def _violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page, options=RULES)
-    return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_component_breaks_an_accessibility_rule(open_page: Open, width: int, dark: bool) -> None:
-    page = open_page(width=width, dark=dark)
-    assert _violations(page) == []
+def test_no_component_breaks_an_accessibility_rule(open_page: Open, width: int) -> None:
+    page = open_page(width=width)
+    assert violations_in_both_themes(page) == []
     page.click("#ask")
     page.wait_for_selector("#dialog[open]")
-    assert _violations(page) == []
+    assert violations_in_both_themes(page) == []
     page.keyboard.press("Escape")
     page.keyboard.press("?")
     page.wait_for_selector("#keys[open]")
-    assert _violations(page) == []
+    assert violations_in_both_themes(page) == []
     page.keyboard.press("Escape")
     page.click("[popovertarget=user-menu]")
     page.wait_for_selector("#user-menu:popover-open")
-    assert _violations(page) == []
+    assert violations_in_both_themes(page) == []
 
 
 @pytest.mark.parametrize("path", ["/login/", "/error/400/", "/error/403/", "/error/404/", "/error/500/"])
 def test_sign_in_and_error_pages_break_no_accessibility_rule(open_page: Open, path: str) -> None:
     page = open_page(path, signed_in=path != "/login/", dark=True)
-    assert _violations(page) == []
+    assert violations(page) == []
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(open_page: Open) -> None:

@@ -5,10 +5,8 @@ comfortable, on a desk and on a phone. With FIDUCIAL_PICTURES=FOLDER it leaves a
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page
 
@@ -21,6 +19,7 @@ from routing.models import RuleSet
 from routing.services import destinations
 from routing.services.route import send_study
 from routing.services.rulesets import publish, save_draft
+from tests.accessibility import OF_LOOK, violations, wear
 from tests.factories import make_ae, make_order, make_patient, make_site, make_study, make_user
 from tests.orchestrator.doors import PAGES, address_of
 
@@ -28,9 +27,6 @@ pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(1800)]
 
 Open = Callable[..., Page]
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-# What differs between themes and densities; the rest is asked once for each width.
-OF_LOOK = ["color-contrast", "scrollable-region-focusable"]
 # WCAG 2.2, 2.5.8: what is pressed is at least 24 px high and wide; links within a sentence are excepted.
 SMALL = """() => [...document.querySelectorAll("button, .btn, .opt, .tick, .nav a, .tabs a, .facet a, select, .in")]
   .filter((each) => each.checkVisibility() && !each.closest(".sr, .hl7"))
@@ -131,17 +127,12 @@ def _opened(page: Page) -> Iterator[str]:
 
 
 def _looks(page: Page, name: str) -> Iterator[str]:
-    page.evaluate(Axe().axe_script)
     for width, dark, density in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
-        page.evaluate(
-            "([theme, density]) => Object.assign(document.documentElement.dataset, {bsTheme: theme, density})",
-            ["dark" if dark else "light", density],
-        )
+        wear(page, dark=dark, density=density)
         look = f"{name} {width} {'dark' if dark else 'light'}"
-        only: dict[str, Any] = {"runOnly": {"type": "rule", "values": OF_LOOK} if dark else RULES}
-        found = page.evaluate("options => axe.run(document, options)", only)["violations"]
-        yield from (f"{look}: {rule['id']}: {node['html'][:160]}" for rule in found for node in rule["nodes"])
+        # The other rules are asked once for each width.
+        yield from (f"{look}: {each}" for each in violations(page, *OF_LOOK if dark else ()))
         yield from (f"{look}: too small to press: {each}" for each in page.evaluate(SMALL))
         wide = page.evaluate("document.documentElement.scrollWidth")
         if wide > width:

@@ -2,18 +2,15 @@
 
 import datetime as dt
 import re
-from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from django.utils import timezone
-from playwright.sync_api import Page
 
 from orchestrator.services import kpi_rollups
+from tests.accessibility import violations
 from tests.browser import Open
 from tests.factories import make_site
 from tests.orchestrator.kpi_histories import judged_study, opened_case, scheduled_order
-from tests.orchestrator.portal.test_components_in_browser import RULES
 
 pytestmark = pytest.mark.peer("chromium")
 
@@ -32,25 +29,20 @@ def _fill() -> None:
     kpi_rollups.rebuild()
 
 
-def _violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page, options=RULES)
-    return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
-
-
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_the_kpi_pages_break_no_accessibility_rule_and_fit_the_screen(open_page: Open, width: int, dark: bool) -> None:
     _fill()
     page = open_page(PATHS[0], width=width, dark=dark)
     for path in PATHS:
         page.goto(path)
-        assert (path, _violations(page)) == (path, [])
+        assert (path, violations(page)) == (path, [])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
 def test_the_weekly_review_prints_on_two_sheets_and_its_key_leads_to_the_kpis(open_page: Open) -> None:
     _fill()
     page = open_page("/kpis/review/")
-    assert _violations(page) == []
+    assert violations(page) == []
     paper = page.pdf(format="A4", prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page[^s]", paper)) == 2
     page.keyboard.press("g")

@@ -1,7 +1,6 @@
 """Each page works whole and as a part, for those who may see it, and shows what peers sent as text."""
 
 import datetime as dt
-import queue
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
@@ -44,14 +43,6 @@ SignIn = Callable[..., Client]
 HOSTILE = "<script>alert(1)</script>"
 PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
 LISTS = ["/", "/patients/", "/orders/", "/studies/", "/worklist/", "/interfaces/", "/messages/", "/users/", "/audit/"]
-
-
-@pytest.fixture(autouse=True)
-def _no_background_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recorder's thread has no part in a test's transaction."""
-    waiting: queue.SimpleQueue[AccessEvent] = queue.SimpleQueue()
-    monkeypatch.setattr(audit.recorder, "_waiting", waiting)
-    monkeypatch.setattr(audit.recorder, "append", waiting.put)
 
 
 @pytest.fixture

@@ -1,21 +1,19 @@
 """A case decided in a browser, by key and by pointer, on a desk and on a phone."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from orchestrator.models import Correction, ExceptionCase
 from orchestrator.states import Identity
 from reconciliation.services.reconcile import reconcile_study
+from tests.accessibility import violations
 from tests.factories import make_order, make_patient, make_site, make_study
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.django_db(transaction=True)]
 
 Open = Callable[..., Page]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 @pytest.fixture
@@ -29,11 +27,6 @@ def case() -> ExceptionCase:
     )  # fmt: skip
     reconcile_study(study.pk)
     return ExceptionCase.objects.get(study=study)
-
-
-def violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page, options=RULES)
-    return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
 
 
 def identity(case: ExceptionCase) -> str:

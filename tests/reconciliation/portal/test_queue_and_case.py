@@ -1,7 +1,6 @@
 """The exceptions queue and its cases: what is shown to whom, and that each write happens once."""
 
 import html
-import queue
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,9 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from orchestrator import audit
 from orchestrator.models import (
-    AccessEvent,
     ExceptionCase,
     IdentityClaim,
     Role,
@@ -31,13 +28,6 @@ pytestmark = pytest.mark.django_db
 HOSTILE = "<script>alert(1)</script>"
 PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
 Person = Callable[..., tuple[Client, User]]
-
-
-@pytest.fixture(autouse=True)
-def _no_background_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting: queue.SimpleQueue[AccessEvent] = queue.SimpleQueue()
-    monkeypatch.setattr(audit.recorder, "_waiting", waiting)
-    monkeypatch.setattr(audit.recorder, "append", waiting.put)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The pages of destinations and deliveries in a real browser: readable by all, echo and dialogs at work."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -12,6 +10,7 @@ from orchestrator.models import Hop, Study, WorkflowEvent
 from orchestrator.services.exceptions import open_case
 from routing.models import DeliveredInstance, Delivery, DeliveryAttempt, Destination
 from routing.services import deliver, destinations
+from tests.accessibility import violations, violations_in_both_themes
 from tests.factories import make_order, make_patient, make_site, make_study
 from tests.peers import free_port
 
@@ -22,12 +21,6 @@ pytestmark = [
 ]
 
 Open = Callable[..., Page]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-def _violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page, options=RULES)
-    return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
 
 
 @pytest.fixture
@@ -75,19 +68,18 @@ def _delivery(study: Study, destination: Destination, status: str, *, sent: int)
     return delivery
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_breaks_an_accessibility_rule_or_scrolls_sideways(
-    open_page: Open, failed: Delivery, width: int, dark: bool
+    open_page: Open, failed: Delivery, width: int
 ) -> None:
-    page = open_page("/destinations/", width=width, dark=dark)
-    assert _violations(page) == []
+    page = open_page("/destinations/", width=width)
+    assert violations_in_both_themes(page) == []
     for path in (
         f"/destinations/{failed.destination_id}/", "/deliveries/", f"/deliveries/{failed.pk}/",
         f"/studies/{failed.study_id}/",
     ):  # fmt: skip
         page.goto(path)
-        assert _violations(page) == [], path
+        assert violations_in_both_themes(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
@@ -106,7 +98,7 @@ def test_a_failed_delivery_is_tried_again_by_a_dialog(open_page: Open, failed: D
     page.keyboard.press("r")
     dialog = page.locator("#dialog[open]")
     expect(dialog).to_contain_text("2 of 3 objects go to Central archive")
-    assert _violations(page) == []
+    assert violations(page) == []
     dialog.get_by_label("Reason").fill("Archive repaired")
     dialog.get_by_role("button", name="Try again").click()
     expect(page.locator("#delivery")).to_contain_text("“Archive repaired”")

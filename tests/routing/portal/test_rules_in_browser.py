@@ -4,24 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from orchestrator.models import User
 from routing.models import Destination, RuleSet, RuleSetVersion
 from routing.services import destinations, rulesets
+from tests.accessibility import violations_in_both_themes
 from tests.factories import make_order, make_study
 from tests.routing.portal.rule_forms import draft, make_archive
 
 pytestmark = pytest.mark.peer("chromium")
 
 Open = Callable[..., Page]
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-
-
-def _violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page, options=RULES)
-    return [f"{rule['id']}: {node['html'][:120]}" for rule in found["violations"] for node in rule["nodes"]]
 
 
 @pytest.fixture
@@ -49,22 +43,21 @@ def published(archive: Destination, mara: User) -> RuleSetVersion:
     return version
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_page_breaks_an_accessibility_rule_or_scrolls_sideways(
-    open_page: Open, published: RuleSetVersion, width: int, dark: bool
+    open_page: Open, published: RuleSetVersion, width: int
 ) -> None:
     study = make_study(make_order())
-    page = open_page(f"/routing/?study={study.pk}", width=width, dark=dark)
+    page = open_page(f"/routing/?study={study.pk}", width=width)
     for path in ("", "/routing/rules/2/", "/routing/rules/2/remove/", "/routing/versions/1/", "/routing/publish/"):
         if path:
             page.goto(path)
-        assert _violations(page) == [], path
+        assert violations_in_both_themes(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     page.goto("/routing/add/")
     page.get_by_role("button", name="Save in the draft").last.click()
     expect(page.get_by_role("alert")).to_contain_text("Nothing was saved")
-    assert _violations(page) == []
+    assert violations_in_both_themes(page) == []
 
 
 def test_a_rule_is_built_with_rows_more_and_less_and_published_by_a_dialog(
