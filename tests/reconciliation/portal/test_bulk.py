@@ -10,6 +10,7 @@ from django.utils import timezone
 from orchestrator.models import ExceptionCase, Job, JobItem, Role, Site, User, WorkflowEvent
 from orchestrator.services import exceptions, jobs
 from orchestrator.states import CaseStatus
+from orchestrator.views.events import entry
 from tests.factories import make_order, make_site, make_study, make_user
 
 pytestmark = pytest.mark.django_db
@@ -192,6 +193,18 @@ def test_the_undo_of_a_claim_restores_what_was_before_and_leaves_what_was_mine(n
     for case, status, owner in ((mine, CaseStatus.CLAIMED, mara), (escalated, CaseStatus.ESCALATED, ines)):
         case.refresh_from_db()
         assert (case.status, case.owner) == (status, owner)
+
+
+def test_the_undo_of_a_claim_is_no_second_escalation(north: Site) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    case = failed(north)
+    exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
+    exceptions.claim_case(case.pk, user=mara)
+    client_of(mara).post(f"/exceptions/hand-back/?pick={case.pk}")
+    told = list(WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case.pk).order_by("pk"))
+    assert [event.name for event in told] == ["case.opened", "case.escalated", "case.claimed", "case.unclaimed"]
+    assert (told[-1].from_state, told[-1].to_state) == (CaseStatus.CLAIMED, CaseStatus.ESCALATED)
+    assert entry(told[-1])["text"] == "Claim taken back: with whom it had been escalated to"
 
 
 def test_a_claim_of_a_few_leaves_those_of_other_sites_and_says_so(north: Site) -> None:
