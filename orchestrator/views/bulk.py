@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django import forms
+from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from orchestrator.models import Job, JobItem, User
-from orchestrator.selectors import number_of
+from orchestrator.selectors import holds_nul, number_of
 from orchestrator.services import bulk
 
 from . import lists, replies, viewer_of
@@ -62,14 +63,18 @@ class Selection(NamedTuple):
 
 
 def selection_of(request: HttpRequest) -> Selection:
-    """What the bulk bar, or the form that asks, has posted."""
+    """What the bulk bar, or the form that asks, has posted. Raises BadRequest."""
+    query = QueryDict(request.POST.get("filter", ""))
+    # Encoded within a field, where the middleware does not see it.
+    if holds_nul(query):
+        raise BadRequest("A filter holds a NUL.")
     picked = ",".join(request.POST.getlist("pick")).split(",")
     newest, _, counted = request.POST.get("seen", "").partition("~")
     number = number_of(counted)
     return Selection(
         keys=lists.numbers_of(picked),
         everything=request.POST.get("all") == "1",
-        query=QueryDict(request.POST.get("filter", "")),
+        query=query,
         job=number_of(request.POST.get("job", "")),
         newest=number_of(newest),
         counted=-1 if number is None else number,
