@@ -35,6 +35,13 @@ def _static_files_as_they_lie_in_the_tree() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _each_process_remembers_for_itself() -> Iterator[None]:
+    """The cache is this process's own: no broker runs, and the runs on two databases must not share counts."""
+    with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _the_recorder_waits_to_be_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The access recorder's thread has no part in a test's transaction: who wants its rows flushes it."""
