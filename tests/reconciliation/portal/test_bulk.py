@@ -52,9 +52,9 @@ def test_it_says_first_how_many_and_why_others_are_left(north: Site) -> None:
     picked = {"pick": [free.pk, held.pk, theirs.pk]}
     asked = client_of(mara).post("/exceptions/bulk/dismiss/", picked)
     assert "Dismiss 3 exceptions?" in asked.text
-    assert "1 are settled without doing anything" in asked.text
-    assert "1 left as they are: with somebody else, who keeps them." in asked.text
-    assert "1 left as they are: held images, which are matched or rejected, not dismissed." in asked.text
+    assert "1 is settled without doing anything" in asked.text
+    assert "1 left as it is: with somebody else, who keeps them." in asked.text
+    assert "1 left as it is: held images, which are matched or rejected, not dismissed." in asked.text
     assert not Job.objects.exists()
     started = client_of(mara).post("/exceptions/bulk/dismiss/", {**picked, "reason": "Known outage"})
     job = run(started)
@@ -230,7 +230,7 @@ def test_a_case_that_woke_up_is_nobodys_after_it_was_handed_back(north: Site) ->
 
 
 def test_more_than_a_job_does_are_refused(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciliation.views.bulk.MOST_ROWS", 1)
+    monkeypatch.setattr("orchestrator.views.bulk.MOST_ROWS", 1)
     failed(north)
     failed(north)
     mara = make_user(name="mara")
