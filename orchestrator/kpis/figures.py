@@ -277,11 +277,12 @@ def _standing(viewer: Viewer, chosen: Mapping[str, str]) -> QuerySet[KpiFact]:
     return visible_to(KpiFact.objects.filter(**chosen), viewer, "kpis.view").filter(until__isnull=True)
 
 
-def _open_at(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> QuerySet[KpiFact]:
+def _open_at(
+    viewer: Viewer, period: Period, chosen: Mapping[str, str], ends: Mapping[dt.datetime, Q]
+) -> QuerySet[KpiFact]:  # fmt: skip
     """The facts of cases that are open at the end of the period: as many as the backlog counts."""
     if period.last >= timezone.localdate():
         return _standing(viewer, chosen)
-    ends = _ends(period)
     facts = visible_to(KpiFact.objects.filter(subject=KpiSubject.CASE, **chosen), viewer, "kpis.view")
     facts = facts.filter(at__lt=max(ends), day__lte=period.last).filter(Q(until__isnull=True) | Q(until__gte=min(ends)))
     for moment, theirs in list(ends.items())[1:]:
@@ -291,13 +292,13 @@ def _open_at(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> Query
 
 def age_at(viewer: Viewer, period: Period, share: float, number: int, chosen: Mapping[str, str]) -> float | None:
     """The age in seconds that a share of the cases open at the end of the period do not exceed."""
-    now = timezone.now()
-    (end, _), *further = _ends(period).items()
+    now, ends = timezone.now(), _ends(period)
+    (end, _), *further = ends.items()
     ended = Case(
         *(When(theirs, then=Constant(min(moment, now))) for moment, theirs in further),
         default=Constant(min(end, now)), output_field=DateTimeField(),
     )  # fmt: skip
-    open_then = _open_at(viewer, period, chosen).annotate(ended=ended)
+    open_then = _open_at(viewer, period, chosen, ends).annotate(ended=ended)
     # Where the day ends at one moment everywhere, the index gives the order.
     youngest_first = open_then.order_by(F("ended") - F("at") if further else "-at").values_list("ended", "at")
     rank = max(-(-int(share * 100) * number // 100), 1)
@@ -307,10 +308,11 @@ def age_at(viewer: Viewer, period: Period, share: float, number: int, chosen: Ma
 def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]:
     """How many of the cases open at the end of the period are younger than each of AGES, and older than all."""
     numbers: Counter[int] = Counter()
-    for moment, theirs in _ends(period).items():
+    ends = _ends(period)
+    for moment, theirs in ends.items():
         edges = [min(moment, timezone.now()) - dt.timedelta(seconds=age) for age in AGES]
         younger = (
-            _open_at(viewer, period, chosen)
+            _open_at(viewer, period, chosen, ends)
             .filter(theirs)
             .aggregate(
                 total=Count("pk"),
@@ -333,7 +335,7 @@ def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) 
     chosen = {key: value for key, value in asked.items() if key in DIMENSIONS}
     is_backlog, side = name == "exception_backlog", asked.get("counted", "")
     if is_backlog and side not in MOVES:
-        return _open_at(viewer, period, chosen)
+        return _open_at(viewer, period, chosen, _ends(period))
     facts = visible_to(KpiFact.objects.filter(subject=SUBJECTS[name], **chosen), viewer, "kpis.view")
     # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
     begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (period.first, period.last))
