@@ -4,11 +4,12 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from orchestrator.models import SYSTEM, Actor, ActorKind, Site, User, acting
 from orchestrator.permissions import Viewer
+from orchestrator.selectors import holds_nul
 
 
 class NulMiddleware:
@@ -18,18 +19,14 @@ class NulMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "\0" in request.path_info or _holds_nul(request.GET):
+        if "\0" in request.path_info or holds_nul(request.GET):
             raise BadRequest("An address holds a NUL.")
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, *_: object) -> None:
         """Forms, once they were let in. What programs send is checked by the serializers."""
-        if request.path_info[:5] != "/api/" and _holds_nul(request.POST):
+        if request.path_info[:5] != "/api/" and holds_nul(request.POST):
             raise BadRequest("A form holds a NUL.")
-
-
-def _holds_nul(query: QueryDict) -> bool:
-    return any("\0" in text for key, values in query.lists() for text in (key, *values))
 
 
 class ActorMiddleware:

@@ -7,6 +7,7 @@ from operator import or_
 from typing import Any, TypeVar
 
 from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.http import QueryDict
 from django.utils import timezone
 
 from orchestrator.models import (
@@ -111,6 +112,11 @@ def count_up_to(queryset: QuerySet[Any, Any], most: int = 10_000) -> Bounded:
 def number_of(text: str) -> int | None:
     """The row id that a text names: None for what is no number, or a larger one than a database holds."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def holds_nul(query: QueryDict) -> bool:
+    """Whether a name or a value of it has a NUL, which no text of PostgreSQL can hold."""
+    return any("\0" in text for key, values in query.lists() for text in (key, *values))
 
 
 def values_of(name: str, chosen: str) -> list[str]:

@@ -7,6 +7,7 @@ stand on it: dotted names, resolved late, and checked by `manage.py check` (orch
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -334,6 +335,28 @@ CELERY_BEAT_SCHEDULE = {
         # A sweep that waited longer than its period says nothing new.
         "options": {"expires": 5.0},
     },
+}
+
+# --- the cache: counts that all web processes show alike, beside the broker -----------------------------
+
+
+def _cache_address(broker: str) -> str:
+    """The broker's address as redis-py writes it, where Celery writes it otherwise."""
+    address = broker.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1)
+    return re.sub(r"ssl_cert_reqs=CERT_(\w+)", lambda found: f"ssl_cert_reqs={found[1].lower()}", address)
+
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "orchestrator.services.shared_cache.SharedCache",
+        "LOCATION": [_cache_address(CELERY_BROKER_URL)],
+        "KEY_PREFIX": "fiducial",
+        "OPTIONS": {
+            "serializer": "orchestrator.services.shared_cache.PlainSerializer",
+            "socket_connect_timeout": 0.5,
+            "socket_timeout": 0.5,
+        },
+    }
 }
 
 # --- the bell boards ----------------------------------------------------------------------------------

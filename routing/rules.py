@@ -240,11 +240,27 @@ def validate(rules: Any, destinations: frozenset[int]) -> list[tuple[str, str]]:
         elif name in names:
             problems.append((f"{where}.name", "another rule has this name"))
         names.add(str(name))
+        if _holds_nul(rule):
+            problems.append((where, "a text holds a NUL, which no database keeps"))
         if not isinstance(rule.get("enabled", True), bool):
             problems.append((f"{where}.enabled", "true or false is needed"))
         _validate_group(rule.get("when"), f"{where}.when", 0, problems)
         _validate_actions(rule.get("then"), f"{where}.then", destinations, problems)
     return problems
+
+
+def _holds_nul(rule: Any) -> bool:
+    """In any text of it, also of keys that nobody asks for; not by recursion, which hostile nesting would exhaust."""
+    waiting = [rule]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str) and "\0" in node:
+            return True
+        if isinstance(node, Mapping):
+            waiting += [*node, *node.values()]
+        elif isinstance(node, list | tuple):
+            waiting += node
+    return False
 
 
 def _validate_group(node: Any, where: str, depth: int, problems: list[tuple[str, str]]) -> None:

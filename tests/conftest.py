@@ -86,6 +86,13 @@ def _the_recorder_waits_to_be_flushed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _each_process_remembers_for_itself() -> Iterator[None]:
+    """The cache is this process's own: no broker runs, and the runs on two databases must not share counts."""
+    with override_settings(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: queue.SimpleQueue[AccessEvent] = queue.SimpleQueue()

@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Case, Count, DateTimeField, F, Q, QuerySet, Sum, When
+from django.db.models import Value as Constant
 from django.utils import timezone
 
 from orchestrator.kpis import counting
 from orchestrator.kpis.counting import CLOSING, OPENING, Outcome
 from orchestrator.kpis.definitions import DEFINITIONS, Definition
-from orchestrator.models import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget
+from orchestrator.models import WHOLE_DAY, KpiFact, KpiSubject, KpiTally, KpiTarget, Site
 from orchestrator.permissions import Viewer, visible_to
 
 LONGEST = 366  # days
 # Nothing that was counted lies before it; nor is anything more than a year ahead.
 EARLIEST = dt.date(2000, 1, 1)
 _A_DAY = dt.timedelta(days=1)
+# No clock of a site is further ahead of UTC.
+_FURTHEST = dt.timedelta(hours=14)
 DIMENSIONS = ("site", "modality", "source", "hour", "reason")
 # What came to a backlog, and what left it.
 MOVES: Mapping[str, tuple[Outcome, ...]] = {"opened": OPENING, "settled": CLOSING}
@@ -224,15 +228,17 @@ def _reasons(counted: Counted) -> Counter[str]:
 def _backlog(
     viewer: Viewer, definition: Definition, target: float, period: Period, by: str, chosen: Mapping[str, str]
 ) -> Figure:
-    """Back from what is open now, by what was opened and settled since."""
+    """Back from what is open now, by what was opened and settled since: a past day as it ended at each site."""
     today, begin = timezone.localdate(), period.before().first
-    since = days_between(begin, max(period.last, today))
+    latest = max(period.last, (timezone.now() + _FURTHEST).astimezone(dt.UTC).date())
+    since = days_between(begin, latest)
     flows = _counts(viewer, KpiSubject.CASE, since[0], since[-1], "day", chosen)
     now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(Count("pk"))))
     net = [(_sum(flows.get(day), OPENING), _sum(flows.get(day), CLOSING)) for day in since]
     open_at = dict(zip(since, counting.backlog(now.total(), net), strict=True))
+    open_at |= {day: now.total() for day in since if day >= today}
     if period.last < today:
-        later = _counts(viewer, KpiSubject.CASE, period.last + _A_DAY, today, by, chosen)
+        later = _counts(viewer, KpiSubject.CASE, period.last + _A_DAY, latest, by, chosen)
         for key, counted in later.items():
             now[key] += _sum(counted, CLOSING) - _sum(counted, OPENING)
     end, earlier = open_at[period.last], open_at[period.before().last]
@@ -255,43 +261,67 @@ def flows(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> dict[dt.
     return {day: (_sum(counted.get(day), OPENING), _sum(counted.get(day), CLOSING)) for day in period.days}
 
 
-def _moment(period: Period) -> dt.datetime:
-    """The end of a period by the clock of who looks; now, when it is not over."""
-    end = timezone.make_aware(dt.datetime.combine(period.last + dt.timedelta(days=1), dt.time()))
-    return min(end, timezone.now())
+def _ends(period: Period) -> dict[dt.datetime, Q]:
+    """When the period ends, and for which facts: a past day by the clock of each site; today, for who looks, now."""
+    if period.last >= timezone.localdate():
+        return {timezone.now(): Q()}
+    midnight = dt.datetime.combine(period.last + _A_DAY, dt.time())
+    sites: dict[dt.datetime, list[int]] = defaultdict(list)
+    for site, zone in Site.objects.values_list("pk", "time_zone"):
+        sites[midnight.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC)].append(site)
+    return {moment: Q(site__in=theirs) for moment, theirs in sorted(sites.items())} or {timezone.now(): Q()}
 
 
-def _standing(
-    viewer: Viewer, chosen: Mapping[str, str], moment: dt.datetime | None = None
+def _standing(viewer: Viewer, chosen: Mapping[str, str]) -> QuerySet[KpiFact]:
+    """The facts of cases that are open now."""
+    return visible_to(KpiFact.objects.filter(**chosen), viewer, "kpis.view").filter(until__isnull=True)
+
+
+def _open_at(
+    viewer: Viewer, period: Period, chosen: Mapping[str, str], ends: Mapping[dt.datetime, Q]
 ) -> QuerySet[KpiFact]:  # fmt: skip
-    """The facts of cases that are open now, or were at that moment."""
-    facts = visible_to(KpiFact.objects.filter(**chosen), viewer, "kpis.view")
-    if moment is None:
-        return facts.filter(until__isnull=True)
-    return facts.filter(Q(until__isnull=True) | Q(until__gt=moment), subject=KpiSubject.CASE, at__lte=moment)
-
-
-def _open_at(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> QuerySet[KpiFact]:
-    return _standing(viewer, chosen, None if period.last >= timezone.localdate() else _moment(period))
+    """The facts of cases that are open at the end of the period: as many as the backlog counts."""
+    if period.last >= timezone.localdate():
+        return _standing(viewer, chosen)
+    facts = visible_to(KpiFact.objects.filter(subject=KpiSubject.CASE, **chosen), viewer, "kpis.view")
+    facts = facts.filter(at__lt=max(ends), day__lte=period.last).filter(Q(until__isnull=True) | Q(until__gte=min(ends)))
+    for moment, theirs in list(ends.items())[1:]:
+        facts = facts.exclude(theirs, until__lt=moment)
+    return facts
 
 
 def age_at(viewer: Viewer, period: Period, share: float, number: int, chosen: Mapping[str, str]) -> float | None:
     """The age in seconds that a share of the cases open at the end of the period do not exceed."""
-    youngest_first = _open_at(viewer, period, chosen).order_by("-at").values_list("at", flat=True)
+    now, ends = timezone.now(), _ends(period)
+    (end, _), *further = ends.items()
+    ended = Case(
+        *(When(theirs, then=Constant(min(moment, now))) for moment, theirs in further),
+        default=Constant(min(end, now)), output_field=DateTimeField(),
+    )  # fmt: skip
+    open_then = _open_at(viewer, period, chosen, ends).annotate(ended=ended)
+    # Where the day ends at one moment everywhere, the index gives the order.
+    youngest_first = open_then.order_by(F("ended") - F("at") if further else "-at").values_list("ended", "at")
     rank = max(-(-int(share * 100) * number // 100), 1)
-    found = list(youngest_first[rank - 1 : rank])
-    return (_moment(period) - found[0]).total_seconds() if found else None
+    return next(((then - at).total_seconds() for then, at in youngest_first[rank - 1 : rank]), None)
 
 
 def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]:
     """How many of the cases open at the end of the period are younger than each of AGES, and older than all."""
-    moment = _moment(period)
-    edges = [moment - dt.timedelta(seconds=age) for age in AGES]
-    younger = _open_at(viewer, period, chosen).aggregate(
-        total=Count("pk"), **{f"under{number}": Count("pk", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)}
-    )
-    steps = [0, *(younger[f"under{number}"] for number in range(len(edges))), younger["total"]]
-    return [after - before for before, after in pairwise(steps)]
+    numbers: Counter[int] = Counter()
+    ends = _ends(period)
+    for moment, theirs in ends.items():
+        edges = [min(moment, timezone.now()) - dt.timedelta(seconds=age) for age in AGES]
+        younger = (
+            _open_at(viewer, period, chosen, ends)
+            .filter(theirs)
+            .aggregate(
+                total=Count("pk"),
+                **{f"under{number}": Count("pk", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)},
+            )
+        )
+        steps = [0, *(younger[f"under{number}"] for number in range(len(edges))), younger["total"]]
+        numbers.update({number: after - before for number, (before, after) in enumerate(pairwise(steps))})
+    return [numbers[number] for number in range(len(AGES) + 1)]
 
 
 def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) -> QuerySet[KpiFact]:
@@ -305,7 +335,7 @@ def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) 
     chosen = {key: value for key, value in asked.items() if key in DIMENSIONS}
     is_backlog, side = name == "exception_backlog", asked.get("counted", "")
     if is_backlog and side not in MOVES:
-        return _open_at(viewer, period, chosen)
+        return _open_at(viewer, period, chosen, _ends(period))
     facts = visible_to(KpiFact.objects.filter(subject=SUBJECTS[name], **chosen), viewer, "kpis.view")
     # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
     begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (period.first, period.last))

@@ -141,7 +141,7 @@ def unclaim(case_id: int, *, user: User, reason: str) -> ExceptionCase:
         raise CaseTaken(f"{case} is {case.get_status_display().lower()}.")
     before = case.history.exclude(status=CaseStatus.CLAIMED, owner_id=user.pk).order_by("-history_id").first()
     stood = before is not None and before.status in (CaseStatus.OPEN, CaseStatus.ESCALATED)
-    event = "case.escalated" if stood and before.status == CaseStatus.ESCALATED else "case.handed_back"
+    event = "case.unclaimed" if stood and before.status == CaseStatus.ESCALATED else "case.handed_back"
     transition(case, event, reason=reason, owner_id=before.owner_id if stood else None, snoozed_until=None)
     return case
 

@@ -161,7 +161,7 @@ def keys(*hints: str) -> Context:
 def bulk(noun: str, actions: Sequence[Context], total: int | None = None, *, everything: bool = True) -> Context:
     """`{% bulk "exceptions" actions total=42 %}`: what can be done with the selected rows; shown when a row is ticked.
 
-    Stands inside the form that holds the table. Actions are `{label, icon, url, key, dialog}`: each posts the form to
+    Stands inside the form that holds the table. Actions are `{label, url, key, dialog}`: each posts the form to
     `url`; with `dialog` the answer opens as a dialog first. With `everything` all that match the page's filters can be
     meant, `total` of them where that is known.
     """

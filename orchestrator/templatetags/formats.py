@@ -12,6 +12,7 @@ from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from pydicom.uid import UID
 
 from orchestrator.states import LOOKS, MACHINES, Look
 
@@ -198,6 +199,12 @@ def hl7_time(value: object) -> str:
 def age(born: object, on: object = None) -> str:
     """`{{ patient.birth_date|age }}` → `65 y`, today or on the date that is given."""
     return moments.age(born, on if isinstance(on, dt.date) else timezone.localdate())
+
+
+@register.filter
+def uid_name(uid: str) -> str:
+    """`{{ "1.2.840.10008.5.1.4.1.1.2"|uid_name }}` → `CT Image Storage`; a UID of no standard stays as it is."""
+    return str(UID(uid).name)
 
 
 @register.filter

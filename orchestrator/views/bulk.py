@@ -5,18 +5,34 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django import forms
+from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
+from orchestrator.forms import ReasonForm
 from orchestrator.models import Job, JobItem, User
-from orchestrator.selectors import number_of
+from orchestrator.selectors import holds_nul, number_of
 from orchestrator.services import bulk
+from orchestrator.services.bulk import MOST_ROWS
 
 from . import lists, replies, viewer_of
 
 Standing = Any
+
+
+class Act(NamedTuple):
+    """What can be done to many rows: the words of its button, and what then happens to one and to several of them."""
+
+    label: str
+    icon: str
+    one: str
+    several: str
+    form: Callable[[Any], ReasonForm] = ReasonForm
+    danger: bool = False
+    # The act that takes it back.
+    undo: str = ""
 
 
 class Selection(NamedTuple):
@@ -62,14 +78,18 @@ class Selection(NamedTuple):
 
 
 def selection_of(request: HttpRequest) -> Selection:
-    """What the bulk bar, or the form that asks, has posted."""
+    """What the bulk bar, or the form that asks, has posted. Raises BadRequest."""
+    query = QueryDict(request.POST.get("filter", ""))
+    # Encoded within a field, where the middleware does not see it.
+    if holds_nul(query):
+        raise BadRequest("A filter holds a NUL.")
     picked = ",".join(request.POST.getlist("pick")).split(",")
     newest, _, counted = request.POST.get("seen", "").partition("~")
     number = number_of(counted)
     return Selection(
         keys=lists.numbers_of(picked),
         everything=request.POST.get("all") == "1",
-        query=QueryDict(request.POST.get("filter", "")),
+        query=query,
         job=number_of(request.POST.get("job", "")),
         newest=number_of(newest),
         counted=-1 if number is None else number,
@@ -99,11 +119,14 @@ class Preview(NamedTuple):
     def total(self) -> int:
         return self.done + sum(number for _, number in self.left)
 
-    def follows(self, applies: str) -> list[dict[str, str]]:
-        """Sentences for the form; `applies` says what happens to those that are done."""
-        said = [{"icon": "check", "text": f"{self.done:,} {applies}"}] if self.done else []
-        kept = [{"icon": "minus", "text": f"{number:,} left as they are: {why}."} for why, number in self.left]
-        return [*said, *kept]
+    def follows(self, act: Act) -> list[dict[str, str]]:
+        """Sentences for the form: what happens to how many, and why others are left."""
+        said = f"{self.done:,} {act.one if self.done == 1 else act.several}"
+        kept = [f"{number:,} left as {'it is' if number == 1 else 'they are'}: {why}." for why, number in self.left]
+        return [
+            *([{"icon": "check", "text": said}] if self.done else []),
+            *({"icon": "minus", "text": text} for text in kept),
+        ]
 
 
 def preview(standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[Standing], str]) -> Preview:
@@ -117,16 +140,42 @@ def preview(standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[
     return Preview(done, reasons.most_common(), last)
 
 
-def too_many(request: HttpRequest, back: str) -> HttpResponse:
-    """Refused: a job is no migration."""
-    words = f"Nothing was changed: more than {bulk.MOST_ROWS:,} are meant. Narrow the filters and do it in parts."
-    return replies.done(request, words, to=back, colour="wait")
+def answer(
+    request: HttpRequest,
+    act: Act,
+    selection: Selection,
+    form: forms.Form,
+    shown: Preview,
+    *,
+    noun: tuple[str, str],
+    section: str,
+    back: str,
+    also: str,
+    start: Callable[[], HttpResponse],
+) -> HttpResponse:
+    """Start it when the form is right and no more would be done than was shown; else ask. `noun`: one, several."""
+    outgrown = selection.outgrown(shown) if form.is_bound else ""
+    if form.is_valid() and not outgrown:
+        return start()
+    return replies.confirm(
+        request, form, heading=f"{act.label} {numbered(shown.total, noun)}?", submit=f"{act.label} {shown.done:,}",
+        icon=act.icon, danger=act.danger, back=back, final=not shown.done, conflict=outgrown,
+        follows=[*shown.follows(act), {"icon": "clock", "text": f"What matches now is meant. {also}"}],
+        context={"section": section, "seen": shown.seen},
+    )  # fmt: skip
+
+
+def numbered(number: int, noun: tuple[str, str]) -> str:
+    return f"{number:,} {noun[number != 1]}"
 
 
 def started(
     request: HttpRequest, kind: str, *, title: str, rows: Sequence[tuple[int, str]], parameters: dict[str, Any]
 ) -> HttpResponse:
-    """Start the job, and go where it can be watched."""
+    """Start the job, and go where it can be watched. More rows than a job does are refused: it is no migration."""
+    if len(rows) > MOST_ROWS:
+        words = f"Nothing was changed: more than {MOST_ROWS:,} are meant. Narrow the filters and do it in parts."
+        return replies.done(request, words, to=parameters["back"], colour="wait")
     owner = User.objects.get(pk=viewer_of(request).user_id)
     job = bulk.start(kind, title=title, owner=owner, rows=rows, parameters=parameters)
     return replies.done(request, f"{title}: started.", to=reverse("job", args=[job.pk]), colour="move")

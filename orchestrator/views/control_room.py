@@ -65,7 +65,7 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
         ("Identity", "users", mine(Patient.objects.filter(created_at__gte=since)).count(), "new patients",
          pending, "claims to compare", held, "held"),
         ("Orders", "order", mine(Order.objects.filter(created_at__gte=since)).count(),
-         f"orders, {messages['hour']} messages",
+         f"orders, {messages['hour']} message{'s' * (messages['hour'] != 1)}",
          messages["queue"], "messages not settled", messages["refused"], "refused"),
         ("Worklist", "worklist", steps["today"], "steps today", steps["open"], "still to do", 0, ""),
         ("Images", "image", studies, "studies", receiving, "arriving now", incomplete, "incomplete"),

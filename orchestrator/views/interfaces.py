@@ -79,9 +79,10 @@ def introduce(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         peers.introduce(caller, **form.cleaned_data)
         return replies.done(request, f"{caller.name} may talk to us.", to=_LIST)
+    times = "once" if caller.count == 1 else f"{caller.count:,} times"
     return replies.confirm(
         request, form, heading=f"Let {caller.name} in?", submit="Let in", icon="plus", back=_LIST,
-        sentence=f"{caller.get_protocol_display()} from {caller.address}, {caller.count} times so far. "
+        sentence=f"{caller.get_protocol_display()} from {caller.address}, {times} so far. "
         "Make sure by telephone or in the network plan that this is who it says.",
     )  # fmt: skip
 

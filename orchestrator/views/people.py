@@ -43,7 +43,7 @@ def add_user(request: HttpRequest) -> HttpResponse:
         return replies.done(request, f"{user.username} may come in.", to="/users/")
     return replies.confirm(
         request, form, heading="Add a user", submit="Add", icon="plus", back="/users/",
-        sentence="They sign in with this password, which you hand to them yourself.",
+        sentence="They sign in with this password, which you hand to them yourself.", context={"keep": "Do not add"},
     )  # fmt: skip
 
 

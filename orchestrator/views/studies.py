@@ -133,7 +133,7 @@ def study_page(request: HttpRequest, key: str) -> HttpResponse:
 
 def _arriving(study: Study) -> Moment:
     """The images coming in, from the first to the last."""
-    label = f"{study.number_of_instances} objects arriving"
+    label = f"{study.number_of_instances:,} object{'s' * (study.number_of_instances != 1)} arriving"
     return Moment(study.first_received_at, "Images", label, "good", study.last_received_at)
 
 

@@ -134,7 +134,7 @@ def take_over(request: HttpRequest, pk: int) -> HttpResponse:
     return ask(
         request, case, form, lambda: exceptions.take_over(pk, user=user, **form.cleaned_data), f"{case} is yours.",
         undo_url=address(case, "hand-back"), heading=f"Take {case} over?", submit="Take over", icon="user",
-        sentence=f"{case.owner or 'Nobody'} has it now. What they typed and did not send yet will be refused.",
+        sentence=f"{case.owner} has it. What they typed and did not send yet will be refused." if case.owner else "",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Many cases at once: assign, hand back, snooze, dismiss."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django import forms
 from django.db import transaction
@@ -9,7 +9,6 @@ from django.db.models import Count, Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
-from orchestrator.forms import ReasonForm
 from orchestrator.models import ExceptionCase, Job, User
 from orchestrator.permissions import require, visible_to
 from orchestrator.selectors import cases
@@ -24,30 +23,25 @@ from . import queue
 
 _ADDRESS = "/exceptions/"
 _JOB = "reconciliation.services.bulk.settle"
-
-
-class Act(NamedTuple):
-    """What can be done to many cases: words of the button and of what follows."""
-
-    heading: str
-    submit: str
-    icon: str
-    applies: str
-    form: Callable[[Any], ReasonForm] = ReasonForm
-    danger: bool = False
-    undo: str = ""
-
-
-ACTS: Mapping[str, Act] = {
-    "assign": Act("Assign", "Assign", "user", "get an owner, also those that sleep.", AssignForm, undo="hand-back"),
-    "hand-back": Act("Hand back", "Hand back", "undo", "wait for anybody again; their due times stand."),
-    "snooze": Act(
-        "Snooze", "Snooze", "clock", "become yours, sleep, and come back by themselves.", SnoozeForm, undo="hand-back"
+NOUN = ("exception", "exceptions")
+ACTS: Mapping[str, bulk.Act] = {
+    "assign": bulk.Act(
+        "Assign", "user", "gets an owner, also when it sleeps.", "get an owner, also those that sleep.", AssignForm,
+        undo="hand-back",
     ),
-    "dismiss": Act(
-        "Dismiss", "Dismiss", "ban", "are settled without doing anything. It cannot be undone.", danger=True
+    "hand-back": bulk.Act(
+        "Hand back", "undo", "waits for anybody again; its due time stands.",
+        "wait for anybody again; their due times stand.",
     ),
-}
+    "snooze": bulk.Act(
+        "Snooze", "clock", "becomes yours, sleeps, and comes back by itself.",
+        "become yours, sleep, and come back by themselves.", SnoozeForm, undo="hand-back",
+    ),
+    "dismiss": bulk.Act(
+        "Dismiss", "ban", "is settled without doing anything. It cannot be undone.",
+        "are settled without doing anything. It cannot be undone.", danger=True,
+    ),
+}  # fmt: skip
 
 
 @require_POST
@@ -71,28 +65,17 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
         ((Standing(status, owner, kind), number, newest) for status, owner, kind, number, newest in groups),
         lambda standing: why_left(act, standing, user_id=viewer.user_id, to_id=to),
     )
-    outgrown = selection.outgrown(shown) if form.is_bound else ""
-    if form.is_valid() and not outgrown:
-        return _start(request, act, form, rows, back, job)
-    return replies.confirm(
-        request, form, heading=f"{asked.heading} {shown.total:,} exception{'s' * (shown.total != 1)}?",
-        submit=f"{asked.submit} {shown.done:,}", icon=asked.icon, danger=asked.danger, back=back,
-        follows=[*shown.follows(asked.applies), *_ALSO], final=not shown.done, conflict=outgrown,
-        context={"section": "exceptions", "seen": shown.seen},
+    return bulk.answer(
+        request, asked, selection, form, shown, noun=NOUN, section="exceptions", back=back,
+        also="What changes before its turn is left as it is, and said so.",
+        start=lambda: _start(request, act, form, rows, back, job),
     )  # fmt: skip
-
-
-_ALSO = [
-    {"icon": "clock", "text": "What matches now is meant. What changes before its turn is left as it is, and said so."},
-]
 
 
 def _start(
     request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[ExceptionCase], back: str, undone: Job | None
 ) -> HttpResponse:
     frozen = list(rows.order_by("due_at", "pk").values_list("pk", "status", "owner_id", "kind")[: MOST_ROWS + 1])
-    if len(frozen) > MOST_ROWS:
-        return bulk.too_many(request, back)
     asked = ACTS[act]
     parameters: dict[str, Any] = {
         "act": act, "reason": form.cleaned_data["reason"], "back": back, "row_url": "case", "row_name": "EX-",
@@ -106,9 +89,8 @@ def _start(
         parameters["undoes"] = undone.pk
     if asked.undo:
         parameters["undo"] = {"url": f"{_ADDRESS}bulk/{asked.undo}/", "label": "Hand them back…"}
-    number = f"{len(frozen):,} exception{'s' * (len(frozen) != 1)}"
     return bulk.started(
-        request, _JOB, title=f"{asked.heading} {number}{to}", parameters=parameters,
+        request, _JOB, title=f"{asked.label} {bulk.numbered(len(frozen), NOUN)}{to}", parameters=parameters,
         rows=[(key, Standing(status, owner, kind).seen()) for key, status, owner, kind in frozen],
     )  # fmt: skip
 

@@ -29,11 +29,11 @@ _DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later":
 _DUE_LOOKS = {"over": ("bad", "clock"), "hour": ("wait", "clock"), "day": ("", ""), "later": ("", "")}
 _ADDRESS = "/exceptions/"
 ACTIONS = [
-    {"label": "Assign to me", "icon": "user", "url": f"{_ADDRESS}claim/", "key": "a", "dialog": True},
-    {"label": "Assign…", "icon": "users", "url": f"{_ADDRESS}bulk/assign/", "dialog": True},
-    {"label": "Hand back…", "icon": "undo", "url": f"{_ADDRESS}bulk/hand-back/", "dialog": True},
-    {"label": "Snooze…", "icon": "clock", "url": f"{_ADDRESS}bulk/snooze/", "key": "s", "dialog": True},
-    {"label": "Dismiss…", "icon": "ban", "url": f"{_ADDRESS}bulk/dismiss/", "dialog": True},
+    {"label": "Assign to me", "url": f"{_ADDRESS}claim/", "key": "a", "dialog": True},
+    {"label": "Assign…", "url": f"{_ADDRESS}bulk/assign/", "dialog": True},
+    {"label": "Hand back…", "url": f"{_ADDRESS}bulk/hand-back/", "dialog": True},
+    {"label": "Snooze…", "url": f"{_ADDRESS}bulk/snooze/", "key": "s", "dialog": True},
+    {"label": "Dismiss…", "url": f"{_ADDRESS}bulk/dismiss/", "dialog": True},
 ]
 
 

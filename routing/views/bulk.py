@@ -1,17 +1,16 @@
 """Many deliveries at once: try again, cancel."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import Count, Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.views.decorators.http import require_POST
 
-from orchestrator.forms import ReasonForm
 from orchestrator.permissions import require, visible_to
 from orchestrator.services.bulk import MOST_ROWS
 from orchestrator.states import DeliveryStatus
-from orchestrator.views import bulk, lists, replies, searches, viewer_of
+from orchestrator.views import bulk, lists, searches, viewer_of
 from routing.models import Delivery
 from routing.services.bulk import seen_of, why_left
 
@@ -19,20 +18,17 @@ from . import deliveries
 
 _ADDRESS = "/deliveries/"
 JOB = "routing.services.bulk.operate"
-
-
-class Act(NamedTuple):
-    heading: str
-    submit: str
-    icon: str
-    applies: str
-    danger: bool = False
-
-
-ACTS: Mapping[str, Act] = {
-    "retry": Act("Try again", "Try again", "retry", "are tried from where they stopped, with fresh attempts."),
-    "cancel": Act("Cancel", "Cancel", "ban", "are sent no further; what is there stays there.", danger=True),
-}
+NOUN = ("delivery", "deliveries")
+ACTS: Mapping[str, bulk.Act] = {
+    "retry": bulk.Act(
+        "Retry", "retry", "is tried from where it stopped, with fresh attempts.",
+        "are tried from where they stopped, with fresh attempts.",
+    ),
+    "cancel": bulk.Act(
+        "Cancel", "ban", "is sent no further; what is there stays there.",
+        "are sent no further; what is there stays there.", danger=True, undo="retry",
+    ),
+}  # fmt: skip
 
 
 @require_POST
@@ -51,39 +47,27 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     mine = visible_to(Delivery.objects.all(), viewer, "deliveries.operate")
     job = selection.job_of(request, JOB)
     rows = mine.filter(pk__in=selection.of(mine, matching, job).order_by().values("pk"))
-    form = bulk.carrying(ReasonForm(request.POST if "reason" in request.POST else None), selection)
+    form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     back = lists.back_to(_ADDRESS, selection.query)
     groups = rows.order_by().values_list("status").annotate(Count("pk"), Max("pk"))
     shown = bulk.preview(groups, lambda status: why_left(act, status))
-    outgrown = selection.outgrown(shown) if form.is_bound else ""
-    if form.is_valid() and not outgrown:
-        return _start(request, act, form.cleaned_data["reason"], rows, back)
-    return replies.confirm(
-        request, form, heading=f"{asked.heading}: {_number(shown.total)}?", submit=f"{asked.submit} {shown.done:,}",
-        icon=asked.icon, danger=asked.danger, back=back, final=not shown.done, conflict=outgrown,
-        context={"section": "deliveries", "seen": shown.seen},
-        follows=[
-            *shown.follows(asked.applies),
-            {"icon": "clock", "text": "What matches now is meant. What ends before its turn is left as it is."},
-        ],
+    return bulk.answer(
+        request, asked, selection, form, shown, noun=NOUN, section="deliveries", back=back,
+        also="What ends before its turn is left as it is.",
+        start=lambda: _start(request, act, form.cleaned_data["reason"], rows, back),
     )  # fmt: skip
-
-
-def _number(number: int) -> str:
-    return f"{number:,} deliver{'y' if number == 1 else 'ies'}"
 
 
 def _start(request: HttpRequest, act: str, reason: str, rows: QuerySet[Delivery], back: str) -> HttpResponse:
     frozen = list(rows.order_by("pk").values_list("pk", "status")[: MOST_ROWS + 1])
-    if len(frozen) > MOST_ROWS:
-        return bulk.too_many(request, back)
     parameters: dict[str, Any] = {
         "act": act, "reason": reason, "back": back, "row_url": "delivery", "row_name": "Delivery ",
     }  # fmt: skip
+    undo = ACTS[act].undo
     # To take back the cancel of what had failed would send it: that is a decision of its own.
-    if act == "cancel" and not any(status == DeliveryStatus.FAILED for _, status in frozen):
-        parameters["undo"] = {"url": f"{_ADDRESS}bulk/retry/", "label": "Try them again…"}
+    if undo and not any(status == DeliveryStatus.FAILED for _, status in frozen):
+        parameters["undo"] = {"url": f"{_ADDRESS}bulk/{undo}/", "label": "Try them again…"}
     return bulk.started(
-        request, JOB, title=f"{ACTS[act].heading}: {_number(len(frozen))}", parameters=parameters,
+        request, JOB, title=f"{ACTS[act].label} {bulk.numbered(len(frozen), NOUN)}", parameters=parameters,
         rows=[(key, seen_of(status)) for key, status in frozen],
     )  # fmt: skip

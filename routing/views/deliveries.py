@@ -25,8 +25,8 @@ from routing.services import bulk, deliver
 _INSTANCES = 200
 _WAITING = "waiting"
 ACTIONS = [
-    {"label": "Try again…", "icon": "retry", "url": "/deliveries/bulk/retry/", "key": "r", "dialog": True},
-    {"label": "Cancel…", "icon": "ban", "url": "/deliveries/bulk/cancel/", "dialog": True},
+    {"label": "Retry…", "url": "/deliveries/bulk/retry/", "key": "r", "dialog": True},
+    {"label": "Cancel…", "url": "/deliveries/bulk/cancel/", "dialog": True},
 ]
 
 
@@ -162,13 +162,13 @@ def retry(request: HttpRequest, pk: int) -> HttpResponse:
         reason = form.cleaned_data["reason"]
         return _attempt(request, delivery, lambda: deliver.retry(delivery, reason=reason), "is tried again.")
     missing = delivery.total - delivery.sent
-    again = "again" if delivery.finished_at else "now"
+    again, go = "again" if delivery.finished_at else "now", "goes" if missing == 1 else "go"
     return replies.confirm(
         request, form, context={"section": "deliveries"},
         heading=f"Try {delivery} {again}?", submit=f"Try {again}", icon="retry", back=_address(delivery),
         follows=[
-            {"icon": "send", "text": f"{missing} of {delivery.total} objects go to {delivery.destination}."},
-            {"icon": "check", "text": f"What is there already ({delivery.sent}) is not sent again."},
+            {"icon": "send", "text": f"{_of(missing, delivery.total)} {go} to {delivery.destination}."},
+            {"icon": "check", "text": f"{_of(delivery.sent, delivery.total)} there already."},
         ],
     )  # fmt: skip
 
@@ -191,10 +191,14 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
         back=_address(delivery),
         follows=[
             {"icon": "ban", "text": f"{delivery.destination} gets no more of it."},
-            {"icon": "lock", "text": f"{delivery.sent} of {delivery.total} objects are there and stay there."},
+            {"icon": "lock", "text": f"{_of(delivery.sent, delivery.total)} there, which stays there."},
             {"icon": "retry", "text": "It can be tried again later."},
         ],
     )  # fmt: skip
+
+
+def _of(some: int, total: int) -> str:
+    return f"{some:,} of {total:,} object{'s' * (total != 1)}"
 
 
 def _operated(request: HttpRequest, pk: int) -> Any:

@@ -180,7 +180,7 @@ def add(request: HttpRequest) -> HttpResponse:
         else:
             return replies.done(request, f"{made} is a destination.", to=_address(made))
     return replies.confirm(
-        request, form, context={"section": "destinations"},
+        request, form, context={"section": "destinations", "keep": "Do not add"},
         heading="Add a destination", submit="Add", icon="plus", back=reverse("destinations"),
         sentence="Nothing is sent there until a rule or a person says so.",
     )  # fmt: skip
@@ -207,8 +207,13 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
         request, form, context={"section": "destinations"},
         heading=f"Change {destination}", submit="Save", back=_address(destination),
         sentence=f"{', '.join(others)} {_DOING} too: talk before you both change it." if others else "",
-        follows=[{"icon": "send", "text": f"{waiting} waiting deliveries go to the new address."}] if waiting else [],
+        follows=[{"icon": "send", "text": f"{_waiting(waiting)} to the new address."}] if waiting else [],
     )  # fmt: skip
+
+
+def _waiting(number: int) -> str:
+    """The beginning of a sentence."""
+    return "1 waiting delivery goes" if number == 1 else f"{number:,} waiting deliveries go"
 
 
 def _tell(form: BaseForm, refusal: service.Invalid) -> None:
@@ -254,7 +259,7 @@ def _set_paused(request: HttpRequest, pk: int, *, paused: bool) -> HttpResponse:
         return replies.done(request, words, to=_address(destination), colour="wait")
     what = {"icon": "clock", "text": "Deliveries wait and are kept; what is being sent now is finished."}
     if not paused:
-        what = {"icon": "send", "text": f"{at_work.waiting} waiting deliveries are sent."}
+        what = {"icon": "send", "text": f"{_waiting(at_work.waiting)} out."}
     return replies.confirm(
         request, form, context={"section": "destinations"},
         heading=f"{'Pause' if paused else 'Resume'} {destination}?",

@@ -38,7 +38,7 @@
     if (!number) return;
     const picked = form.querySelectorAll("[data-pick]:checked").length;
     const all = form.querySelector("[data-pick-all]");
-    number.textContent = all?.checked ? "All" : picked;
+    number.textContent = all?.checked ? all.dataset.pickAll || "All" : picked;
     if (!picked && all) all.checked = false;
   };
   document.addEventListener("change", (event) => {

@@ -14,7 +14,7 @@ from orchestrator.kpis import counting, figures, words
 from orchestrator.kpis.counting import Outcome
 from orchestrator.kpis.definitions import DEFINITIONS
 from orchestrator.kpis.figures import Period
-from orchestrator.models import KpiTarget, Role, Site
+from orchestrator.models import KpiFact, KpiTarget, Role, Site
 from orchestrator.permissions import Viewer
 from orchestrator.services import kpi_rollups, kpi_targets
 from reconciliation.services.reconcile import HELD_KINDS
@@ -255,6 +255,61 @@ def test_the_backlog_of_any_past_day_with_its_ages() -> None:
     assert [fact.subject_id for fact in figures.behind(who, "exception_backlog", then, {})] == [second.pk]
     assert sum(figures.ages(who, period, {})) == 2
     assert third.pk in {fact.subject_id for fact in figures.behind(who, "exception_backlog", period, {})}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("clock", ["UTC", "America/Los_Angeles", "Pacific/Kiritimati"])
+def test_a_past_backlog_is_that_of_the_sites_days_whoever_looks(clock: str) -> None:
+    """Cases of sites at both ends of the world, opened every few hours and settled a day and a half later."""
+    now = timezone.now()
+    for zone in ("America/Los_Angeles", "Pacific/Kiritimati"):
+        site = _site_in(zone)
+        for hours in range(5, 80, 15):
+            case = opened_case(at=now - dt.timedelta(hours=hours), site=site)
+            if hours > 40:
+                move_case(case, "resolved", at=now - dt.timedelta(hours=hours - 36))
+    kpi_rollups.rebuild()
+    who = viewer()
+    with timezone.override(clock):
+        today = timezone.localdate()
+        period = Period(today - 5 * A_DAY, today)
+        found = figures.figure(who, "exception_backlog", period)
+        for day, value in found.series.items():
+            then = Period(day, day)
+            whole = figures.figure(who, "exception_backlog", then)
+            listed = figures.behind(who, "exception_backlog", period, {"day": day.isoformat()})
+            assert whole.whole == value
+            assert listed.count() == value.numerator == sum(part.numerator for part in whole.breakdown.values())
+            assert sum(figures.ages(who, then, {})) == value.numerator
+            if day < today:
+                assert set(listed) == _open_when_the_day_ended(day)
+
+
+def _site_in(zone: str) -> Site:
+    return Site.objects.create(code=zone[:8], name=zone, time_zone=zone)
+
+
+def _open_when_the_day_ended(day: dt.date) -> set[KpiFact]:
+    """By the clock of each case's own site, one by one."""
+
+    def ended(fact: KpiFact, moment: dt.datetime) -> bool:
+        return moment.astimezone(ZoneInfo(fact.site.time_zone)).date() <= day
+
+    facts = KpiFact.objects.filter(subject="case", outcome__in=counting.OPENING).select_related("site")
+    return {fact for fact in facts if ended(fact, fact.at) and not (fact.until and ended(fact, fact.until))}
+
+
+@pytest.mark.django_db
+def test_how_old_cases_were_is_reckoned_to_the_end_of_the_day_at_their_site() -> None:
+    day = timezone.localdate() - 3 * A_DAY
+    for zone, hours in (("America/Los_Angeles", 2), ("Pacific/Kiritimati", 5)):
+        midnight = dt.datetime.combine(day + A_DAY, dt.time(), ZoneInfo(zone))
+        opened_case(at=midnight - dt.timedelta(hours=hours), site=_site_in(zone))
+    kpi_rollups.rebuild()
+    who, then = viewer(), Period(day, day)
+    assert figures.ages(who, then, {}) == [0, 1, 1, 0, 0, 0, 0]
+    assert figures.figure(who, "exception_backlog", then).aside == 5 * 3600
+    assert figures.age_at(who, then, 0.5, 2, {}) == 2 * 3600
 
 
 @pytest.mark.django_db

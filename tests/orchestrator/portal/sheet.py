@@ -84,8 +84,8 @@ def _context() -> dict[str, Any]:
             }
         ],
         "actions": [
-            {"label": "Assign to me", "icon": "user", "url": "/undo/", "key": "a"},
-            {"label": "Resolve…", "icon": "check", "url": "/confirm/", "key": "e", "dialog": True},
+            {"label": "Assign to me", "url": "/undo/", "key": "a"},
+            {"label": "Resolve…", "url": "/confirm/", "key": "e", "dialog": True},
         ],
         "candidates": [
             {

@@ -53,7 +53,7 @@ def test_each_row_has_its_result_and_one_that_fails_ends_nothing(owner: User) ->
     jobs.run_job(pk)
     page = client_of(owner).get(f"/jobs/{pk}/")
     assert page.context["job"].status == JobStatus.DONE
-    assert "1 left as they are" in page.text
+    assert "1 left as it is" in page.text
     assert "1 failed" in page.text
     assert "It is odd." in page.text
     assert "disk freed" in page.text

@@ -143,6 +143,50 @@ def test_a_few_cases_are_assigned_and_handed_back_by_keys(open_page: Open, mara:
     assert not ExceptionCase.objects.filter(owner=mara).exists()
 
 
+# The height of what does not scroll and whether something in it lies over something else or beyond its edge.
+_LAID_OUT = """() => {
+  const bar = document.querySelector(".bulk"), edge = bar.getBoundingClientRect();
+  const parts = [...bar.children].map((each) => each.getBoundingClientRect()).filter((each) => each.width);
+  const over = parts.some((one, place) => one.right > edge.right || parts.slice(place + 1).some((other) =>
+    one.left < other.right - 1 && other.left < one.right - 1 && one.top < other.bottom && other.top < one.bottom));
+  return [Math.round(edge.height), Math.round(innerHeight - edge.bottom), over];
+}"""
+
+
+@pytest.mark.parametrize("density", ["dense", "comfortable"])
+def test_the_bulk_bar_is_one_line_on_a_desk_and_at_hand_at_the_foot_of_a_phone(open_page: Open, density: str) -> None:
+    for _ in range(3):
+        failed_case()
+    # As many as a hospital has after a bad night.
+    ExceptionCase.objects.bulk_create(_like(ExceptionCase.objects.latest("pk"), number) for number in range(2997))
+    page = open_page("/exceptions/")
+    page.evaluate("density => { document.documentElement.dataset.density = density }", density)
+    for said, tick in (("1 selected", "[data-pick]"), ("3,000 selected", "[data-pick-all]")):
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.locator(tick).first.check()
+        expect(page.locator(".bulk b")).to_have_text(said)
+        height, _, over = page.evaluate(_LAID_OUT)
+        assert (height <= 44, over) == (True, False)
+        page.set_viewport_size({"width": 390, "height": 800})
+        height, below, over = page.evaluate(_LAID_OUT)
+        assert (height <= 140, below, over) == (True, 0, False)
+
+
+def _like(case: ExceptionCase, number: int) -> ExceptionCase:
+    return ExceptionCase(
+        kind=case.kind, subject_type="study", subject_id=10**6 + number, site=case.site, due_at=case.due_at,
+        reason_code="X", summary="Refused.",
+    )  # fmt: skip
+
+
+def test_on_paper_tables_stay_tables(open_page: Open) -> None:
+    page = open_page("/users/", width=390)
+    columns = "getComputedStyle(document.querySelector('.stack td')).display"
+    assert page.evaluate(columns) == "block"
+    page.emulate_media(media="print")
+    assert page.evaluate(columns) == "table-cell"
+
+
 def test_all_that_match_are_dismissed_by_a_job_that_is_watched(open_page: Open) -> None:
     for _ in range(3):
         failed_case()

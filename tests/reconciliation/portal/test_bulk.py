@@ -10,6 +10,7 @@ from django.utils import timezone
 from orchestrator.models import ExceptionCase, Job, JobItem, Role, Site, User, WorkflowEvent
 from orchestrator.services import exceptions, jobs
 from orchestrator.states import CaseStatus
+from orchestrator.views.events import entry
 from tests.factories import make_order, make_site, make_study, make_user
 
 pytestmark = pytest.mark.django_db
@@ -51,9 +52,9 @@ def test_it_says_first_how_many_and_why_others_are_left(north: Site) -> None:
     picked = {"pick": [free.pk, held.pk, theirs.pk]}
     asked = client_of(mara).post("/exceptions/bulk/dismiss/", picked)
     assert "Dismiss 3 exceptions?" in asked.text
-    assert "1 are settled without doing anything" in asked.text
-    assert "1 left as they are: with somebody else, who keeps them." in asked.text
-    assert "1 left as they are: held images, which are matched or rejected, not dismissed." in asked.text
+    assert "1 is settled without doing anything" in asked.text
+    assert "1 left as it is: with somebody else, who keeps them." in asked.text
+    assert "1 left as it is: held images, which are matched or rejected, not dismissed." in asked.text
     assert not Job.objects.exists()
     started = client_of(mara).post("/exceptions/bulk/dismiss/", {**picked, "reason": "Known outage"})
     job = run(started)
@@ -194,6 +195,18 @@ def test_the_undo_of_a_claim_restores_what_was_before_and_leaves_what_was_mine(n
         assert (case.status, case.owner) == (status, owner)
 
 
+def test_the_undo_of_a_claim_is_no_second_escalation(north: Site) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    case = failed(north)
+    exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
+    exceptions.claim_case(case.pk, user=mara)
+    client_of(mara).post(f"/exceptions/hand-back/?pick={case.pk}")
+    told = list(WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case.pk).order_by("pk"))
+    assert [event.name for event in told] == ["case.opened", "case.escalated", "case.claimed", "case.unclaimed"]
+    assert (told[-1].from_state, told[-1].to_state) == (CaseStatus.CLAIMED, CaseStatus.ESCALATED)
+    assert entry(told[-1])["text"] == "Claim taken back: with whom it had been escalated to"
+
+
 def test_a_claim_of_a_few_leaves_those_of_other_sites_and_says_so(north: Site) -> None:
     south = make_site("SOUTH", issuer="")
     mara = make_user(Role.MANAGER, name="mara")
@@ -217,7 +230,7 @@ def test_a_case_that_woke_up_is_nobodys_after_it_was_handed_back(north: Site) ->
 
 
 def test_more_than_a_job_does_are_refused(north: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciliation.views.bulk.MOST_ROWS", 1)
+    monkeypatch.setattr("orchestrator.views.bulk.MOST_ROWS", 1)
     failed(north)
     failed(north)
     mara = make_user(name="mara")

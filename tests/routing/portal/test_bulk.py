@@ -44,8 +44,8 @@ def test_all_failed_ones_of_a_destination_are_tried_again(archive: Destination) 
     page = client.get(f"/deliveries/?destination={archive.pk}")
     assert "data-pick-all" in page.text
     asked = client.post("/deliveries/bulk/retry/", {"all": "1", "filter": page.context["filter"]})
-    assert "Try again: 4 deliveries?" in asked.text
-    assert "1 left as they are: sent." in asked.text
+    assert "Retry 4 deliveries?" in asked.text
+    assert "1 left as it is: sent." in asked.text
     meant = {"all": "1", "filter": page.context["filter"], "seen": asked.context["seen"]}
     client.post("/deliveries/bulk/retry/", {**meant, "reason": "Disk freed"})
     job = run_last()
@@ -85,12 +85,12 @@ def test_no_more_is_done_than_was_shown(archive: Destination) -> None:
     meant = {"all": "1", "filter": f"destination={archive.pk}", "reason": "Disk freed"}
     unseen = client.post("/deliveries/bulk/retry/", meant)
     assert unseen.status_code == 409
-    assert "Try again 1</button>" in unseen.text
+    assert "Retry 1</button>" in unseen.text
     Delivery.objects.filter(pk=sending.pk).update(status=DeliveryStatus.FAILED)
     more = client.post("/deliveries/bulk/retry/", {**meant, "seen": unseen.context["seen"]})
     assert more.status_code == 409
     assert "Nothing was changed: more match now" in more.text
-    assert "Try again 2</button>" in more.text
+    assert "Retry 2</button>" in more.text
     assert not Job.objects.exists()
     late = delivery(archive, DeliveryStatus.FAILED)
     client.post("/deliveries/bulk/retry/", {**meant, "seen": more.context["seen"]})
