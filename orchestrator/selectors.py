@@ -27,7 +27,7 @@ from orchestrator.models import (
     User,
     WorkflowEvent,
 )
-from orchestrator.models.search import Way, find, has_words, is_one, one_word, with_words
+from orchestrator.models.search import Way, each_word, find, has_words, is_one, with_words
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -221,7 +221,7 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
             *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in of_patient),
         ],
         said | has_words(PatientWord, "patient", text, "patient") if of_patient else said,
-        one_word(text, claimed, *of_patient),
+        each_word(text, ClaimWord, *([PatientWord] if of_patient else [])),
     )
     return find(queryset, exact, by_name)
 
@@ -258,7 +258,11 @@ def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
         _is_order(text),
     )
     by_name = [
-        Way([every.filter(patient__in=keys)], has_words(PatientWord, "patient", text, "patient"), one_word(text, keys))
+        Way(
+            [every.filter(patient__in=keys)],
+            has_words(PatientWord, "patient", text, "patient"),
+            each_word(text, PatientWord),
+        )
         for keys in _patient_words(text)
     ]
     return find(queryset, exact, *by_name)
@@ -323,7 +327,7 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
         Way(
             [every.filter(order__in=about.filter(patient__in=keys).values("pk"))],
             is_one(about.filter(said, pk=OuterRef("order"))),
-            one_word(text, keys),
+            each_word(text, PatientWord),
         )
         for keys in _patient_words(text)
     ]

@@ -361,8 +361,8 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "claim.corrected": ["routing.services.route.route_corrected"],
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
-# subscriber -> function(subject_ids) that does for many at once what it does for one: nobody is rung, the sweep calls it.
-# For what need not be done at once and costs less together.
+# subscriber -> function(subject_ids) that does for many at once what it does for one: for what need not be done at
+# once and costs less together. Nobody is rung, the sweep calls it.
 GATHERED_SUBSCRIBERS: dict[str, str] = {
     f"orchestrator.services.kpi_rollups.{one}": f"orchestrator.services.kpi_rollups.{many}"
     for one, many in {

@@ -1,9 +1,9 @@
 """Keeping what the KPIs count: the facts of one subject are computed anew, and its tallies move by the difference.
 
-Subscribers of the events that matter (settings.EVENT_SUBSCRIBERS; GATHERED_SUBSCRIBERS, since many subjects at once cost
-little more than one): at least once, in any order, several at a time. Each locks its subjects, computes the facts from
-all that has been committed about them, and writes what is different; an event that is committed later brings its own
-subscription. So nothing is counted twice and nothing is left out.
+Subscribers of the events that matter (settings.EVENT_SUBSCRIBERS; GATHERED_SUBSCRIBERS, since many subjects at once
+cost little more than one): at least once, in any order, several at a time. Each locks its subjects, computes the facts
+from all that has been committed about them, and writes what is different; an event that is committed later brings its
+own subscription. So nothing is counted twice and nothing is left out.
 """
 
 import datetime as dt
