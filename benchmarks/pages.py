@@ -192,7 +192,7 @@ def _jobs() -> Iterator[Page]:
     from orchestrator.models import Job
 
     job = Job.objects.order_by("-total")[0]
-    client, middle = signed_in(pk=job.owner_id), job.items.order_by("pk")[job.total // 2].pk
+    client, middle = signed_in(pk=job.owner_id), job.items.order_by("pk")[(job.total or 0) // 2].pk
     yield Page("jobs", "/jobs/", client)
     yield Page("running jobs", "/jobs/running/", client, part=True)
     for name, query in {"": "", ", deep": f"?after={middle}", ", those that failed": "?outcome=failed"}.items():

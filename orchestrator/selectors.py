@@ -163,11 +163,7 @@ def _is_exactly(text: str, outer: str = "pk") -> Q:
 
 def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
     """Those of the patients whose name has words that begin as those of the text do."""
-    return find(rows, _named(text))
-
-
-def _named(text: str) -> Way:
-    return Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text))
+    return find(rows, Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text)))
 
 
 def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
@@ -187,7 +183,12 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
             [*_exactly(text), subsumed.values_list("merged_into")],
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
-        queryset = find(queryset, exact, *([] if _date(text) else [_named(text)]))
+        by_name = Way(
+            [with_words(PatientWord, "patient", text)],
+            has_words(PatientWord, "patient", text),
+            each_word(text, PatientWord),
+        )
+        queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
     )

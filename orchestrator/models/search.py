@@ -1,7 +1,7 @@
 """Rows found by several columns of several tables: each looked up in its own index, or the latest gone through."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.lookups import IsNull
@@ -68,7 +68,7 @@ def find(queryset: QuerySet[M], *ways: Way) -> QuerySet[M]:
 
 def gone_through(queryset: QuerySet[M]) -> QuerySet[M]:
     """Marked as one whose rows are looked at one by one."""
-    return queryset.alias(gone_through=Value(1))
+    return cast("QuerySet[M]", queryset.alias(gone_through=Value(1)))
 
 
 def is_gone_through(queryset: QuerySet[Any]) -> bool:

@@ -50,5 +50,6 @@ def _mend_batch(
     # Locked: a name that is changed meanwhile has its words written by who changes it.
     found = list(rows.select_for_update(of=("self",), no_key=True).values_list("pk", name)[:_AT_ONCE])
     words = {pk: words_to_keep(said) for pk, said in found}
-    table._default_manager.bulk_create(table(word=word, **{of: pk}) for pk in words for word in words[pk])
+    rows_of_words: list[Any] = [table(word=word, **{of: pk}) for pk in words for word in words[pk]]
+    table._default_manager.bulk_create(rows_of_words)
     return (found[-1][0] if found else None), sum(map(bool, words.values()))
