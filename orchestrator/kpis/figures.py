@@ -228,7 +228,7 @@ def _backlog(
     today, begin = timezone.localdate(), period.before().first
     since = days_between(begin, max(period.last, today))
     flows = _counts(viewer, KpiSubject.CASE, since[0], since[-1], "day", chosen)
-    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(Count("pk"))))
+    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(number=Count("*"))))
     net = [(_sum(flows.get(day), OPENING), _sum(flows.get(day), CLOSING)) for day in since]
     open_at = dict(zip(since, counting.backlog(now.total(), net), strict=True))
     if period.last < today:
@@ -288,7 +288,7 @@ def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]
     moment = _moment(period)
     edges = [moment - dt.timedelta(seconds=age) for age in AGES]
     younger = _open_at(viewer, period, chosen).aggregate(
-        total=Count("pk"), **{f"under{number}": Count("pk", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)}
+        total=Count("*"), **{f"under{number}": Count("at", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)}
     )
     steps = [0, *(younger[f"under{number}"] for number in range(len(edges))), younger["total"]]
     return [after - before for before, after in pairwise(steps)]

@@ -216,7 +216,7 @@ def _counted(subject: KpiSubject, day: dt.date) -> Counter[Key]:
     begin = dt.datetime.combine(day, dt.time(), dt.UTC)
     facts = KpiFact.objects.filter(subject=subject, day=day, at__gte=begin - _A_DAY, at__lt=begin + 2 * _A_DAY)
     counts: Counter[Key] = Counter()
-    for _, hour, *rest, number in facts.values_list(*_DIMENSIONS).annotate(number=Count("pk")).order_by():
+    for _, hour, *rest, number in facts.values_list(*_DIMENSIONS).annotate(number=Count("*")).order_by():
         counts[str(subject), hour, *rest] += number
         counts[str(subject), WHOLE_DAY, *rest] += number
     return counts
