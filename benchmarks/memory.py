@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 from pydicom.uid import CTImageStorage
 
+from benchmarks.cpu import family
 from benchmarks.dicom import WORKLIST, Association
 from benchmarks.hl7 import order
 from benchmarks.objects import SMALL_EDGE, store_messages
@@ -70,15 +71,6 @@ def _applied(ours: Installation) -> int:
         return int(database.execute(query).fetchone()[0])
 
 
-def _family(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    with contextlib.suppress(FileNotFoundError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _family(int(child))
-
-
 def _name(pid: int) -> str:
     """What a process is: the command of manage.py, Celery's pool, or the program."""
     words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").split()
@@ -91,7 +83,7 @@ def _name(pid: int) -> str:
 def _memory(supervisor: int) -> dict[str, list[float]]:
     """MB resident, of the processes of each kind."""
     found: dict[str, list[float]] = {}
-    for pid in _family(supervisor):
+    for pid in family(supervisor):
         with contextlib.suppress(FileNotFoundError):
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             found.setdefault(_name(pid), []).append(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
@@ -101,7 +93,7 @@ def _memory(supervisor: int) -> dict[str, list[float]]:
 def _cpu(supervisor: int) -> float:
     """Seconds that the DICOM listener's processes have used."""
     ticks = 0
-    for pid in _family(supervisor):
+    for pid in family(supervisor):
         if _name(pid) == "listen_dicom":
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])

@@ -11,27 +11,38 @@ _PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
 @dataclass(frozen=True)
 class Page:
-    """An address, and whether htmx asks for a part of the page. `client` has a session that keeps its search."""
+    """An address, and whether htmx asks for a part of the page. `client` has a session that keeps its search.
+
+    What is `typed` is posted.
+    """
 
     name: str
     path: str
     client: Any = None
     part: bool = False
+    typed: str | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
         return _PART if self.part else {}
 
+    def ask(self) -> Any:
+        """The answer, without a server."""
+        if self.typed is None:
+            return self.client.get(self.path, headers=self.headers)
+        return self.client.post(self.path, {"q": self.typed}, headers=self.headers)
+
 
 def pages_of() -> list[Page]:
     """The pages, with rows of the filled database, as an administrator sees them."""
     client = signed_in()
-    found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest(), *_at_one_site(), *_shown()]
+    found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest(), *_at_one_site(), *_shown(), *_jobs(),
+             *_palette()]  # fmt: skip
     parts = [replace(page, name=f"{page.name}, part", part=True) for page in found if page.name in _POLLED]
     return [replace(page, client=page.client or client) for page in (*found, *parts)]
 
 
-def signed_in(**who: str) -> Any:
+def signed_in(**who: str | int) -> Any:
     """A `django.test.Client` with a session of its own: a session keeps its last twenty searches."""
     from django.test import Client  # Django is set up by who asks
 
@@ -47,7 +58,7 @@ def signed_in(**who: str) -> Any:
 # Fetched again by themselves, every few seconds.
 _POLLED = frozenset({
     "control room", "queue", "queue, mine", "queue, one kind", "navigation's counts", "interfaces", "worklist",
-    "destinations", "deliveries", "deliveries, waiting", "delivery", "destination", "case's presence",
+    "destinations", "deliveries", "deliveries, waiting", "delivery", "destination", "case's presence", "jobs", "job",
 })  # fmt: skip
 
 
@@ -139,7 +150,7 @@ def _searches() -> Mapping[str, str]:
         "rare name": "Zellunquist", "common name": "smith", "name and given name": "Garcia-Lopez, Jose",
         "one letter": "s", "two common names": "maria smith", "accession": order.accession_number,
         "patient id": identifier, "birth date": str(order.patient.birth_date), "nobody": "Qqqq",
-        "order number": order.placer_order_number,
+        "order number": order.placer_order_number, "two letters apart": "m s",
     }  # fmt: skip
 
 
@@ -174,8 +185,33 @@ def _shown() -> Iterator[Page]:
         keys = ",".join(str(key) for key in model.objects.order_by("-pk").values_list("pk", flat=True)[:50])
         yield Page(f"{name}, rows on the screen", f"/{name}/?{urlencode({'shown': keys})}", part=True)
         yield Page(f"saved views of {name}", f"/views/{name}/")
-    yield Page("jobs", "/jobs/")
-    yield Page("running jobs", "/jobs/running/", part=True)
+
+
+def _jobs() -> Iterator[Page]:
+    """As the person sees them whose job was the largest."""
+    from orchestrator.models import Job
+
+    job = Job.objects.order_by("-total")[0]
+    client, middle = signed_in(pk=job.owner_id), job.items.order_by("pk")[(job.total or 0) // 2].pk
+    yield Page("jobs", "/jobs/", client)
+    yield Page("running jobs", "/jobs/running/", client, part=True)
+    for name, query in {"": "", ", deep": f"?after={middle}", ", those that failed": "?outcome=failed"}.items():
+        yield Page(f"job{name}", f"/jobs/{job.pk}/{query}", client)
+
+
+def _palette() -> Iterator[Page]:
+    """What the command palette answers while somebody types, and before; somebody opened five things meanwhile."""
+    from orchestrator.models import ExceptionCase, ImagingServiceRequest, Patient, Study
+
+    client = signed_in()
+    for path in (
+        f"/patients/{Patient.objects.latest('pk').uid}/", f"/orders/{ImagingServiceRequest.objects.latest('pk').pk}/",
+        f"/exceptions/{ExceptionCase.objects.latest('pk').pk}/", *(f"/studies/{study.pk}/" for study in
+        Study.objects.order_by("-pk")[:2]),
+    ):  # fmt: skip
+        client.get(path)
+    for said, text in {"nothing": "", "two letters": "sm", "words": "my ex", **_searches()}.items():
+        yield Page(f"palette, {said}", "/palette/", client, part=True, typed=text)
 
 
 def _single() -> Iterator[Page]:

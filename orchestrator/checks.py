@@ -12,7 +12,9 @@ _TABLES = ("CONFIG_SECTIONS", "CASE_KINDS", "DATED_ROWS", "LISTS", "COMMANDS")
 
 
 def _registered_names() -> Iterator[tuple[str, str]]:
-    for board in ("HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS", "LISTS", "RECENT"):
+    for board in (
+        "HL7_HANDLERS", "DIMSE_HANDLERS", "FACT_SOURCES", "CONFIG_SECTIONS", "LISTS", "RECENT", "GATHERED_SUBSCRIBERS",
+    ):  # fmt: skip
         yield from ((board, name) for name in getattr(settings, board).values())
     boards = ("STEP_PROJECTIONS", "SWEEPS", "SEARCH_PROVIDERS", "CONSEQUENCES", "DOCTOR_CHECKS", "METRIC_SOURCES")
     for board in (*boards, "CASE_KINDS", "DATED_ROWS", "REBUILT_WHEN_DATED", "COMMANDS", "CHANGES"):

@@ -61,7 +61,7 @@ class CallerForm(ReasonForm):
 class RoleForm(forms.Form):
     """A role at a site where the viewer may give one; at all sites only by those who look after all."""
 
-    role = forms.ChoiceField(choices=Role.choices)
+    role = forms.ChoiceField(choices=[("", "Choose"), *Role.choices])
     site = forms.ModelChoiceField(Site.objects.none(), required=False, empty_label="All sites")
 
     def __init__(self, data: Mapping[str, Any] | None = None, *, viewer: Viewer) -> None:

@@ -28,7 +28,7 @@ from orchestrator.models import (
     User,
     WorkflowEvent,
 )
-from orchestrator.models.search import Way, find, has_words, is_one, one_word, with_words
+from orchestrator.models.search import Way, each_word, find, has_words, is_one, with_words
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -169,11 +169,7 @@ def _is_exactly(text: str, outer: str = "pk") -> Q:
 
 def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
     """Those of the patients whose name has words that begin as those of the text do."""
-    return find(rows, _named(text))
-
-
-def _named(text: str) -> Way:
-    return Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text))
+    return find(rows, Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text)))
 
 
 def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
@@ -193,7 +189,12 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
             [*_exactly(text), subsumed.values_list("merged_into")],
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
-        queryset = find(queryset, exact, *([] if _date(text) else [_named(text)]))
+        by_name = Way(
+            [with_words(PatientWord, "patient", text)],
+            has_words(PatientWord, "patient", text),
+            each_word(text, PatientWord),
+        )
+        queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
     )
@@ -227,7 +228,7 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
             *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in of_patient),
         ],
         said | has_words(PatientWord, "patient", text, "patient") if of_patient else said,
-        one_word(text, claimed, *of_patient),
+        each_word(text, ClaimWord, *([PatientWord] if of_patient else [])),
     )
     return find(queryset, exact, by_name)
 
@@ -264,7 +265,11 @@ def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
         _is_order(text),
     )
     by_name = [
-        Way([every.filter(patient__in=keys)], has_words(PatientWord, "patient", text, "patient"), one_word(text, keys))
+        Way(
+            [every.filter(patient__in=keys)],
+            has_words(PatientWord, "patient", text, "patient"),
+            each_word(text, PatientWord),
+        )
         for keys in _patient_words(text)
     ]
     return find(queryset, exact, *by_name)
@@ -329,7 +334,7 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
         Way(
             [every.filter(order__in=about.filter(patient__in=keys).values("pk"))],
             is_one(about.filter(said, pk=OuterRef("order"))),
-            one_word(text, keys),
+            each_word(text, PatientWord),
         )
         for keys in _patient_words(text)
     ]

@@ -384,6 +384,14 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "claim.corrected": ["routing.services.route.route_corrected"],
     "rule_set.published": ["routing.services.route.route_waiting"],
 }
+# subscriber -> function(subject_ids) that does for many at once what it does for one: for what need not be done at
+# once and costs less together. Nobody is rung, the sweep calls it.
+GATHERED_SUBSCRIBERS: dict[str, str] = {
+    f"orchestrator.services.kpi_rollups.{one}": f"orchestrator.services.kpi_rollups.{many}"
+    for one, many in {
+        "claim_judged": "claims_judged", "case_moved": "cases_moved", "order_scheduled": "orders_scheduled",
+    }.items()
+}  # fmt: skip
 # first part of a subscriber's dotted name -> the queue whose workers call it
 SUBSCRIBER_QUEUES = {"reconciliation": "hl7"}
 
@@ -415,6 +423,7 @@ STEP_PROJECTIONS: list[str] = ["worklists.services.steps.project"]
 # Called by the sweep: finds due rows and rings their tasks again.
 SWEEPS: list[str] = [
     "orchestrator.services.subscriptions.ring_due",
+    "orchestrator.services.subscriptions.run_gathered",
     "orchestrator.services.jobs.ring_due",
     "orchestrator.services.exceptions.wake_snoozed",
     "orchestrator.services.presence.forget_old",
@@ -492,5 +501,6 @@ DOCTOR_CHECKS: list[str] = [
     "orchestrator.services.diagnostics.check_clock",
     "orchestrator.services.diagnostics.check_exposure",
     "orchestrator.services.diagnostics.check_kpis",
+    "orchestrator.services.diagnostics.check_names",
     "routing.services.diagnostics.check_destinations",
 ]

@@ -9,6 +9,7 @@ from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QueryS
 from django.db.models.functions import Coalesce
 
 from orchestrator.models import ExceptionCase, Hop, Study, WorkflowEvent
+from orchestrator.models.search import gone_through, is_gone_through
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import studies
 from orchestrator.states import CASE_OPEN, DELIVERY_REACHED, DELIVERY_WAITING, DeliveryStatus
@@ -35,7 +36,9 @@ def deliveries(viewer: Viewer, text: str = "") -> QuerySet[Delivery]:
     """
     queryset = visible_to(Delivery.objects.all(), viewer, "deliveries.view")
     if text:
-        queryset = queryset.filter(study__in=studies(viewer, text).values("pk"))
+        found = studies(viewer, text)
+        queryset = queryset.filter(study__in=found.values("pk"))
+        queryset = gone_through(queryset) if is_gone_through(found) else queryset
     return with_counts(queryset.select_related("study__patient", "destination", "version")).order_by("-pk")
 
 

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from random import Random
 
+from benchmarks.population.acts import add_jobs
 from benchmarks.population.bulk import STRIDE, Table
 from benchmarks.population.exams import Size
 from benchmarks.population.places import configure
@@ -34,6 +35,7 @@ def write(to: Mapping[str, Table], *, studies: int, open_cases: int | None = Non
         yield size.studies * (number + 1)
     years.remember_sequences(STRIDE * (copies - 1))
     tally()
+    add_jobs(years.around.people[0], years.now)
 
 
 def _flush(to: Mapping[str, Table]) -> None:

@@ -62,7 +62,7 @@ class Years:
             yield done
         for day in range(1, AHEAD + 1):
             start = midnight + dt.timedelta(days=day)
-            for at in self._times(start, self.size.studies // DAYS * (AHEAD + 1 - day) // AHEAD):
+            for at in self._times(start, max(1, self.size.studies // DAYS * (AHEAD + 1 - day) // AHEAD)):
                 self._waits(at)
 
     def remember_sequences(self, shift: int) -> None:

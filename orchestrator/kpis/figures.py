@@ -233,7 +233,7 @@ def _backlog(
     latest = max(period.last, (timezone.now() + _FURTHEST).astimezone(dt.UTC).date())
     since = days_between(begin, latest)
     flows = _counts(viewer, KpiSubject.CASE, since[0], since[-1], "day", chosen)
-    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(Count("pk"))))
+    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(number=Count("*"))))
     net = [(_sum(flows.get(day), OPENING), _sum(flows.get(day), CLOSING)) for day in since]
     open_at = dict(zip(since, counting.backlog(now.total(), net), strict=True))
     open_at |= {day: now.total() for day in since if day >= today}
@@ -315,8 +315,8 @@ def ages(viewer: Viewer, period: Period, chosen: Mapping[str, str]) -> list[int]
             _open_at(viewer, period, chosen, ends)
             .filter(theirs)
             .aggregate(
-                total=Count("pk"),
-                **{f"under{number}": Count("pk", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)},
+                total=Count("*"),
+                **{f"under{number}": Count("at", filter=Q(at__gt=edge)) for number, edge in enumerate(edges)},
             )
         )
         steps = [0, *(younger[f"under{number}"] for number in range(len(edges))), younger["total"]]

@@ -1,9 +1,9 @@
 """Rows found by several columns of several tables: each looked up in its own index, or the latest gone through."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.lookups import IsNull
 
 from orchestrator.models.name import NameWord, folded_words
@@ -11,26 +11,36 @@ from orchestrator.models.name import NameWord, folded_words
 M = TypeVar("M", bound=Model)
 
 FEW = 10_000  # rows that a search names one by one
+COMMON = 4_000  # names with a word: of more, going through the latest rows finds a page sooner than joins name them
+MANY = 50_000  # names in one table with each of two words: together these are not rare either
+WINDOW = 10_000  # rows of a list that are gone through for one page of it
 MOST_WORDS = 8  # of a name that are looked up; each costs a subquery
 
 
 class Way(NamedTuple):
     """One way to find rows: look-ups that give their keys, and the same asked of one row.
 
-    `words` are the look-ups of one word in the tables of words alone: when those give too many, so would the others, at
-    the price of a join for each.
+    `words` are, for each word, its look-ups in the tables of words alone: when those give too many, so would the
+    others, at the price of a join for each.
     """
 
     lookups: Sequence[QuerySet[Any, Any]]
     fits: Q
-    words: Sequence[QuerySet[Any, Any]] = ()
+    words: Sequence[Sequence[QuerySet[Any, Any]]] = ()
 
     def keys(self) -> set[int] | None:
         """None when there are too many to be named."""
-        if self.words and _together(self.words)[FEW : FEW + 1]:
+        if self._is_common():
             return None
         keys = list(_together(self.lookups)[: FEW + 1])
         return None if len(keys) > FEW else {key for (key,) in keys}
+
+    def _is_common(self) -> bool:
+        """Of three words and more the joins leave few, however common each is."""
+        if len(self.words) not in (1, 2):
+            return False
+        most = COMMON if len(self.words) == 1 else MANY * len(self.words[0])
+        return all(_together(word)[most : most + 1] for word in self.words)
 
 
 def _together(lookups: Sequence[QuerySet[Any, Any]]) -> QuerySet[Any, Any]:
@@ -42,7 +52,8 @@ def find(queryset: QuerySet[M], *ways: Way) -> QuerySet[M]:
     """The rows whose keys one of the ways gives; where those are too many to be named, the rows that fit it.
 
     A list wants the latest of what was found. Of few rows all are looked up and sorted; of many the latest are gone
-    through until a page is full, which is soon. An OR over several tables would read them whole for either.
+    through until a page is full, which is soon. An OR over several tables would read them whole for either. What is
+    common may be rare in a list (of a site, in a state): `within_window` says how far a page goes.
     """
     named, fitting = set[int](), Q()
     for way in ways:
@@ -51,7 +62,32 @@ def find(queryset: QuerySet[M], *ways: Way) -> QuerySet[M]:
             fitting |= way.fits
         else:
             named |= keys
-    return queryset.filter(Q(pk__in=named) | fitting)
+    found = queryset.filter(Q(pk__in=named) | fitting)
+    return gone_through(found) if fitting else found
+
+
+def gone_through(queryset: QuerySet[M]) -> QuerySet[M]:
+    """Marked as one whose rows are looked at one by one."""
+    return cast("QuerySet[M]", queryset.alias(gone_through=Value(1)))
+
+
+def is_gone_through(queryset: QuerySet[Any]) -> bool:
+    return "gone_through" in queryset.query.annotations
+
+
+def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[QuerySet[M], tuple[Any, int] | None]:
+    """Of what is gone through no more than the first WINDOW rows of the list, latest first; and where these end.
+
+    `among` is the list without the search. None when nothing follows, or all was looked up.
+    """
+    if not is_gone_through(found):
+        return found, None
+    keys = among.prefetch_related(None).order_by(f"-{column}", "-pk").values_list(column, "pk")
+    ends = list(keys[WINDOW - 1 : WINDOW + 1])
+    if len(ends) < 2:
+        return found, None
+    moment, key = ends[0]
+    return found.filter(Q(**{f"{column}__gt": moment}) | Q(pk__gte=key), **{f"{column}__gte": moment}), ends[0]
 
 
 def is_one(rows: QuerySet[Any]) -> Q:
@@ -87,6 +123,7 @@ def has_words(table: type[NameWord], of: str, text: str, outer: str = "pk") -> Q
     return has
 
 
-def one_word(text: str, *lookups: QuerySet[Any, Any]) -> Sequence[QuerySet[Any, Any]]:
-    """The look-ups when the text has one word; for several each is a join itself, and not to be made twice."""
-    return lookups if len(_beginnings(text)) == 1 else ()
+def each_word(text: str, *tables: type[NameWord]) -> Sequence[Sequence[QuerySet[Any, Any]]]:
+    """For each word of the text its look-ups in the tables, which need the index of words alone."""
+    return [[table._default_manager.filter(word__glob=glob).values_list("word") for table in tables]
+            for glob in _beginnings(text)]  # fmt: skip

@@ -25,7 +25,7 @@ from django.utils.module_loading import import_string
 from kombu.exceptions import OperationalError
 
 from orchestrator.models import Subscription, WorkflowEvent
-from orchestrator.services import kpi_rollups
+from orchestrator.services import kpi_rollups, names
 from orchestrator.states import SubscriptionStatus
 
 _CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -220,6 +220,14 @@ def check_kpis() -> list[Finding]:
         what = f"kpis: {len(wrong)} tallies of the last week differ from a direct count over the events"
         return [Finding(Level.WARN, what, "Run `manage.py kpis --rebuild`.")]
     return [Finding(Level.OK, "kpis: the tallies of the last week equal a direct count over the events")]
+
+
+def check_names() -> list[Finding]:
+    """Every name is found by its words."""
+    if lost := names.count_lost():
+        what = f"names: {lost} or more of patients and images are found by no search"
+        return [Finding(Level.WARN, what, "Run `manage.py names --mend`.")]
+    return [Finding(Level.OK, "names: every name is found by its words")]
 
 
 def _database_clock_offset() -> timedelta:

@@ -1,8 +1,9 @@
 """Keeping what the KPIs count: the facts of one subject are computed anew, and its tallies move by the difference.
 
-Subscribers of the events that matter (settings.EVENT_SUBSCRIBERS): at least once, in any order, several at a time. Each
-locks its subject, computes the facts from all that has been committed about it, and writes what is different; an event
-that is committed later brings its own subscription. So nothing is counted twice and nothing is left out.
+Subscribers of the events that matter (settings.EVENT_SUBSCRIBERS; GATHERED_SUBSCRIBERS, since many subjects at once
+cost little more than one): at least once, in any order, several at a time. Each locks its subjects, computes the facts
+from all that has been committed about them, and writes what is different; an event that is committed later brings its
+own subscription. So nothing is counted twice and nothing is left out.
 """
 
 import datetime as dt
@@ -89,17 +90,30 @@ def _counter(subject: KpiSubject, ids: Sequence[int]) -> Callable[[Sequence[Happ
 
 def claim_judged(claim_id: int) -> None:
     """Subscriber of claim.matched, claim.held and claim.rejected; may run twice. Cases open in their transactions."""
-    recount(KpiSubject.STUDY, [IdentityClaim.objects.values_list("study_id", flat=True).get(pk=claim_id)])
+    claims_judged([claim_id])
+
+
+def claims_judged(claim_ids: Sequence[int]) -> None:
+    studies = IdentityClaim.objects.filter(pk__in=claim_ids).values_list("study_id", flat=True)
+    recount(KpiSubject.STUDY, sorted(set(studies)))
 
 
 def case_moved(case_id: int) -> None:
     """Subscriber of case.opened, case.reopened, case.resolved and case.dismissed; may run twice."""
-    recount(KpiSubject.CASE, [case_id])
+    cases_moved([case_id])
+
+
+def cases_moved(case_ids: Sequence[int]) -> None:
+    recount(KpiSubject.CASE, case_ids)
 
 
 def order_scheduled(order_id: int) -> None:
     """Subscriber of order.scheduled; may run twice."""
-    recount(KpiSubject.ORDER, [order_id])
+    orders_scheduled([order_id])
+
+
+def orders_scheduled(order_ids: Sequence[int]) -> None:
+    recount(KpiSubject.ORDER, order_ids)
 
 
 @transaction.atomic
@@ -202,7 +216,7 @@ def _counted(subject: KpiSubject, day: dt.date) -> Counter[Key]:
     begin = dt.datetime.combine(day, dt.time(), dt.UTC)
     facts = KpiFact.objects.filter(subject=subject, day=day, at__gte=begin - _A_DAY, at__lt=begin + 2 * _A_DAY)
     counts: Counter[Key] = Counter()
-    for _, hour, *rest, number in facts.values_list(*_DIMENSIONS).annotate(number=Count("pk")).order_by():
+    for _, hour, *rest, number in facts.values_list(*_DIMENSIONS).annotate(number=Count("*")).order_by():
         counts[str(subject), hour, *rest] += number
         counts[str(subject), WHOLE_DAY, *rest] += number
     return counts

@@ -39,7 +39,7 @@ def waiting(queue: str, rows: QuerySet[Any], statuses: Iterable[str], since: str
         status: (number, oldest)
         for status, number, oldest in rows.filter(status__in=list(statuses))
         .values_list("status")
-        .annotate(Count("pk"), Min(since))
+        .annotate(number=Count("*"), oldest=Min(since))
         .order_by()
     }
     for status in sorted(statuses):
@@ -59,14 +59,14 @@ def ground() -> Iterator[Measure]:
     yield from waiting("jobs", Job.objects.all(), (JobStatus.QUEUED, JobStatus.RUNNING), "created_at")
     # The last day only: over all years, matched studies would be counted for seconds at every scrape.
     recent = Study.objects.filter(last_received_at__gte=timezone.now() - timedelta(days=1))
-    numbers = dict(recent.values_list("identity").annotate(Count("pk")).order_by())
+    numbers = dict(recent.values_list("identity").annotate(number=Count("*")).order_by())
     for identity in Identity.values:
         yield Measure(
             "fiducial_studies_day", "Studies received in the last 24 hours, by identity.", {"identity": identity},
             numbers.get(identity, 0),
         )  # fmt: skip
     held = Study.objects.filter(identity__in=[Identity.PENDING, Identity.HELD])
-    numbers = dict(held.values_list("identity").annotate(Count("pk")).order_by())
+    numbers = dict(held.values_list("identity").annotate(number=Count("*")).order_by())
     for identity in (Identity.PENDING, Identity.HELD):
         yield Measure(
             "fiducial_studies_unsettled", "Studies of any age whose identity is not settled.",

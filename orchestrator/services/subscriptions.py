@@ -1,8 +1,12 @@
 """Delivering events to their subscribers, at least once."""
 
 import logging
+import time
+from collections.abc import Callable, Sequence
 
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q, QuerySet
 from django.utils.module_loading import import_string
 
 from orchestrator.models import Site, Subscription
@@ -16,6 +20,9 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 120.0
 # After that many failures a person is asked; the subscription goes on being tried, ever more slowly.
 ATTEMPTS_UNTIL_CASE = 5
+_TOGETHER = 50
+_TURN = 2.0
+"""Seconds that a sweep stays with what is gathered."""
 
 
 def run_subscription(subscription_id: int) -> None:
@@ -62,5 +69,48 @@ def _show(subscription: Subscription) -> None:
 
 def ring_due() -> None:
     """Sweep: subscriptions whose bell was lost, whose worker died, or whose time has come again."""
-    for subscription in leases.due(Subscription.objects.filter(status=SubscriptionStatus.PENDING))[:500]:
+    for subscription in _due().exclude(_gathered())[:500]:
         ring("orchestrator.tasks.run_subscription", subscription.pk, queue=subscription.queue)
+
+
+def run_gathered() -> None:
+    """Sweep: what is done for many subjects at once; what is left after a while is the next sweep's."""
+    until = time.monotonic() + _TURN
+    for subscriber, name in settings.GATHERED_SUBSCRIBERS.items():
+        waiting, call = _due().filter(_gathered(), subscriber=subscriber), import_string(name)
+        while time.monotonic() < until and _gather(waiting, call):
+            pass
+
+
+def _due() -> QuerySet[Subscription]:
+    return leases.due(Subscription.objects.filter(status=SubscriptionStatus.PENDING))
+
+
+def _gathered() -> Q:
+    """What failed once goes on by itself, as all others."""
+    return Q(subscriber__in=settings.GATHERED_SUBSCRIBERS, attempts=0)
+
+
+def _gather(waiting: QuerySet[Subscription], call: Callable[[Sequence[int]], None]) -> int:
+    """Call for the subjects of some that wait, and settle these, in one transaction; answers how many they were.
+
+    Where it fails each is called by itself: so the others get through, and the failure is kept and shown as any other.
+    """
+    found: dict[int, int] = {}
+    try:
+        with transaction.atomic():
+            mine = waiting.order_by("next_attempt_at").select_for_update(skip_locked=True)
+            found.update(mine.values_list("pk", "subject_id")[:_TOGETHER])
+            if not found:
+                return 0
+            call(sorted(set(found.values())))
+            Subscription.objects.filter(pk__in=found).update(
+                status=SubscriptionStatus.DONE, next_attempt_at=None, last_error=""
+            )
+    except (OperationalError, InterfaceError):
+        raise  # the database is away or busy: the next sweep
+    except Exception:
+        logger.exception("%d subscriptions failed together", len(found))
+        for key in found:
+            run_subscription(key)
+    return len(found)

@@ -88,7 +88,9 @@ def record(
 
 
 def publish(event: WorkflowEvent) -> None:
-    """One Subscription row per subscriber of the event's name; workers are rung after the commit."""
+    """One Subscription row per subscriber of the event's name; workers are rung after the commit, but for those that
+    are gathered (settings.GATHERED_SUBSCRIBERS).
+    """
     for subscriber in settings.EVENT_SUBSCRIBERS.get(event.name, ()):
         queue = settings.SUBSCRIBER_QUEUES.get(subscriber.partition(".")[0], settings.CELERY_TASK_DEFAULT_QUEUE)
         subscription = Subscription.objects.create(
@@ -98,7 +100,8 @@ def publish(event: WorkflowEvent) -> None:
             subscriber=subscriber,
             queue=queue,
         )
-        ring("orchestrator.tasks.run_subscription", subscription.pk, queue=queue)
+        if subscriber not in settings.GATHERED_SUBSCRIBERS:
+            ring("orchestrator.tasks.run_subscription", subscription.pk, queue=queue)
 
 
 def ring(task: str, *args: int | str, queue: str | None = None) -> None:

@@ -141,12 +141,13 @@ def pager(
     previous: str = "",
     first: str = "",
     estimate: bool = False,
+    looked: int = 0,
     target: str = "",
 ) -> Context:
     """`{% pager rows|length total next=next_url previous=previous_url %}`: keyset pages, so without page numbers."""
     return {
         "shown": shown, "total": total, "next": next, "previous": previous, "first": first, "estimate": estimate,
-        "target": target,
+        "looked": looked, "target": target,
     }  # fmt: skip
 
 

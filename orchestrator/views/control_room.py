@@ -28,7 +28,12 @@ _KINDS = {
 
 def _cases(viewer: Viewer) -> dict[str, dict[str, tuple[int, dt.datetime]]]:
     """Cases that wait, by rail and kind: how many, and since when the oldest."""
-    grouped = selectors.cases(viewer).values_list("kind").annotate(Count("pk"), Min("opened_at")).order_by("kind")
+    grouped = (
+        selectors.cases(viewer)
+        .values_list("kind")
+        .annotate(number=Count("*"), oldest=Min("opened_at"))
+        .order_by("kind")
+    )
     by_kind = {kind: (number, oldest) for kind, number, oldest in grouped}
     waiting = {rail: {kind: by_kind.pop(kind) for kind in kinds if kind in by_kind} for rail, kinds in _KINDS.items()}
     return {**waiting, "Images": by_kind}
@@ -39,7 +44,7 @@ def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, Any]:
     unsettled = Q(status__in=[InboundStatus.RECEIVED, InboundStatus.WAITING, InboundStatus.QUARANTINED])
     recent = visible_to(InboundMessage.objects.filter(received_at__gte=since), viewer, "control_room.view")
     open_ = visible_to(InboundMessage.objects.filter(unsettled), viewer, "control_room.view")
-    counts = recent.aggregate(hour=Count("pk"), refused=Count("pk", filter=Q(status=InboundStatus.REJECTED)))
+    counts = recent.aggregate(hour=Count("*"), refused=Count("received_at", filter=Q(status=InboundStatus.REJECTED)))
     return {**counts, "queue": selectors.count_up_to(open_)}
 
 
@@ -52,7 +57,7 @@ def _rails(viewer: Viewer) -> list[dict[str, Any]]:
 
     cases, messages = _cases(viewer) if can(viewer, "exceptions.view") else {}, _messages(viewer, since)
     steps = mine(ScheduledProcedureStep.objects.filter(start_date=timezone.localdate())).aggregate(
-        today=Count("pk"), open=Count("pk", filter=Q(status__in=STEP_ON_WORKLIST))
+        today=Count("*"), open=Count("start_date", filter=Q(status__in=STEP_ON_WORKLIST))
     )
     studies = mine(Study.objects.filter(last_received_at__gte=since)).count()
     incomplete = mine(ExceptionCase.objects.filter(kind="incomplete_study", status__in=CASE_OPEN)).count()

@@ -1,31 +1,41 @@
 """What search box and palette find in the ground (settings.SEARCH_PROVIDERS), and know again (settings.RECENT)."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from django.db.models import Model, QuerySet
 from django.urls import reverse
 
 from orchestrator import selectors
 from orchestrator.models import ImagingServiceRequest, InboundMessage, Patient, Study
+from orchestrator.models.search import within_window
 from orchestrator.permissions import Viewer, can
 from orchestrator.templatetags.moments import iso_date
 from orchestrator.templatetags.person_names import NO_NAME, read
 
 Hit = dict[str, Any]
+M = TypeVar("M", bound=Model)
 
 
 def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
     """Identifiers whole, names by their words; what the viewer may not see is not searched."""
     if can(viewer, "patients.view"):
-        yield from map(_patient, selectors.patients(viewer, text)[:most])
+        people = selectors.patients(viewer, text).order_by("-created_at", "-pk")
+        yield from map(_patient, _latest(people, selectors.patients(viewer), "created_at", most))
     if can(viewer, "orders.view"):
-        yield from map(_order, selectors.orders(viewer, text).select_related("patient").order_by("-pk")[:most])
+        ordered = selectors.orders(viewer, text).select_related("patient").order_by("-created_at", "-pk")
+        yield from map(_order, _latest(ordered, selectors.orders(viewer), "created_at", most))
     if can(viewer, "studies.view"):
-        found = selectors.study_rows(selectors.studies(viewer, text)).order_by("-last_received_at")
-        yield from map(_study, found[:most])
+        received = selectors.study_rows(selectors.studies(viewer, text)).order_by("-last_received_at", "-pk")
+        yield from map(_study, _latest(received, selectors.studies(viewer), "last_received_at", most))
     if can(viewer, "messages.view"):
         named = selectors.messages(viewer).filter(control_id=text).defer("raw", "ack").order_by("-received_at")
         yield from map(_message, named[:most])
+
+
+def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> QuerySet[M]:
+    """The first `most`; of a name that is common, those that a list of it begins with."""
+    return within_window(found, among, column)[0][:most]
 
 
 def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:

@@ -118,7 +118,10 @@ def message_list(request: HttpRequest) -> HttpResponse:
     status, interface = request.GET.get("status", ""), request.GET.get("interface", "")
     queryset = narrowed(selectors.messages(viewer, text), request.GET, site)
     # The bytes are for the message's own page.
-    found = lists.page_of(request, queryset.defer("raw", "ack"), "received_at")
+    found = lists.page_of(
+        request, queryset.defer("raw", "ack"), "received_at",
+        among=narrowed(selectors.messages(viewer), request.GET, site),
+    )  # fmt: skip
     record_access(
         viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )

@@ -10,6 +10,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from orchestrator.models import search
 from orchestrator.selectors import number_of, values_of
 
 from .replies import is_fragment
@@ -115,12 +116,19 @@ class Rows(NamedTuple, Generic[M]):
     rows: Sequence[M]
     next: str
     first: str
+    # How many rows of the list were gone through for a page that is not full; 0 when all of them were.
+    looked: int = 0
 
 
-def page_of(request: HttpRequest, queryset: QuerySet[M], column: str, *, ascending: bool = False) -> Rows[M]:
+def page_of(
+    request: HttpRequest, queryset: QuerySet[M], column: str, *, ascending: bool = False,
+    among: QuerySet[M] | None = None,
+) -> Rows[M]:  # fmt: skip
     """The page that `?after=<time>~<id>` asks for, ordered by the time in `column` and the id.
 
     By key, not by number: the millionth row costs what the first does, and no row is seen twice when others come.
+    `among` is the list without the search, latest first: one that goes through its rows goes no further than a part of
+    them for one page, and the next page goes on there.
     """
     after = request.GET.get("after", "")
     direction = "" if ascending else "-"
@@ -129,13 +137,17 @@ def page_of(request: HttpRequest, queryset: QuerySet[M], column: str, *, ascendi
         beyond = "gt" if ascending else "lt"
         # The outer bound alone can be looked up in the column's index; an OR of both would read and sort everything.
         rest = Q(**{f"{column}__{beyond}": moment}) | Q(**{f"pk__{beyond}": key})
-        queryset = queryset.filter(rest, **{f"{column}__{beyond}e": moment})
+        bound = {f"{column}__{beyond}e": moment}
+        queryset, among = queryset.filter(rest, **bound), among if among is None else among.filter(rest, **bound)
+    queryset, end = (queryset, None) if among is None else search.within_window(queryset, among, column)
     rows = list(queryset.order_by(f"{direction}{column}", f"{direction}pk")[: PAGE_ROWS + 1])
-    further = ""
     if len(rows) > PAGE_ROWS:
         rows.pop()
-        further = address(request, after=f"{getattr(rows[-1], column).isoformat()}~{rows[-1].pk}")
-    return Rows(rows, further, address(request) if after else "")
+        end, looked = (getattr(rows[-1], column), rows[-1].pk), 0
+    else:
+        looked = search.WINDOW if end else 0
+    further = address(request, after=f"{end[0].isoformat()}~{end[1]}") if end else ""
+    return Rows(rows, further, address(request) if after else "", looked)
 
 
 def _key(after: str) -> tuple[dt.datetime, int]:

@@ -42,7 +42,9 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     text, site = searches.text_of(request), lists.site_filter(request)
     status, destination, study = (request.GET.get(name, "") for name in ("status", "destination", "study"))
     queryset = narrowed(selectors.deliveries(viewer, text), request.GET, site)
-    found = lists.page_of(request, queryset, "created_at")
+    found = lists.page_of(
+        request, queryset, "created_at", among=narrowed(selectors.deliveries(viewer), request.GET, site)
+    )
     record_access(
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
         address=request.META.get("REMOTE_ADDR"),

@@ -18,6 +18,7 @@ BOARDS: dict[str, Any] = {
     "DIMSE_HANDLERS": {("C-STORE", "*"): GONE},
     "EVENT_SUBSCRIBERS": {"study.received": [GONE]},
     "FACT_SOURCES": {"x": GONE},
+    "GATHERED_SUBSCRIBERS": {"x": GONE},
     "CONFIG_SECTIONS": {"x": GONE},
     "STEP_PROJECTIONS": [GONE],
     "SWEEPS": [GONE],

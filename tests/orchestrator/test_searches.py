@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -108,6 +109,38 @@ def test_a_search_finds_what_going_through_every_row_finds(
             assert {each.pk for each in find(lake, text)} == by_hand(text) & here, (find, text)
 
     finds_the_same()
+
+
+@pytest.mark.django_db
+def test_what_is_common_and_rare_in_a_list_is_looked_for_part_by_part_and_all_of_it_found(
+    site: Site, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    monkeypatch.setattr(search, "WINDOW", 5)
+    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    lists = {"patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders}
+    for page, find in lists.items():
+        address, found, pages = client.post(f"/{page}/", {"q": "a"}).headers["Location"], list[int](), 0
+        while address:
+            listed = client.get(address).context["found"]
+            found += [row.pk for row in listed.rows]
+            assert listed.looked == (5 if listed.next else 0)
+            address, pages = listed.next, pages + 1
+        assert sorted(found) == sorted(each.pk for each in find(Viewer.of(make_user()), "a"))
+        assert len(found) == len(set(found)) > 2
+        assert pages >= 4
+
+
+@pytest.mark.django_db
+def test_a_part_of_a_list_without_any_says_how_far_it_was_looked_and_where_to_go_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    monkeypatch.setattr(search, "WINDOW", 1)
+    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    Patient.objects.order_by("-created_at")[0].words.all().delete()
+    address = client.post("/patients/", {"q": "anna"}).headers["Location"]
+    assert "Look further back" in client.get(address).content.decode()
 
 
 @pytest.mark.django_db

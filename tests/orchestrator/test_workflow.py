@@ -1,5 +1,6 @@
 """One writer of state: the change, its event and what is owed to subscribers, in one transaction."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -39,7 +40,16 @@ def fail(subject_id: int) -> None:
     raise ValueError(f"cannot do {subject_id}")
 
 
+def listen_to_all(keys: Sequence[int]) -> None:
+    heard.extend([*keys, len(keys)])
+
+
+def fail_for_all(keys: Sequence[int]) -> None:
+    raise RuntimeError("cannot do all")
+
+
 LISTEN, FAIL = f"{__name__}.listen", f"{__name__}.fail"
+LISTEN_TO_ALL, FAIL_FOR_ALL = f"{__name__}.listen_to_all", f"{__name__}.fail_for_all"
 
 
 @pytest.fixture
@@ -135,6 +145,42 @@ def test_a_subscriber_that_takes_its_worker_down_every_time_is_shown_to_a_person
         subscriptions.run_subscription(subscription.pk)
     assert shown == [CaseStatus.OPEN], "before it is tried once more"
     assert ExceptionCase.objects.get().status == CaseStatus.RESOLVED
+
+
+def test_what_is_gathered_is_not_rung_for_and_done_together_by_the_sweep(visit: Visit) -> None:
+    rung: list[Any] = []
+    with (
+        override_settings(EVENT_SUBSCRIBERS={"visit.seen": [LISTEN]}, GATHERED_SUBSCRIBERS={LISTEN: LISTEN_TO_ALL}),
+        patch("orchestrator.services.workflow.ring", lambda *args, **_: rung.append(args)),
+        patch.object(subscriptions, "ring", lambda *args, **_: rung.append(args)),
+    ):
+        for _ in range(3):
+            record("visit.seen", visit)
+        subscriptions.ring_due()
+        subscriptions.run_gathered()
+        subscriptions.run_gathered()
+    assert (rung, heard) == ([], [visit.pk, 1])
+    assert set(Subscription.objects.values_list("status", flat=True)) == {SubscriptionStatus.DONE}
+
+
+def test_what_fails_together_is_done_one_by_one_and_what_fails_then_goes_on_by_itself(visit: Visit) -> None:
+    with override_settings(EVENT_SUBSCRIBERS={"visit.seen": [LISTEN, FAIL]}):
+        record("visit.seen", visit)
+    good, bad = Subscription.objects.order_by("pk")
+    rung: list[Any] = []
+    both = dict.fromkeys((LISTEN, FAIL), FAIL_FOR_ALL)
+    with (
+        override_settings(GATHERED_SUBSCRIBERS=both),
+        patch.object(subscriptions, "ring", lambda *args, **_: rung.append(args)),
+    ):
+        subscriptions.run_gathered()
+        Subscription.objects.filter(pk=bad.pk).update(next_attempt_at=timezone.now() - timedelta(seconds=1))
+        subscriptions.run_gathered()
+        subscriptions.ring_due()
+    good.refresh_from_db()
+    bad.refresh_from_db()
+    assert (good.status, bad.status, bad.attempts) == (SubscriptionStatus.DONE, SubscriptionStatus.PENDING, 1)
+    assert rung == [("orchestrator.tasks.run_subscription", bad.pk)]
 
 
 def test_a_subscriber_that_does_not_exist_is_shown_and_no_other_waits_for_it(visit: Visit) -> None:

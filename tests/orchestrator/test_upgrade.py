@@ -1,0 +1,50 @@
+"""What was there before an upgrade is found, listed and counted after it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.orchestrator.supervisor.environment import ROOT
+
+
+@pytest.fixture
+def own_database() -> Iterator[str]:
+    """The address of an empty database on the server of this run; empty: SQLite in the data directory."""
+    server = os.environ.get("DATABASE_URL", "")
+    if not server:
+        yield ""
+        return
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS upgraded")
+        connection.execute("CREATE DATABASE upgraded")
+        yield f"{server.rpartition('/')[0]}/upgraded"
+        connection.execute("DROP DATABASE upgraded WITH (FORCE)")
+
+
+@pytest.mark.timeout(400)
+def test_an_upgrade_from_the_last_release_keeps_and_fills_what_is_there(own_database: str, tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "DATABASE_URL": own_database, "FIDUCIAL_DATA_DIR": str(tmp_path / "data"),
+        "DJANGO_SETTINGS_MODULE": "orchestrator.settings",
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.orchestrator.upgraded"], cwd=ROOT, env=environment, capture_output=True,
+        text=True, check=False, timeout=390,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert json.loads(ended.stdout) == {
+        "patient_words": ["GARCIA", "JOSE", "LOPEZ"],
+        "claim_words": ["ANNA", "MULLER"],
+        "lost_names": 0,
+        "site_of_delivery": "OLD",
+        # Events of before are counted when somebody says so; until then the doctor does.
+        "kpi_advice": ["Run `manage.py kpis --rebuild`."],
+        "kpi_wrong": 0,
+        "tallies": [["case", "OLD", "", "", "opened", 1], ["study", "OLD", "CT", "CT1", "auto", 1]],
+    }

@@ -1,0 +1,87 @@
+"""`python -m tests.orchestrator.upgraded`: an empty database as the last release left it, with rows, then upgraded.
+
+Prints what is there afterwards. A process of its own, with a database of its own: going back to old tables would cost
+a test run minutes.
+"""
+
+import json
+from typing import Any
+
+import django
+
+RELEASED = [
+    ("orchestrator", "0008_no_modality_of_a_title"), ("reconciliation", "0001_initial"), ("routing", "0004_lines"),
+    ("worklists", "0002_records"),
+]  # fmt: skip
+
+
+def main() -> None:
+    django.setup()
+    from django.core.management import call_command  # Django is set up by now
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    executor.migrate(RELEASED)
+    write(executor.loader.project_state(RELEASED).apps.get_model)
+    call_command("migrate", interactive=False, verbosity=0)
+    print(json.dumps(told()))
+
+
+def write(model: Any) -> None:
+    """A matched study with its delivery at one site, and a case, as they were written then."""
+    from django.utils import timezone
+
+    now, by = timezone.now(), {"actor_kind": "system", "actor_name": "Fiducial"}
+    site = model("orchestrator", "Site").objects.create(code="OLD", name="Old")
+    elsewhere = model("orchestrator", "Site").objects.create(code="ELSE", name="Elsewhere")
+    patient = model("orchestrator", "Patient").objects.create(name="García-López^José", folded_name="GARCIA JOSE LOPEZ")
+    model("orchestrator", "Patient").objects.create(name="")
+    study = model("orchestrator", "Study").objects.create(
+        study_instance_uid="1.2.3", site=site, patient=patient, first_received_at=now, last_received_at=now
+    )
+    claim = model("orchestrator", "IdentityClaim").objects.create(
+        study=study, key="k", patient_name="Müller^Anna", modality="CT", calling_ae_title="CT1"
+    )
+    device = model("orchestrator", "Device").objects.create(name="Archive", site=elsewhere)
+    archive = model("routing", "Destination").objects.create(
+        name="Archive", device=device, ae_title="A", host="127.0.0.1", port=104
+    )
+    model("routing", "Delivery").objects.create(study=study, destination=archive, rendition="original")
+    case = model("orchestrator", "ExceptionCase").objects.create(
+        kind="no_route", reason_code="NO_RULE", summary="No rule fits.", site=site, subject_type="study",
+        subject_id=study.pk, study=study, due_at=now,
+    )  # fmt: skip
+    events = model("orchestrator", "WorkflowEvent").objects
+    events.create(
+        name="claim.matched", subject_type="identityclaim", subject_id=claim.pk, study_id=study.pk, site_id=site.pk,
+        detail={"matched_by": "auto"}, **by,
+    )  # fmt: skip
+    events.create(
+        name="case.opened", subject_type="exceptioncase", subject_id=case.pk, study_id=study.pk, site_id=site.pk,
+        detail={"kind": "no_route", "reason_code": "NO_RULE"}, **by,
+    )  # fmt: skip
+
+
+def told() -> dict[str, Any]:
+    """What the product of today finds; the KPIs before and after they were counted anew."""
+    from orchestrator.models import WHOLE_DAY, ClaimWord, KpiTally, PatientWord
+    from orchestrator.services import diagnostics, kpi_rollups, names
+    from routing.models import Delivery
+
+    before = [finding.advice for finding in diagnostics.check_kpis()]
+    kpi_rollups.rebuild()
+    tallies = KpiTally.objects.filter(hour=WHOLE_DAY).order_by("subject")
+    return {
+        "patient_words": sorted(PatientWord.objects.values_list("word", flat=True)),
+        "claim_words": sorted(ClaimWord.objects.values_list("word", flat=True)),
+        "lost_names": names.count_lost(),
+        "site_of_delivery": Delivery.objects.get().site.code,
+        "kpi_advice": before,
+        "kpi_wrong": len(kpi_rollups.differences()),
+        "tallies": list(tallies.values_list("subject", "site__code", "modality", "source", "outcome", "count")),
+    }
+
+
+if __name__ == "__main__":
+    main()
