@@ -28,7 +28,7 @@ from orchestrator.models import (
     User,
     WorkflowEvent,
 )
-from orchestrator.models.search import Way, each_word, find, has_words, is_one, with_words
+from orchestrator.models.search import COMMON, Way, each_word, find, has_words, is_one, with_words
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -189,11 +189,8 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
             [*_exactly(text), subsumed.values_list("merged_into")],
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
-        by_name = Way(
-            [with_words(PatientWord, "patient", text)],
-            has_words(PatientWord, "patient", text),
-            each_word(text, PatientWord),
-        )
+        said = has_words(PatientWord, "patient", text)
+        by_name = Way([with_words(PatientWord, "patient", text)], said, few=COMMON)
         queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))

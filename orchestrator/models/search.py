@@ -27,13 +27,15 @@ class Way(NamedTuple):
     lookups: Sequence[QuerySet[Any, Any]]
     fits: Q
     words: Sequence[Sequence[QuerySet[Any, Any]]] = ()
+    few: int = FEW
 
     def keys(self) -> set[int] | None:
         """None when there are too many to be named."""
         if self._is_common():
             return None
-        keys = list(_together(self.lookups)[: FEW + 1])
-        return None if len(keys) > FEW else {key for (key,) in keys}
+        few = min(self.few, FEW)
+        keys = list(_together(self.lookups)[: few + 1])
+        return None if len(keys) > few else {key for (key,) in keys}
 
     def _is_common(self) -> bool:
         """Of three words and more the joins leave few, however common each is."""
