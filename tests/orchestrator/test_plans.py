@@ -23,7 +23,6 @@ def viewer(db: None) -> Viewer:
     """Somebody who sees all; reading a table whole is as good as forbidden."""
     populate(300)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL enable_sort = off")
     return Viewer.of(make_user())

@@ -36,6 +36,7 @@ def _counts(studies: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.once
 @pytest.mark.timeout(600)
 @pytest.mark.django_db
 def test_no_page_asks_the_database_more_often_than_is_pinned_nor_more_often_for_more_rows() -> None:
