@@ -53,6 +53,8 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
     `ring` is called after the commit with the interfaces that have new messages. Raises Error (the database's)
     when nothing could be stored.
     """
+    if not frames:
+        return []
     try:
         answers, interface_ids = _store_usual(frames) or _store(frames)
     except (OperationalError, InterfaceError):

@@ -74,15 +74,25 @@ def judge(exam: Exam, instances: int, merge: Merge | None, found: Found) -> Judg
 
 
 def _judge_identity(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
+    identity = str(study.get("identity", "")).upper()
+    if identity == "MATCHED" and _is_guessed(exam, study):
+        return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
     if others := _told_orders(study) - _true_orders(exam) - _orders_beside(exam):
         named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
         return Judgement(Verdict.WRONG, f"matched to order {named}")
-    identity = str(study.get("identity", "")).upper()
     if identity == "HELD":
         return _held(exam, merge, found)
     if identity != "MATCHED":
         return Judgement(Verdict.UNEXPLAINED, f"identity is {identity or 'missing'}")
     return _matched(exam, merge, found, study)
+
+
+def _is_guessed(exam: Exam, study: Json) -> bool:
+    """Whether it was matched without a person who was needed."""
+    by_itself = [str(each.get("matched_by", "")).lower() == "auto" for each in study.get("claims", [study])]
+    # Of a study of two people the images of one may be beyond doubt.
+    guessed = all(by_itself) if exam.fault.mixes else any(by_itself)
+    return guessed and exam.fault.hold is Hold.NEEDED
 
 
 def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
@@ -101,11 +111,6 @@ def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
 
 
 def _matched(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
-    by_itself = [str(each.get("matched_by", "")).lower() == "auto" for each in study.get("claims", [study])]
-    # Of a study of two people the images of one may be beyond doubt.
-    guessed = all(by_itself) if exam.fault.mixes else any(by_itself)
-    if guessed and exam.fault.hold is Hold.NEEDED:
-        return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
     if not _is_of(exam.person, study):
         if merge is not None and _is_of(merge.subsumed, study):
             return _not_merged(merge, found)

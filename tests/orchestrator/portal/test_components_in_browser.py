@@ -92,6 +92,7 @@ def test_g_and_a_letter_go_to_a_page_and_the_palette_finds_pages(open_page: Open
     page.keyboard.type("destina")
     expect(page.locator("#palette [aria-selected=true]")).to_contain_text("Destinations")
     page.keyboard.press("Escape")
+    expect(page.locator("#palette")).to_be_hidden()
     page.keyboard.press("g")
     page.keyboard.press("e")
     page.wait_for_url("**/exceptions/")
