@@ -71,6 +71,8 @@ def busy(number: int, *, days: int = 1, **order: Any) -> None:
                     f"select setval(pg_get_serial_sequence('{table._meta.db_table}', 'id'),"  # noqa: S608  our names
                     f" (select max(id) from {table._meta.db_table}))"
                 )
+            # As a database that is in use has them: without statistics each row is compared with each.
+            cursor.execute("ANALYZE")
 
 
 def test_on_a_busy_day_the_step_that_is_named_is_found_however_old_its_row() -> None:
