@@ -224,7 +224,6 @@ def mute() -> Iterator[list[int]]:
         yield [each.getsockname()[1] for each in listening]
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="threads cannot share the in-memory database of the tests")
 @pytest.mark.django_db(transaction=True)
 def test_ten_mute_peers_do_not_keep_two_workers_from_the_one_that_answers(
     mute: list[int], monkeypatch: pytest.MonkeyPatch
