@@ -34,11 +34,14 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
         rounds = [[_one(ours, f"L{turn}X{n}") for n in range(plan.orders)] for turn in range(plan.rounds)]
         matches = [_matches(ours, [f"M{turn}X{n}" for n in range(plan.matched)]) for turn in range(plan.rounds)]
     settings = f"all processes of manage.py up, one order at a time ({DURABLE})"
-    for metric, values in (("p50", list(map(median, rounds))), ("p95", list(map(_p95, rounds)))):
-        yield summary(f"order on the worklist, {metric}", OURS, settings, metric, "ms", values, None)
+    yield from _percentiles("order on the worklist", settings, rounds)
     settings = f"{plan.matched} studies of {_OBJECTS} objects, beyond the {QUIET_SECONDS:g} s in which more may come"
-    for metric, values in (("p50", list(map(median, matches))), ("p95", list(map(_p95, matches)))):
-        yield summary(f"study matched, {metric}", OURS, settings, metric, "ms", values, None)
+    yield from _percentiles("study matched", settings, matches)
+
+
+def _percentiles(name: str, settings: str, rounds: list[list[float]]) -> Iterator[Row]:
+    for metric, values in (("p50", list(map(median, rounds))), ("p95", list(map(_p95, rounds)))):
+        yield summary(f"{name}, {metric}", OURS, settings, metric, "ms", values, None)
 
 
 def _one(ours: Installation, number: str) -> float:
@@ -50,15 +53,21 @@ def _one(ours: Installation, number: str) -> float:
         question = message(find_command(), query_for(f"A{number}"), modality.maximum)
         modality.ask(question)
         time.sleep(_QUIET)
-        ris.sendall(order(number))
-        started = time.perf_counter()
-        if b"MSA|AA|" not in ris.recv(65536):
-            raise NotAccepted("the order was refused")
+        started = _place(ris, number)
         while not modality.ask(question):
             if time.perf_counter() - started > _PATIENCE:
                 raise TimeoutError(f"the order was not on the worklist within {_PATIENCE:g} s")
             time.sleep(_BETWEEN)
         return (time.perf_counter() - started) * 1000
+
+
+def _place(ris: socket.socket, number: str) -> float:
+    """Send an order that is accepted; the moment of its last byte."""
+    ris.sendall(order(number))
+    sent = time.perf_counter()
+    if b"MSA|AA|" not in ris.recv(65536):
+        raise NotAccepted("the order was refused")
+    return sent
 
 
 def _matches(ours: Installation, numbers: list[str]) -> list[float]:
@@ -67,9 +76,7 @@ def _matches(ours: Installation, numbers: list[str]) -> list[float]:
 
     with socket.create_connection(("127.0.0.1", ours.hl7_port)) as ris:
         for number in numbers:
-            ris.sendall(order(number))
-            if b"MSA|AA|" not in ris.recv(65536):
-                raise NotAccepted("the order was refused")
+            _place(ris, number)
     quiet: dict[str, float] = {}
     for number in numbers:
         image = image_of(number)

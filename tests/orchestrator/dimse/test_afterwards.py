@@ -36,9 +36,9 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it() -> None:
     assert set(Site.objects.filter(code__in="AB").values_list("code", flat=True)) == {"A", "B"}
 
 
-def test_what_came_together_is_written_together_and_in_order() -> None:
-    recorder, begun, may_end = Afterwards(), threading.Event(), threading.Event()
-    written: list[Sequence[int]] = []
+def _occupied(recorder: Afterwards) -> threading.Event:
+    """Start the recorder; it is busy writing until the event is set."""
+    begun, may_end = threading.Event(), threading.Event()
 
     def slow(_: Sequence[None]) -> None:
         begun.set()
@@ -47,6 +47,13 @@ def test_what_came_together_is_written_together_and_in_order() -> None:
     recorder.start()
     recorder.do(slow, None)
     assert begun.wait(30)
+    return may_end
+
+
+def test_what_came_together_is_written_together_and_in_order() -> None:
+    recorder = Afterwards()
+    written: list[Sequence[int]] = []
+    may_end = _occupied(recorder)
     for number in range(3):
         recorder.do(written.append, number)
     may_end.set()
@@ -55,16 +62,9 @@ def test_what_came_together_is_written_together_and_in_order() -> None:
 
 
 def test_more_than_may_wait_is_dropped_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    recorder, begun, may_end = Afterwards(most_waiting=2), threading.Event(), threading.Event()
+    recorder = Afterwards(most_waiting=2)
     done: list[int] = []
-
-    def slow(_: Sequence[None]) -> None:
-        begun.set()
-        may_end.wait(30)
-
-    recorder.start()
-    recorder.do(slow, None)
-    assert begun.wait(30)
+    may_end = _occupied(recorder)
     for number in range(5):
         recorder.do(done.extend, number)
     may_end.set()
