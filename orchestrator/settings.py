@@ -113,6 +113,8 @@ TRUST, BEHIND_PROXY, ADMIN_PASSWORD = env.trust, env.behind_proxy, env.admin_pas
 TLS_CERT, TLS_KEY, TLS_CA = env.tls_cert, env.tls_key, env.tls_ca
 STUDY_QUIET_SECONDS, SPOOL_RESERVE_BYTES = env.study_quiet_seconds, env.spool_reserve_mb * 1024 * 1024
 EMBEDDED_BROKER = not env.redis_url
+# So long after its worker was killed a piece of work is another's; a living worker's heartbeat prolongs it.
+LEASE_SECONDS = 20.0
 
 # --- Django -------------------------------------------------------------------------------------------
 DEBUG = env.debug

@@ -14,7 +14,6 @@ from orchestrator.services.exceptions import open_case
 from orchestrator.services.workflow import LeaseLost, record, ring, transition
 from orchestrator.states import JobStatus
 
-LEASE_SECONDS = 60.0
 # A job that takes its worker down with it that often is given up.
 MOST_ATTEMPTS = 5
 _KEPT = timedelta(days=180)
@@ -64,16 +63,14 @@ def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) ->
 
 def go_on(job: Job) -> None:
     """Before each item. Raises JobStopped when a person asked for that, LeaseLost when another worker took over."""
-    leases.renew(job, seconds=LEASE_SECONDS)
+    leases.renew(job)
     if Job.objects.filter(pk=job.pk, stop_requested=True).exists():
         raise JobStopped
 
 
 def run_job(job_id: int) -> None:
     """Run a queued job, or one whose worker died."""
-    job = leases.take(
-        Job.objects.filter(status__in=[JobStatus.QUEUED, JobStatus.RUNNING]), job_id, seconds=LEASE_SECONDS
-    )
+    job = leases.take(Job.objects.filter(status__in=[JobStatus.QUEUED, JobStatus.RUNNING]), job_id)
     if job is None:
         return
     if job.stop_requested:
@@ -84,7 +81,8 @@ def run_job(job_id: int) -> None:
         return
     transition(job, "job.started", started_at=job.started_at or timezone.now())
     try:
-        result = import_string(job.kind)(job)
+        with leases.held(job):
+            result = import_string(job.kind)(job)
     except JobStopped:
         _finish(job, "job.stopped")
     except LeaseLost:

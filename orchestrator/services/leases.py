@@ -1,14 +1,25 @@
 """Taking, renewing and settling work: the row is the truth, with a lease on the database's clock (promise 4)."""
 
+import logging
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
+from django.db import Error, connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from orchestrator.models import Work
 from orchestrator.services.workflow import LeaseLost
+
+logger = logging.getLogger(__name__)
+
+# So many heartbeats for each lease: one may come late.
+_BEATS = 3
 
 W = TypeVar("W", bound=Work)
 
@@ -18,25 +29,52 @@ def due(queryset: QuerySet[W]) -> QuerySet[W]:
     return queryset.filter(Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), next_attempt_at__lte=Now())
 
 
-def take(queryset: QuerySet[W], pk: int, *, seconds: float) -> W | None:
-    """Take one due row of `queryset` for `seconds`; None when it is not due or another worker was faster.
+def take(queryset: QuerySet[W], pk: int) -> W | None:
+    """Take one due row of `queryset` for settings.LEASE_SECONDS; None when it is not due or another worker was faster.
 
     One conditional update, right on SQLite and PostgreSQL alike; the fence counts up with each taking.
     """
     taken = due(queryset.filter(pk=pk)).update(
-        lease_until=Now() + timedelta(seconds=seconds), fence=F("fence") + 1, attempts=F("attempts") + 1
+        lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS), fence=F("fence") + 1, attempts=F("attempts") + 1
     )
     return queryset.model._default_manager.get(pk=pk) if taken else None
 
 
-def renew(work: Work, *, seconds: float) -> None:
-    """Heartbeat of a long piece of work. Raises LeaseLost when it was taken over meanwhile."""
-    kept = (
-        type(work)
-        ._default_manager.filter(pk=work.pk, fence=work.fence)
-        .update(lease_until=Now() + timedelta(seconds=seconds))
-    )
-    if not kept:
+@contextmanager
+def held(work: Work) -> Iterator[None]:
+    """Keep the lease of what was taken for as long as the block runs: its own thread renews it.
+
+    So a lease can be short, and what a killed worker had is soon another's, however long the work takes. Whether the
+    lease was lost all the same the block is told by `renew` and `settle`, never by this.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not over.wait(settings.LEASE_SECONDS / _BEATS):
+                try:
+                    renew(work)
+                except LeaseLost:
+                    return
+                except Error as error:
+                    # The database is away or busy; the next beat may come through.
+                    logger.warning("The lease of %s was not renewed (%s)", work, type(error).__name__)
+        finally:
+            connection.close()
+
+    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
+
+
+def renew(work: Work) -> None:
+    """Heartbeat of a long piece of work. Raises LeaseLost when it was taken over meanwhile, or is over."""
+    running = type(work)._default_manager.filter(pk=work.pk, fence=work.fence, lease_until__isnull=False)
+    if not running.update(lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS)):
         raise LeaseLost(f"{work} was taken by another worker.")
 
 

@@ -17,7 +17,6 @@ from orchestrator.states import SubscriptionStatus
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 120.0
 # After that many failures a person is asked; the subscription goes on being tried, ever more slowly.
 ATTEMPTS_UNTIL_CASE = 5
 _TOGETHER = 50
@@ -28,14 +27,15 @@ _TURN = 2.0
 def run_subscription(subscription_id: int) -> None:
     """Call the subscriber as subscriber(subject_id). A failure is kept, tried again, and in the end shown."""
     pending = Subscription.objects.filter(status=SubscriptionStatus.PENDING)
-    subscription = leases.take(pending, subscription_id, seconds=LEASE_SECONDS)
+    subscription = leases.take(pending, subscription_id)
     if subscription is None:
         return
     if subscription.attempts > ATTEMPTS_UNTIL_CASE:
         # Whoever dies with its worker never gets as far as to fail: it is shown before it is tried.
         _show(subscription)
     try:
-        import_string(subscription.subscriber)(subscription.subject_id)
+        with leases.held(subscription):
+            import_string(subscription.subscriber)(subscription.subject_id)
     except Exception as error:
         logger.exception("%s failed (attempt %d)", subscription, subscription.attempts)
         _failed(subscription, f"{type(error).__name__}: {error}")

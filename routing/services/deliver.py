@@ -30,17 +30,14 @@ from routing.services.custody import corrections_of, refresh_custody
 from routing.services.notes import Notes
 from routing.services.route import deliver_to, withdraw_claim
 from routing.transports.base import Item, Result, Transport, TransportError, Unsendable
-from routing.transports.cstore import SLOWEST_LINE, CStore
+from routing.transports.cstore import CStore
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 120.0
 MOST_ATTEMPTS = 8
 # After that many deliveries, or that long while something else waits, a worker turns to other destinations.
 MOST_ON_ONE_ASSOCIATION = 50
 TURN_SECONDS = 20.0
-# Bytes that may take so long on a slow line that the lease must be prolonged for this object alone.
-_LARGE = SLOWEST_LINE * LEASE_SECONDS / 2
 # PS3.4 B.2.3.
 _OUT_OF_RESOURCES = 0xA700
 _UNSENT = (DeliveryStatus.QUEUED, DeliveryStatus.RETRYING, DeliveryStatus.UNKNOWN)
@@ -99,12 +96,13 @@ def _next(destination: Destination) -> Delivery | None:
         f"destination__{name}": getattr(destination, name) for name in ("id", "ae_title", "host", "port")
     }  # fmt: skip
     pk = turns.due().filter(**same_peer).values_list("pk", flat=True).first()
-    return leases.take(turns.may_be_tried(), pk, seconds=LEASE_SECONDS) if pk else None
+    return leases.take(turns.may_be_tried(), pk) if pk else None
 
 
 def _try_safely(delivery: Delivery, transport: Transport, turn: _Turn) -> None:
     try:
-        _try(delivery, transport, turn)
+        with leases.held(delivery):
+            _try(delivery, transport, turn)
     except LeaseLost:
         logger.warning("Delivery %d was taken from this worker", delivery.pk)
         # An undone decision may have taken it, while an object was on its way that is there now.
@@ -126,7 +124,7 @@ def _try(delivery: Delivery, transport: Transport, turn: _Turn) -> None:
             next_attempt_at=None, finished_at=timezone.now(),
         )  # fmt: skip
         return
-    notes = Notes(delivery, lease_seconds=LEASE_SECONDS)
+    notes = Notes(delivery)
     error, permanent = "", False
     try:
         for result in transport.send(_items(delivery)):
@@ -199,9 +197,7 @@ def _file(
     reason: str,
     default_character_set: str,
 ) -> Iterator[Path]:
-    """An instance's file as this delivery sends it. Raises Unsendable, LeaseLost."""
-    if instance.size > _LARGE:
-        leases.renew(delivery, seconds=LEASE_SECONDS + instance.size / SLOWEST_LINE)
+    """An instance's file as this delivery sends it. Raises Unsendable."""
     try:
         path = storage.path_of(instance.spool_key)
     except FileNotFoundError:

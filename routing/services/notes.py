@@ -17,15 +17,14 @@ _SECONDS = 0.5
 
 
 class Notes:
-    """The results of a running attempt, written twice a second with the heartbeat of its lease.
+    """The results of a running attempt, written twice a second and the fence looked at with them.
 
     `sent`: how many instances the peer has taken in this attempt. Raises LeaseLost when another worker has the
     delivery now, or it was canceled; what was heard until then is written all the same.
     """
 
-    def __init__(self, delivery: Delivery, *, lease_seconds: float) -> None:
+    def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._lease_seconds = lease_seconds
         self._waiting: list[Result] = []
         self._written_at = 0.0
         self.sent = 0
@@ -36,7 +35,7 @@ class Notes:
             self.write()
 
     def write(self) -> None:
-        """Write what waits, and prolong the lease."""
+        """Write what waits. Raises LeaseLost when the delivery is no longer ours."""
         waiting, self._waiting = self._waiting, []
         with transaction.atomic():
             for (status, dimse_status, error), group in groupby(
@@ -48,7 +47,7 @@ class Notes:
                     rows = rows.exclude(status__in=(DeliveryStatus.SENT, DeliveryStatus.CANCELED))
                 rows.update(status=status, dimse_status=dimse_status, error=error, at=timezone.now())
             self._count(waiting)
-        leases.renew(self._delivery, seconds=self._lease_seconds)
+        leases.renew(self._delivery)
         self._written_at = time.monotonic()
 
     def _count(self, results: list[Result]) -> None:

@@ -54,7 +54,7 @@ def test_a_name_that_does_not_resolve_is_an_error_that_names_board_and_name(boar
 
 
 def test_a_name_of_something_that_cannot_be_called_is_an_error() -> None:
-    with override_settings(SWEEPS=["orchestrator.services.jobs.LEASE_SECONDS"]):
+    with override_settings(SWEEPS=["orchestrator.services.jobs.MOST_ATTEMPTS"]):
         [error] = _errors()
     assert "nothing that can be called" in error
 

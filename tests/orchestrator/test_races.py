@@ -136,7 +136,7 @@ def test_of_ten_workers_that_reach_for_the_same_row_one_has_it() -> None:
     row = Subscription.objects.create(event_id=1, event_name="x", subject_id=1, subscriber="x", queue="rest")
 
     def take() -> Subscription | None:
-        return leases.take(Subscription.objects.all(), row.pk, seconds=60)
+        return leases.take(Subscription.objects.all(), row.pk)
 
     outcomes = at_once(*[take] * 10)
     assert errors(outcomes) == []

@@ -1,7 +1,7 @@
 """One writer of state: the change, its event and what is owed to subscribers, in one transaction."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +26,7 @@ from orchestrator.models import (
 from orchestrator.services import leases, subscriptions
 from orchestrator.services.workflow import LeaseLost, record, transition
 from orchestrator.states import CaseStatus, IllegalTransition, SubscriptionStatus, VisitStatus
+from tests.peers import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -138,8 +139,9 @@ def test_a_failing_subscriber_is_tried_again_later_and_then_shown_to_a_person(vi
 def test_a_subscriber_that_takes_its_worker_down_every_time_is_shown_to_a_person(visit: Visit) -> None:
     subscription = owe("visit.seen", LISTEN, visit)
     # What killed workers leave: it was taken, its lease ran out, and nothing was said.
-    for _ in range(subscriptions.ATTEMPTS_UNTIL_CASE):
-        assert leases.take(Subscription.objects.all(), subscription.pk, seconds=-1)
+    with override_settings(LEASE_SECONDS=-1):
+        for _ in range(subscriptions.ATTEMPTS_UNTIL_CASE):
+            assert leases.take(Subscription.objects.all(), subscription.pk)
     shown = []
     with patch(f"{__name__}.listen", lambda _: shown.append(ExceptionCase.objects.get().status)):
         subscriptions.run_subscription(subscription.pk)
@@ -220,7 +222,7 @@ def test_the_sweep_rings_for_what_a_dead_worker_left(visit: Visit) -> None:
     subscription = owe("visit.seen", LISTEN, visit)
     rung: list[Any] = []
     with patch("orchestrator.services.subscriptions.ring", lambda *asked, **_: rung.append(asked)):
-        assert leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+        assert leases.take(Subscription.objects.all(), subscription.pk)
         subscriptions.ring_due()
         assert rung == [], "its worker is alive"
         Subscription.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
@@ -230,22 +232,44 @@ def test_the_sweep_rings_for_what_a_dead_worker_left(visit: Visit) -> None:
 
 def test_only_one_worker_can_take_the_same_work(visit: Visit) -> None:
     subscription = owe("visit.seen", LISTEN, visit)
-    first = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
-    second = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+    first = leases.take(Subscription.objects.all(), subscription.pk)
+    second = leases.take(Subscription.objects.all(), subscription.pk)
     assert first is not None
     assert second is None
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_lasts_as_long_as_its_work_and_no_longer(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+
+    def lease() -> datetime | None:
+        return Subscription.objects.get(pk=subscription.pk).lease_until
+
+    with override_settings(LEASE_SECONDS=0.6):
+        taken = leases.take(Subscription.objects.all(), subscription.pk)
+        assert taken is not None
+        with leases.held(taken):
+            first = lease()
+            assert first is not None
+            until = first + timedelta(seconds=1)
+            wait_for(lambda: (lease() or first) > until, what="a lease that was renewed again and again", seconds=20)
+        leases.settle(taken, status=SubscriptionStatus.DONE)
+        with pytest.raises(LeaseLost):
+            leases.renew(taken)
+    assert lease() is None
+
+
 def test_a_worker_whose_lease_ran_out_cannot_write_its_outcome(visit: Visit) -> None:
     subscription = owe("visit.seen", LISTEN, visit)
-    slow = leases.take(Subscription.objects.all(), subscription.pk, seconds=-1)
-    quick = leases.take(Subscription.objects.all(), subscription.pk, seconds=60)
+    with override_settings(LEASE_SECONDS=-1):
+        slow = leases.take(Subscription.objects.all(), subscription.pk)
+    quick = leases.take(Subscription.objects.all(), subscription.pk)
     assert slow is not None
     assert quick is not None
     with pytest.raises(LeaseLost):
         leases.settle(slow, status=SubscriptionStatus.DONE)
     with pytest.raises(LeaseLost):
-        leases.renew(slow, seconds=60)
+        leases.renew(slow)
     with pytest.raises(LeaseLost):
         leases.postpone(slow, error="late")
     leases.settle(quick, status=SubscriptionStatus.DONE)

@@ -227,11 +227,11 @@ def test_what_is_being_sent_is_not_taken_from_its_worker_by_a_retry(archive: Des
 
 def test_a_cancel_stops_the_worker_that_sends_it(archive: Destination) -> None:
     delivery, client = make_delivery(archive, "QUEUED"), sign_in()
-    taken = leases.take(Delivery.objects.all(), delivery.pk, seconds=60)
+    taken = leases.take(Delivery.objects.all(), delivery.pk)
     assert taken is not None
     client.post(address(delivery, "cancel/"), {"reason": "Wrong patient"})
     with pytest.raises(LeaseLost):
-        leases.renew(taken, seconds=60)
+        leases.renew(taken)
     delivery.refresh_from_db()
     assert (delivery.status, delivery.next_attempt_at) == (DeliveryStatus.CANCELED, None)
     assert delivery.finished_at is not None
