@@ -127,10 +127,17 @@ def _asks_the_database(item: pytest.Item) -> bool:
     return bool(fixtures) or is_case or item.get_closest_marker("django_db") is not None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--databases",
+        choices=("once", "each"),
+        help="only what is the same on each database, or only the rest (tests/on_each_database.py runs all)",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On the second database (tests/on_each_database.py) what is the same on each is left out."""
-    if not os.environ.get("DATABASE_URL"):
-        return
-    again = [item for item in items if _once(item)]
-    config.hook.pytest_deselected(items=again)
-    items[:] = [item for item in items if item not in set(again)]
+    """On a second database, given as DATABASE_URL, what is the same on each is left out."""
+    part = config.getoption("databases") or ("each" if os.environ.get("DATABASE_URL") else "all")
+    left_out = [item for item in items if part != "all" and _once(item) != (part == "once")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]

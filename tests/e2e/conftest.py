@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,17 @@ class Fiducial:
             env=self.environment, cwd=settings.BASE_DIR, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return done.stdout.strip()
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "up.log").read_text()
+
+    def doctor(self) -> str:
+        """What it says of itself."""
+        return subprocess.run(
+            [sys.executable, "manage.py", "doctor"],
+            env=self.environment, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False, timeout=60,
+        ).stdout  # fmt: skip
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """Call /api/v1/…; the answer's JSON. Raises with the problem's text when it is refused."""
@@ -108,6 +119,16 @@ class Fiducial:
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed tells how the Fiducial was that it talked to."""
+    report = yield
+    system = item.funcargs.get("fiducial")
+    if report.failed and isinstance(system, Fiducial):
+        report.sections += [("Fiducial's log", system.log[-6000:]), ("manage.py doctor", system.doctor())]
+    return report
+
+
 @contextlib.contextmanager
 def real_servers(folder: Path) -> Iterator[dict[str, str]]:
     """A PostgreSQL database of its own and a Redis server, where the run is on PostgreSQL; else nothing."""
@@ -141,16 +162,15 @@ def _running(folder: Path, servers: dict[str, str]) -> Iterator[Fiducial]:
         "FIDUCIAL_ADMIN_PASSWORD": PASSWORD,
         "FIDUCIAL_STUDY_QUIET_SECONDS": "3",
     }
-    log = folder / "up.log"
-    with log.open("wb") as output:
+    with (folder / "up.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "up"],
             env=environment, cwd=settings.BASE_DIR, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     system = Fiducial(folder, environment, http_port, dicom_port, hl7_port, process)
     try:
-        wait_for(lambda: b"admin" in log.read_bytes() or process.poll() is not None, what="Fiducial", seconds=120)
-        assert process.poll() is None, log.read_text()[-4000:]
+        wait_for(lambda: "admin" in system.log or process.poll() is not None, what="Fiducial", seconds=120)
+        assert process.poll() is None, system.log[-4000:]
         system.token = system.manage("create_token", "admin")
         yield system
     finally:
@@ -160,7 +180,6 @@ def _running(folder: Path, servers: dict[str, str]) -> Iterator[Fiducial]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        print(log.read_text()[-20000:])
 
 
 @pytest.fixture(scope="module")

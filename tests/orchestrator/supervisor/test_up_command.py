@@ -140,7 +140,7 @@ def fiducial(tmp_path: Path) -> Iterator[Fiducial]:
         made.process.wait(60)
 
 
-def test_up_starts_everything_and_sigterm_ends_everything(fiducial: Fiducial) -> None:
+def test_up_starts_everything_leaves_nothing_after_kill_9_starts_again_and_ends_everything(fiducial: Fiducial) -> None:
     announced = fiducial.wait_until_up()
     http, dicom, hl7 = fiducial.ports()
     assert f"http://127.0.0.1:{http}/" in announced
@@ -152,18 +152,16 @@ def test_up_starts_everything_and_sigterm_ends_everything(fiducial: Fiducial) ->
     told = fiducial.doctor()
     assert told.returncode == 0, told.stdout
     assert "every queue has a worker" in told.stdout
-    fiducial.process.send_signal(signal.SIGTERM)
-    assert fiducial.process.wait(60) == 0
-    assert fiducial.text().splitlines()[-1].endswith("| stopped")
-    assert fiducial.processes() == []
-
-
-def test_after_kill_9_nothing_is_left_and_up_starts_again_without_a_new_password(fiducial: Fiducial) -> None:
-    fiducial.wait_until_up()
     assert len(fiducial.processes()) > 8
+
     fiducial.process.kill()
     fiducial.process.wait()
     wait_for(lambda: not fiducial.processes(), what="the end of all processes")
     assert not any(map(listens, fiducial.ports()))
+
     fiducial.process = fiducial.start()
-    assert "admin / " not in fiducial.wait_until_up()
+    assert "admin / " not in fiducial.wait_until_up(), "no new password"
+    fiducial.process.send_signal(signal.SIGTERM)
+    assert fiducial.process.wait(60) == 0
+    assert fiducial.text().splitlines()[-1].endswith("| stopped")
+    assert fiducial.processes() == []
