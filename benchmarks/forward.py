@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from benchmarks.objects import CT_EDGE, SMALL_EDGE, files
@@ -56,8 +57,9 @@ def _ours(archive: StoreScp, paths: list[Path], repeat: int, lost: list[float]) 
     from routing.transports.base import Item
     from routing.transports.cstore import CStore
 
+    uids = {path: dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in paths}
     items = [
-        Item(key, CTImageStorage, ExplicitVRLittleEndian, partial(_as_it_is, path))
+        Item(key, CTImageStorage, uids[path], ExplicitVRLittleEndian, partial(_as_it_is, path))
         for key, path in enumerate(paths * repeat)
     ]
     started = time.perf_counter()

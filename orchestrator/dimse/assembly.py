@@ -14,7 +14,7 @@ from orchestrator.dimse.wire import P_DATA
 # Everything but a stored object is held in memory: command sets, identifiers, performed steps.
 MAXIMUM_MESSAGE_LENGTH = 16 << 20
 MAXIMUM_COMMAND_LENGTH = 64 << 10
-_IS_COMMAND, _IS_LAST = 0x01, 0x02
+IS_COMMAND, IS_LAST = 0x01, 0x02
 _STORE = "C-STORE"
 
 
@@ -49,15 +49,15 @@ class Assembler:
 
     def feed(self, pdu: bytes | bytearray) -> None:
         """One P-DATA-TF, without its header. Raises Unacceptable."""
-        for context_id, control, fragment in _values(pdu):
-            if bool(control & _IS_COMMAND) == (self._message is not None):
+        for context_id, control, fragment in values(pdu):
+            if bool(control & IS_COMMAND) == (self._message is not None):
                 raise Unacceptable("something that is no DIMSE message")
             if self._message is None:
-                self._take_command(context_id, fragment, bool(control & _IS_LAST))
+                self._take_command(context_id, fragment, bool(control & IS_LAST))
             elif self._message.context_id != context_id:
                 raise Unacceptable("something that is no DIMSE message")
             else:
-                self._take_data(self._message, fragment, bool(control & _IS_LAST))
+                self._take_data(self._message, fragment, bool(control & IS_LAST))
 
     def _take_command(self, context_id: int, fragment: memoryview, is_last: bool) -> None:
         self._command += fragment
@@ -109,7 +109,7 @@ def _check_length(held: bytearray, most: int) -> None:
         raise Unacceptable(f"a message of more than {most} bytes")
 
 
-def _values(pdu: bytes | bytearray) -> Iterator[tuple[int, int, memoryview]]:
+def values(pdu: bytes | bytearray) -> Iterator[tuple[int, int, memoryview]]:
     """(context id, control header, fragment) of each presentation data value (PS3.8 9.3.5.1)."""
     view, at = memoryview(pdu), 0
     while at < len(pdu):
@@ -125,16 +125,23 @@ def _values(pdu: bytes | bytearray) -> Iterator[tuple[int, int, memoryview]]:
 
 def fragmented(context_id: int, command: bytes, dataset: bytes, maximum: int) -> bytes:
     """A message as P-DATA-TF PDUs that the peer takes (0: of any length), to be written at once."""
-    # Fragments are of even length (PS3.8 E.2).
-    room = min(maximum or MAXIMUM_PDU_LENGTH, MAXIMUM_PDU_LENGTH) - 6 & ~1
-    parts: list[bytes] = []
-    for data, kind in ((command, _IS_COMMAND), (dataset, 0)):
-        for start in range(0, len(data), room):
-            fragment = data[start : start + room]
-            last = _IS_LAST if start + room >= len(data) else 0
-            size = len(fragment) + 2
-            parts += (struct.pack(">BxIIBB", P_DATA, size + 4, size, context_id, kind | last), fragment)
-    return b"".join(parts)
+    room = room_in(maximum)
+    return b"".join([*fragments(context_id, command, IS_COMMAND, room), *fragments(context_id, dataset, 0, room)])
+
+
+def room_in(maximum: int) -> int:
+    """How long a fragment may be in PDUs of at most so many bytes (0: any); of even length (PS3.8 E.2)."""
+    return min(maximum or MAXIMUM_PDU_LENGTH, MAXIMUM_PDU_LENGTH) - 6 & ~1
+
+
+def fragments(context_id: int, data: bytes, kind: int, room: int, *, is_last: bool = True) -> Iterator[bytes]:
+    """Heads and fragments of PDUs with one presentation data value each; whether the message's part ends with them."""
+    for start in range(0, len(data), room):
+        fragment = data[start : start + room]
+        last = IS_LAST if is_last and start + room >= len(data) else 0
+        size = len(fragment) + 2
+        yield struct.pack(">BxIIBB", P_DATA, size + 4, size, context_id, kind | last)
+        yield fragment
 
 
 def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

@@ -16,6 +16,7 @@ NAMES: Mapping[int, str] = {
 }  # fmt: skip
 _RESPONSE, _NO_DATA_SET, _A_DATA_SET = 0x8000, 0x0101, 0x0001
 _AFFECTED_CLASS, _REQUESTED_CLASS, _FIELD, _MESSAGE_ID, _RESPONDED_TO = 0x0002, 0x0003, 0x0100, 0x0110, 0x0120
+_PRIORITY, _MEDIUM, _STORE = 0x0700, 0x0000, 0x0001
 _DATA_SET_TYPE, _STATUS, _OFFENDING, _COMMENT, _ERROR_ID = 0x0800, 0x0900, 0x0901, 0x0902, 0x0903
 _AFFECTED_INSTANCE, _REQUESTED_INSTANCE, _EVENT_TYPE, _IDENTIFIERS, _ACTION_TYPE = (
     0x1000,
@@ -29,7 +30,7 @@ _TYPES = {"N-EVENT-REPORT": _EVENT_TYPE, "N-ACTION": _ACTION_TYPE}
 
 
 class NoCommand(Exception):
-    """These bytes are not the command set of a request."""
+    """These bytes are not the command set that they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,38 @@ def _uid(value: bytes) -> str:
         raise NoCommand("a UID that is not ASCII") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response's command set."""
+
+    responded_to: int
+    status: int
+    error_comment: str
+
+
+def read_answer(encoded: bytes) -> Answer:
+    """The response to a C-STORE. Raises NoCommand."""
+    found = dict(_elements(encoded))
+    status, responded_to = _number(found, _STATUS), _number(found, _RESPONDED_TO)
+    if _number(found, _FIELD) != _STORE | _RESPONSE or status is None or responded_to is None:
+        raise NoCommand("no response to a C-STORE")
+    comment = found.get(_COMMENT, b"").decode("ascii", "replace").strip(" \0")
+    return Answer(responded_to, status, comment)
+
+
+def write_store_request(message_id: int, *, sop_class_uid: str, sop_instance_uid: str) -> bytes:
+    """C-STORE-RQ (PS3.7 9.3.1.1), of medium priority."""
+    number = struct.Struct("<H").pack
+    return _with_length(
+        _element(_AFFECTED_CLASS, _padded(sop_class_uid, b"\0")),
+        _element(_FIELD, number(_STORE)),
+        _element(_MESSAGE_ID, number(message_id)),
+        _element(_PRIORITY, number(_MEDIUM)),
+        _element(_DATA_SET_TYPE, number(_A_DATA_SET)),
+        _element(_AFFECTED_INSTANCE, _padded(sop_instance_uid, b"\0")),
+    )
+
+
 def write_response(request: Command, response: Response) -> bytes:
     """The command set that answers a request."""
     number = struct.Struct("<H").pack
@@ -121,8 +154,12 @@ def write_response(request: Command, response: Response) -> bytes:
         parts.append(_element(_AFFECTED_INSTANCE, _padded(uid, b"\0")))
     if request.type_id is not None:
         parts.append(_element(_TYPES[request.name], number(request.type_id)))
-    body = b"".join(parts)
-    # Command Group Length.
+    return _with_length(*parts)
+
+
+def _with_length(*elements: bytes) -> bytes:
+    """A command set, with its Command Group Length."""
+    body = b"".join(elements)
     return _element(0x0000, struct.pack("<I", len(body))) + body
 
 

@@ -1,10 +1,11 @@
-"""Association establishment as the acceptor (PS3.8 9.3.2 to 9.3.4, PS3.7 annex D): bytes in, bytes out.
+"""Association establishment (PS3.8 9.3.2 to 9.3.4, PS3.7 annex D): bytes in, bytes out.
 
-Storage is unrestricted: every storage class, and every class that nobody knows, in the first transfer syntax proposed.
+As acceptor storage is unrestricted: every storage class, and every class that nobody knows, in the first transfer
+syntax proposed. As requestor each context has one transfer syntax, so that we know which one is taken.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import UID
@@ -29,7 +30,14 @@ _USUAL_PDU_LENGTH = 16384
 _LEAST_PDU_LENGTH = 8
 # PS3.5 9.1.
 _LONGEST_UID = 64
-_ASSOCIATE_AC, _ASSOCIATE_RJ = 0x02, 0x03
+_ASSOCIATE_RQ, _ASSOCIATE_AC, _ASSOCIATE_RJ = 0x01, 0x02, 0x03
+# (source, reason) of an A-ASSOCIATE-RJ.
+_REASONS: Mapping[tuple[int, int], str] = {
+    (1, 1): "no reason given", (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognised", (1, 7): "called AE title not recognised",
+    (2, 1): "no reason given", (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion", (3, 2): "local limit exceeded",
+}  # fmt: skip
 _ACCEPTED, _ABSTRACT_SYNTAX_NOT_SUPPORTED, _TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3, 4
 _KNOWN = {str(uid) for uid in vars(sop_class).values() if isinstance(uid, UID)}
 _STORAGE = {str(uid) for uid in sop_class._STORAGE_CLASSES.values()}
@@ -37,7 +45,7 @@ _NOT_STORAGE = frozenset(_KNOWN - _STORAGE)
 
 
 class Malformed(Exception):
-    """This is no A-ASSOCIATE-RQ."""
+    """This is no A-ASSOCIATE-RQ, or no answer to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,7 @@ def read_request(body: bytes) -> AssociateRequest:
                     (maximum_length,) = struct.unpack(">I", said)
                 elif inner == 0x54 and len(said) > 4:
                     roles[_text(said[2:-2])] = (said[-2], said[-1])
-    if 0 < maximum_length < _LEAST_PDU_LENGTH:
-        raise Malformed("PDUs so short hold nothing")
+    _check_maximum_length(maximum_length)
     # Odd and of one byte (PS3.8 9.3.2.2): so there are at most 128, too.
     if len({each.context_id for each in contexts}) < len(contexts):
         raise Malformed("two presentation contexts with one id")
@@ -116,6 +123,11 @@ def read_request(body: bytes) -> AssociateRequest:
     if not all(map(_is_ae_title, (request.titles[:16], request.titles[16:32]))):
         raise Malformed("an AE title that is none")
     return request
+
+
+def _check_maximum_length(maximum_length: int) -> None:
+    if 0 < maximum_length < _LEAST_PDU_LENGTH:
+        raise Malformed("PDUs so short hold nothing")
 
 
 def _is_ae_title(field: bytes) -> bool:
@@ -177,15 +189,51 @@ def acceptance(request: AssociateRequest, contexts: Sequence[Context]) -> bytes:
     for each in contexts:
         syntax = _item(0x40, each.transfer_syntax.encode())
         items.append(_item(0x21, struct.pack(">BxBx", each.context_id, each.result) + syntax))
+    return _associate(_ASSOCIATE_AC, request.titles, items, _roles(request, contexts))
+
+
+def proposal(*, called: str, calling: str, contexts: Mapping[int, tuple[str, str]]) -> bytes:
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2) with these presentation contexts: abstract and transfer syntax."""
+    titles = called.encode("ascii").ljust(16) + calling.encode("ascii").ljust(16) + bytes(32)
+    items = [_item(0x10, APPLICATION_CONTEXT.encode())]
+    for context_id, (abstract, transfer) in contexts.items():
+        syntaxes = _item(0x30, abstract.encode()) + _item(0x40, transfer.encode())
+        items.append(_item(0x20, struct.pack(">Bxxx", context_id) + syntaxes))
+    return _associate(_ASSOCIATE_RQ, titles, items, [])
+
+
+def _associate(kind: int, titles: bytes, items: Sequence[bytes], roles: Iterable[bytes]) -> bytes:
     user = [
         _item(0x51, struct.pack(">I", MAXIMUM_PDU_LENGTH)),
         _item(0x52, IMPLEMENTATION_CLASS_UID.encode()),
-        *_roles(request, contexts),
+        *roles,
         _item(0x55, IMPLEMENTATION_VERSION_NAME.encode()),
     ]
-    items.append(_item(0x50, b"".join(user)))
-    body = struct.pack(">Hxx", 1) + request.titles + b"".join(items)
-    return struct.pack(">BxI", _ASSOCIATE_AC, len(body)) + body
+    body = b"".join([struct.pack(">Hxx", 1), titles, *items, _item(0x50, b"".join(user))])
+    return struct.pack(">BxI", kind, len(body)) + body
+
+
+def read_acceptance(body: bytes) -> tuple[Mapping[int, str], int]:
+    """Of an A-ASSOCIATE-AC (PS3.8 9.3.3): the accepted contexts with their transfer syntaxes, and the longest PDU.
+
+    Raises Malformed.
+    """
+    if len(body) < 68:
+        raise Malformed("too short")
+    accepted: dict[int, str] = {}
+    maximum_length = _USUAL_PDU_LENGTH
+    for kind, value in _items(body, 68):
+        if kind == 0x21:
+            if len(value) < 4:
+                raise Malformed("half a presentation context")
+            if value[2] == _ACCEPTED:
+                accepted[value[0]] = next((_text(said) for inner, said in _items(value, 4) if inner == 0x40), "")
+        elif kind == 0x50:
+            for inner, said in _items(value, 0):
+                if inner == 0x51 and len(said) == 4:
+                    (maximum_length,) = struct.unpack(">I", said)
+    _check_maximum_length(maximum_length)
+    return accepted, maximum_length
 
 
 def _roles(request: AssociateRequest, contexts: Sequence[Context]) -> Iterator[bytes]:
@@ -203,3 +251,8 @@ def _item(kind: int, value: bytes) -> bytes:
 def rejection(result: int, source: int, reason: int) -> bytes:
     """A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
     return struct.pack(">BxIxBBB", _ASSOCIATE_RJ, 4, result, source, reason)
+
+
+def why_rejected(body: bytes) -> str:
+    """The reason in an A-ASSOCIATE-RJ (PS3.8 table 9-21), in words."""
+    return _REASONS.get((body[2], body[3]), "no reason given") if len(body) == 4 else "no reason given"

@@ -9,7 +9,8 @@ import time
 
 from orchestrator.dimse.negotiation import MAXIMUM_PDU_LENGTH
 
-ASSOCIATE_RQ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x01, 0x04, 0x05, 0x06, 0x07
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ = 0x01, 0x02, 0x03
+P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 0x04, 0x05, 0x06, 0x07
 _PDU_TYPES = range(0x01, 0x08)
 _NOT_SPECIFIED, _UNRECOGNISED_PDU, _INVALID_VALUE = 0, 1, 6
 # How long a peer may stall in the middle of a PDU, of ours or its own.
@@ -164,9 +165,10 @@ class Wire:
         looking.register(self._connection, select.POLLIN)
         return bool(looking.poll(0))
 
-    def send(self, pdus: bytes | bytearray) -> None:
-        """Write at once what belongs together. Raises Ended."""
+    def send(self, pdus: bytes | bytearray, seconds: float = STALL_SECONDS) -> None:
+        """Write at once what belongs together; the peer takes it within so many seconds. Raises Ended."""
         try:
+            self._connection.settimeout(seconds)
             self._connection.sendall(pdus)
         except OSError as error:
             raise Ended(str(error)) from error
@@ -179,9 +181,12 @@ class Wire:
 
     def abort(self, source: int, reason: int) -> None:
         """A-ABORT (PS3.8 9.3.8), as far as the peer still listens."""
-        with contextlib.suppress(Ended, OSError):
-            self._connection.settimeout(_LAST_WORD_SECONDS)
-            self.send(struct.pack(">BxIxxBB", ABORT, 4, source, reason))
+        with contextlib.suppress(Ended):
+            self.send(struct.pack(">BxIxxBB", ABORT, 4, source, reason), _LAST_WORD_SECONDS)
+
+    def request_release(self) -> None:
+        """A-RELEASE-RQ (PS3.8 9.3.6)."""
+        self.send(struct.pack(">BxIxxxx", RELEASE_RQ, 4))
 
     def answer_release(self) -> None:
         """A-RELEASE-RP (PS3.8 9.3.7)."""
@@ -201,4 +206,8 @@ class Wire:
                 self._connection.settimeout(left)
                 if not socket.socket.recv(self._connection, _READ):
                     break
+        self._connection.close()
+
+    def close(self) -> None:
+        """Without a word more; what the peer may have to say is not waited for."""
         self._connection.close()

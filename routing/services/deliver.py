@@ -181,7 +181,7 @@ def _items(delivery: Delivery) -> Iterator[Item]:
         instance = row.instance
         charset = charsets.get(instance.calling_ae_title, "")
         file = partial(_file, delivery, instance, *corrections[instance.claim_id], charset)
-        yield Item(row.pk, instance.sop_class_uid, instance.transfer_syntax_uid, file)
+        yield Item(row.pk, instance.sop_class_uid, instance.sop_instance_uid, instance.transfer_syntax_uid, file)
 
 
 def _reason(claim: IdentityClaim) -> str:

@@ -19,6 +19,7 @@ class Item:
 
     key: int
     sop_class_uid: str
+    sop_instance_uid: str
     transfer_syntax_uid: str
     file: Callable[[], AbstractContextManager[Path]]
 

@@ -35,11 +35,7 @@ from tests.routing.ward import (
     state,
 )
 
-pytestmark = [
-    pytest.mark.django_db,
-    # pynetdicom leaves a socket that found nobody to the garbage collector.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.django_db
 
 
 # --- what arrives ---------------------------------------------------------------------------------------
@@ -145,7 +141,7 @@ def test_a_sop_class_that_is_not_taken_fails_alone() -> None:
 
 
 def test_more_sop_classes_than_an_association_has_contexts_arrive_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cstore, "_MOST_CONTEXTS", 4)
+    monkeypatch.setattr(cstore, "MOST_CONTEXTS", 4)
     classes = [f"1.2.840.10008.5.1.4.1.1.{n}" for n in (1, 2, 4, 7, 20)]
     order = make_order()
     study = receive(*[image(order, SOPClassUID=each) for each in classes])
