@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from benchmarks.objects import CT_EDGE, SMALL_EDGE, files
-from benchmarks.ours import Installation
+from benchmarks.ours import DURABLE, Installation
 from benchmarks.rounds import OURS, Contender, Plan, Row, compare, summary
 from tests.peers import LOOPBACK, Orthanc, StoreScp, missing, orthanc, program, storescp
 
@@ -48,6 +48,7 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
                     f"forward {what}, 1 association",
                     metric="throughput", unit="objects/s", contenders=contenders, rounds=plan.rounds,
                 )  # fmt: skip
+        yield _delivery(plan, archive)
     settings = f"objects whose answer is unknown, of {len(paths) * repeat} each round"
     yield summary("forward, lost responses", OURS, settings, "count", "objects", lost, None)
 
@@ -71,6 +72,24 @@ def _ours(archive: StoreScp, paths: list[Path], repeat: int, lost: list[float]) 
         raise NotSent(f"{failed[0].status} {failed[0].error}")
     lost.append(sum(each.status == DeliveryStatus.UNKNOWN for each in results))
     return len(items) / elapsed
+
+
+def _delivery(plan: Plan, archive: StoreScp) -> Row:
+    """A matched study by its delivery as a worker does it: from the rule's row to custody."""
+    from routing.services.deliver import serve  # Django is set up by `run`
+    from tests.routing.ward import destination, matched_study, queued
+
+    to, rates = destination(archive.port, ae_title=archive.ae_title), []
+    for _ in range(plan.rounds):
+        delivery = queued(matched_study(instances=min(_FILES, plan.forwards)), to)
+        started = time.perf_counter()
+        serve(to)
+        rates.append(delivery.instances.count() / (time.perf_counter() - started))
+        delivery.refresh_from_db()
+        if delivery.status != "SENT":
+            raise NotSent(f"{delivery.status} {delivery.last_error}")
+    settings = f"a study of {min(_FILES, plan.forwards)} objects: its rows, attempt and custody ({DURABLE})"
+    return summary("delivery 10 KB, from its row to custody", OURS, settings, "throughput", "objects/s", rates, None)
 
 
 def _as_it_is(path: Path) -> contextlib.AbstractContextManager[Path]:
