@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
+from threading import Lock
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -25,15 +26,24 @@ _COPIED = (
 class AiBox:
     """A processor that gets every study straight from the modality, as many do."""
 
+    name = AE_TITLE
+
     def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+        self._peer, self._busy = peer, Lock()
+
+    def restart(self, seconds: float) -> None:
+        """It is down for so long, between two studies; what it should look at waits."""
+        with self._busy:
+            self._peer.stop.wait(seconds)
 
     def look_at(self, objects: Sequence[Dataset], uids: Random) -> int:
         """Send what it makes of the first image; how many objects that is. Raises Refused, GaveUp, Stopped."""
         first = objects[0]
         if first.Modality not in _LOOKS_AT:
             return 0
-        if store(self._peer, [_derived(first, uids)]).refused:
+        with self._busy:
+            sent = store(self._peer, [_derived(first, uids)])
+        if sent.refused:
             raise Refused("the AI box's object was refused")
         return 1
 

@@ -182,11 +182,14 @@ def _hung_up(caller: socket.socket) -> bool:
     return True
 
 
-def change_moods(archive: Archive, rng: Random, stop: Event) -> None:
-    """Fine for some minutes, then otherwise for a while, and so on until `stop`: in a thread of its own."""
+def change_moods(archive: Archive, rate: float, rng: Random, stop: Event) -> None:
+    """Fine for some minutes (`rate`: so many times as often not), then otherwise for a while, and so on until `stop`.
+
+    In a thread of its own.
+    """
 
     def live() -> None:
-        while not stop.wait(rng.uniform(60, 240)):
+        while not stop.wait(rng.uniform(60, 240) / rate):
             archive.turn(rng.choice([mood for mood in Mood if mood is not Mood.FINE]))
             stop.wait(rng.uniform(10, 60))
             recover(archive, stop)

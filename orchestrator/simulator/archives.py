@@ -29,11 +29,11 @@ class Archives:
             self.ports[archive.ae_title] = archive.open(port and port + index)
             self.say(f"{archive.ae_title} listens on 127.0.0.1:{self.ports[archive.ae_title]}")
 
-    def be_moody(self, seed: int, stop: Event) -> None:
+    def be_moody(self, rate: float, seed: int, stop: Event) -> None:
         """The archives that live are slow, full, restart or lose their answers now and then."""
         for archive in (self.main, self.night):
             if archive.ae_title in self.ports:
-                change_moods(archive, Random(f"{seed}:{archive.ae_title}"), stop)
+                change_moods(archive, rate, Random(f"{seed}:{archive.ae_title}"), stop)
 
     def close(self) -> None:
         for archive in self._all:

@@ -71,8 +71,8 @@ class Programme:
     seed: int = 0
     once: bool = False
     history_days: int = 0
-    moody: bool = False
-    """HIS, RIS and consoles restart now and then."""
+    moods: float = 0.0
+    """How often HIS, RIS, consoles and the AI box restart: 0 never, 1 now and then, 2 twice as often."""
     clerks: int = 0
     """People at the exceptions queue."""
     patience: float = 120.0
@@ -129,7 +129,7 @@ class Hospital:
         queue = self._open_queue()
         if queue is not None and not self._programme.once:
             queue.open()
-        if self._programme.moody:
+        if self._programme.moods:
             self._restart_now_and_then()
         with ThreadPoolExecutor(self._at_once, thread_name_prefix="exam") as pool:
             try:
@@ -154,16 +154,17 @@ class Hospital:
         return self._report(archive, verified=verified)
 
     def _restart_now_and_then(self) -> None:
-        """Every few minutes a HIS, a RIS or a console is down for a while: in a thread of its own."""
+        """Every few minutes a HIS, a RIS, a console or the AI box is down for a while: in a thread of its own."""
         rng = Random(f"{self._programme.seed}:restarts")
         rooms = self._rooms
-        systems: list[Sender | Modality] = [
+        systems: list[Sender | Modality | ai_box.AiBox] = [
             *(each for pair in rooms.senders.values() for each in pair),
             *rooms.modalities.values(),
+            *([rooms.ai_box] if rooms.ai_box else []),
         ]
 
         def live() -> None:
-            while not self._stop.wait(rng.uniform(*_UP)):
+            while not self._stop.wait(rng.uniform(*_UP) / self._programme.moods):
                 system = rng.choice(systems)
                 self._say(f"{system.name} restarts")
                 system.restart(rng.uniform(*_DOWN))

@@ -83,10 +83,9 @@ class Command(BaseCommand):
         add("--archive-port", type=int, default=11113, help="port of the receiving archive, AE title ARCHIVE")
         add("--archives", type=int, choices=(1, 3), default=1, help="3: also NIGHT and LOST, which never answers")
         add(
-            "--moody",
-            action="store_true",
-            help="archives are slow, full or lose their answers now and then; all restart",
-        )
+            "--moody", nargs="?", type=_positive, const=1.0, default=0.0, metavar="RATE",
+            help="archives are slow, full or lose their answers now and then; all restart (2: twice as often)",
+        )  # fmt: skip
         add("--introduce", action="store_true", help="add the archive to a Fiducial without rules, and a first rule")
         add("--group-cases", action="store_true", help="some studies satisfy two orders (not matched to both yet)")
         add("--reports", action="store_true", help="the report system sends ORU (not taken yet)")
@@ -157,7 +156,7 @@ def _run(
     if targets.token:
         _introduce(targets, programme, archives if there and options["introduce"] else None, stop, say)
     if options["moody"]:
-        archives.be_moody(programme.seed, stop)
+        archives.be_moody(programme.moods, programme.seed, stop)
     report = Hospital(targets, programme, stop, say).run(archives.main if there else None)
     return {**report, "archives": archives.counts}
 
@@ -176,7 +175,7 @@ def _programme(options: dict[str, Any]) -> Programme:
         seed=int(time.time()) if options["seed"] is None else options["seed"],
         once=once,
         history_days=days,
-        moody=options["moody"],
+        moods=options["moody"],
         clerks=options["clerks"],
         patience=options["wait"],
         judged=once or options["report"] is not None,

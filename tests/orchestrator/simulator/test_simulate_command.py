@@ -182,7 +182,7 @@ def test_history_means_once_and_twenty_patients_a_day() -> None:
         "once": False,
         "history": 3,
         "clerks": 2,
-        "moody": False,
+        "moody": 0.0,
         "patients": None,
         "rate": None,
         "faults": (0.0, None),

@@ -376,11 +376,12 @@ def test_as_many_exams_are_under_way_together_as_there_are_slots(monkeypatch: py
 
 
 def test_systems_and_consoles_that_restart_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ward, "_UP", (0.05, 0.1))
+    # At the usual rate nothing would happen in time.
+    monkeypatch.setattr(ward, "_UP", (50.0, 100.0))
     monkeypatch.setattr(ward, "_DOWN", (0.0, 0.2))
     lines: list[str] = []
     with stand_in(Known()) as targets:
-        report = run(targets, replace(PROGRAMME, moody=True), lines)
+        report = run(targets, replace(PROGRAMME, moods=1000.0), lines)
     assert report["right"] == report["studies"] >= 6
     restarted = [line for line in lines if line.endswith(" restarts")]
     assert any(" of " in line for line in restarted)
