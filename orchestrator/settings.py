@@ -34,7 +34,8 @@ class Environment(BaseSettings):
     http_port: int = Field(8000, ge=1, le=65535)
     dicom_host: str = "127.0.0.1"
     dicom_port: int = Field(11112, ge=1, le=65535)
-    ae_title: str = Field("FIDUCIAL", min_length=1, max_length=16)
+    # PS3.5 6.2, AE: plain characters without a backslash, not only spaces.
+    ae_title: str = Field("FIDUCIAL", max_length=16, pattern=r"^ *[!-\[\]-~][ -\[\]-~]*$")
     hl7_host: str = "127.0.0.1"
     hl7_port: int = Field(2575, ge=1, le=65535)
     dicom_processes: int = Field(2, ge=1)
@@ -113,8 +114,9 @@ TRUST, BEHIND_PROXY, ADMIN_PASSWORD = env.trust, env.behind_proxy, env.admin_pas
 TLS_CERT, TLS_KEY, TLS_CA = env.tls_cert, env.tls_key, env.tls_ca
 STUDY_QUIET_SECONDS, SPOOL_RESERVE_BYTES = env.study_quiet_seconds, env.spool_reserve_mb * 1024 * 1024
 EMBEDDED_BROKER = not env.redis_url
-# So long after its worker was killed a piece of work is another's; a living worker's heartbeat prolongs it.
-LEASE_SECONDS = 20.0
+# So long after its worker was killed a piece of work is another's; a living worker's heartbeat prolongs it. Longer than
+# SQLite lets a heartbeat wait for another writer.
+LEASE_SECONDS = 30.0
 
 # --- Django -------------------------------------------------------------------------------------------
 DEBUG = env.debug

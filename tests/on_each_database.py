@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 from tests.peers import missing, postgresql, required
 
+# pytest's exit code where none was chosen.
+_NO_TESTS = 5
+
 
 class Part(NamedTuple):
     """One run of pytest: what is said of it, its database, and its own words."""
@@ -41,29 +44,47 @@ def main(words: Sequence[str]) -> int:
 
 
 def _side_by_side(words: Sequence[str], first: Part, others: Sequence[Part]) -> int:
-    """Answers how many failed. That one did is said before the next is told: the last line is pytest's."""
+    """Answers how many failed. The last line is pytest's: of the last part, or of the last one that failed."""
     with tempfile.TemporaryDirectory() as folder:
-        logs = [Path(folder) / each.name for each in others]
-        running = [_start(each, words, log) for each, log in zip(others, logs, strict=True)]
+        logs = {each.name: Path(folder) / each.name for each in others}
+        running = {each.name: _start(each, words, logs[each.name]) for each in others}
+        print(f"tests: {first.name}", flush=True)
         try:
-            print(f"tests: {first.name}", flush=True)
-            codes = [_start(first, words).wait()]
-            for each, process, log in zip(others, running, logs, strict=True):
-                codes.append(process.wait())
-                if codes[-2]:
-                    print("tests failed: see above", flush=True)
-                print(f"tests on {each.name}\n{log.read_text()}", end="", flush=True)
+            code, line = _told(_start(first, words))
+            ends = [(first.name, code, line)]
+            for name, process in running.items():
+                code = process.wait()
+                told = logs[name].read_text()
+                print(f"tests on {name}\n{told}", end="", flush=True)
+                ends.append((name, code, told.rstrip().rpartition("\n")[2]))
         finally:
-            for process in running:
+            for process in running.values():
                 process.kill()
-    return sum(code != 0 for code in codes)
+    if all(code == _NO_TESTS for _, code, _ in ends):
+        return _NO_TESTS
+    failed = [(name, line) for name, code, line in ends if code not in (0, _NO_TESTS)]
+    for name, line in failed:
+        if name != ends[-1][0]:
+            print(f"failed: {name}\n{line}", flush=True)
+    return len(failed)
 
 
 def _start(part: Part, words: Sequence[str], log: Path | None = None) -> "subprocess.Popen[bytes]":
-    with log.open("w") if log else contextlib.nullcontext() as told:
+    with log.open("w") if log else contextlib.nullcontext(subprocess.PIPE) as told:
         return subprocess.Popen(
             _pytest([*part.words, *words]), env=_environment(part.url), stdout=told, stderr=subprocess.STDOUT
         )
+
+
+def _told(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
+    """What it prints, as it prints it; how it ended, and its last line."""
+    last = b""
+    with process:
+        assert process.stdout is not None
+        for last in process.stdout:
+            sys.stdout.buffer.write(last)
+            sys.stdout.flush()
+    return process.returncode, last.decode(errors="replace").rstrip()
 
 
 def _environment(url: str) -> dict[str, str]:

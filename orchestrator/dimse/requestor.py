@@ -1,7 +1,6 @@
 """One association as its requestor sees it (PS3.8 9.2): offered, used for one C-STORE after the other, ended."""
 
 import contextlib
-import io
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,16 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from orchestrator.dimse import negotiation, wire
-from orchestrator.dimse.assembly import IS_COMMAND, IS_LAST, Unacceptable, fragmented, fragments, room_in, values
+from orchestrator.dimse.assembly import (
+    IS_COMMAND,
+    IS_LAST,
+    MAXIMUM_COMMAND_LENGTH,
+    Unacceptable,
+    fragmented,
+    fragments,
+    room_in,
+    values,
+)
 from orchestrator.dimse.commands import Answer, NoCommand, read_answer, write_store_request
 from orchestrator.dimse.negotiation import Malformed
 from orchestrator.dimse.wire import Broken, Ended, Wire
@@ -21,8 +29,8 @@ Pair = tuple[str, str]
 MOST_CONTEXTS = 128
 CONNECT_SECONDS = 5.0
 _RELEASE_SECONDS = 5.0
-# Written at once, as whole PDUs.
-_PORTION = 1 << 18
+# The longest PDU, and what is written at once: a slow peer must take so much before it is given up.
+_PORTION = 1 << 17
 _LARGEST_MESSAGE_ID = 0xFFFF
 _BY_USER = (0, 0)
 
@@ -62,6 +70,8 @@ class Requestor:
     def __init__(
         self, address: tuple[str, int], *, called: str, calling: str, pairs: Sequence[Pair], seconds: float
     ) -> None:
+        self._offered = {2 * number + 1: pair for number, pair in enumerate(pairs)}
+        proposal = negotiation.proposal(called=called, calling=calling, contexts=self._offered)
         try:
             connection = socket.create_connection(address, timeout=CONNECT_SECONDS)
         # One that cannot be a name at all is a ValueError.
@@ -69,22 +79,22 @@ class Requestor:
             raise UnknownHost from error
         except OSError as error:
             raise Unreachable(str(error)) from error
-        # Without this every object waits for the peer's delayed acknowledgement.
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = Wire(connection)
-        self._offered = {2 * number + 1: pair for number, pair in enumerate(pairs)}
         self._message_id = 0
         self.is_open = True
         try:
-            self._wire.send(negotiation.proposal(called=called, calling=calling, contexts=self._offered))
+            # Without this every object waits for the peer's delayed acknowledgement.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._wire.send(proposal)
             accepted, self._maximum_length = self._answer_to_proposal(seconds)
         except (TimeoutError, Broken, Ended, Malformed) as error:
             self.abort()
             raise Unreachable(str(error)) from error
-        except Rejected:
+        except BaseException:
             self._close()
             raise
-        self._context_ids = {self._offered[key]: key for key in accepted if key in self._offered}
+        # One that is answered with a transfer syntax that was not offered could only be misunderstood.
+        self._context_ids = {pair: key for key, pair in self._offered.items() if accepted.get(key) in (pair[1], "")}
 
     def _answer_to_proposal(self, seconds: float) -> tuple[Mapping[int, str], int]:
         """The contexts that the peer takes and the longest PDU; a peer that takes none has accepted all the same."""
@@ -104,13 +114,32 @@ class Requestor:
     def is_alive(self) -> bool:
         """Whether the peer still listens, as far as can be known: while nothing is asked it has nothing to say."""
         if self.is_open and self._wire.has_pdu:
-            self.abort()
+            self._hear_the_end()
         return self.is_open
+
+    def _hear_the_end(self) -> None:
+        """The peer has gone, or says what only ends the association."""
+        try:
+            kind, _ = self._wire.pdu(0)
+        except (TimeoutError, Broken, Ended):
+            kind = wire.ABORT
+        self._end_with(kind)
+
+    def _end_with(self, kind: int) -> None:
+        """End the association as PS3.8 table 9-10 asks for after such a PDU."""
+        if kind == wire.RELEASE_RQ:
+            with contextlib.suppress(Ended):
+                self._wire.answer_release()
+            self._close()
+        elif kind == wire.ABORT:
+            self._close()
+        else:
+            self.abort()
 
     def store(self, request: StoreRequest, *, seconds: float, stall_seconds: float) -> Answer | None:
         """C-STORE (PS3.7 9.1.1). None: the peer gave no answer, and what became of the object is unknown.
 
-        `seconds`: for the answer, when all is sent; `stall_seconds`: how long the peer may take nothing meanwhile.
+        `seconds`: for the answer, when all is sent; `stall_seconds`: for each 128 KiB that the peer takes before.
         Whatever a silent peer still said could be taken for the answer to the next request: the association is over.
         Raises OSError when the file cannot be read.
         """
@@ -132,19 +161,20 @@ class Requestor:
             raise
 
     def _answer(self, seconds: float) -> Answer:
-        until, command = time.monotonic() + seconds, io.BytesIO()
+        until, command = time.monotonic() + seconds, bytearray()
         while True:
-            kind, body = self._wire.pdu(max(0.001, until - time.monotonic()))
-            if kind == wire.RELEASE_RQ:
-                self._wire.answer_release()
+            kind, body = self._wire.pdu_until(until)
             if kind != wire.P_DATA:
+                self._end_with(kind)
                 raise Ended("the peer ended the association")
             for _, control, fragment in values(body):
                 if not control & IS_COMMAND:
                     raise Unacceptable("a data set that nobody asked for")
-                command.write(fragment)
+                command += fragment
+                if len(command) > MAXIMUM_COMMAND_LENGTH:
+                    raise Unacceptable("a command set without end")
                 if control & IS_LAST:
-                    answer = read_answer(command.getvalue())
+                    answer = read_answer(bytes(command))
                     if answer.responded_to != self._message_id:
                         raise Unacceptable("an answer to another request")
                     return answer
@@ -173,9 +203,10 @@ def portions(context_id: int, command: bytes, file: BinaryIO, maximum: int) -> I
 
     What is small comes in one piece, what is large without ever being in memory.
     """
-    room = room_in(maximum)
-    at_once = max(room, _PORTION // room * room)
-    ready = fragmented(context_id, command, b"", maximum)
+    longest = min(maximum or _PORTION, _PORTION)
+    room = room_in(longest)
+    at_once = _PORTION // room * room
+    ready = fragmented(context_id, command, b"", longest)
     data = file.read(at_once)
     while data:
         # Read ahead: the last fragment says that it is the last.

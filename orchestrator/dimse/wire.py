@@ -46,7 +46,7 @@ class Wire:
 
         Raises Ended and Broken.
         """
-        self._until = time.monotonic() + seconds
+        until = time.monotonic() + seconds
         self._connection.settimeout(seconds)
         try:
             if tls is not None:
@@ -55,12 +55,18 @@ class Wire:
                 wrapped = tls.wrap_socket(self._connection, server_side=True, do_handshake_on_connect=False)
                 self._connection = wrapped
                 wrapped.do_handshake()
-            first = self.pdu(seconds)
+            return self.pdu_until(until)
         except OSError as error:
             raise Ended(str(error)) from error
-        self._until = None
-        self._connection.settimeout(STALL_SECONDS)
-        return first
+
+    def pdu_until(self, moment: float) -> tuple[int, bytes | bytearray]:
+        """The next PDU, whole by this moment of the monotonic clock. Raises TimeoutError, Ended and Broken."""
+        self._until = moment
+        try:
+            return self.pdu(moment - time.monotonic())
+        finally:
+            self._until = None
+            self._connection.settimeout(STALL_SECONDS)
 
     def pdu(self, seconds: float) -> tuple[int, bytes | bytearray]:
         """The next PDU, which begins within so many seconds: its type and what is in it.

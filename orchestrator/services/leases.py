@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # So many heartbeats for each lease: one may come late.
 _BEATS = 3
+# Who takes longer without a word hangs: another may try it.
+_LONGEST = 900.0
 
 W = TypeVar("W", bound=Work)
 
@@ -41,17 +44,18 @@ def take(queryset: QuerySet[W], pk: int) -> W | None:
 
 
 @contextmanager
-def held(work: Work) -> Iterator[None]:
-    """Keep the lease of what was taken for as long as the block runs: its own thread renews it.
+def held(work: Work, *, longest: float = _LONGEST) -> Iterator[None]:
+    """Keep the lease of what was taken while the block runs, `longest` seconds at most: a thread renews it.
 
     So a lease can be short, and what a killed worker had is soon another's, however long the work takes. Whether the
-    lease was lost all the same the block is told by `renew` and `settle`, never by this.
+    lease was lost all the same the block is told by `renew` and `settle`, never by this. Not within a transaction that
+    has the row.
     """
-    over = threading.Event()
+    over, until = threading.Event(), time.monotonic() + longest
 
     def beat() -> None:
         try:
-            while not over.wait(settings.LEASE_SECONDS / _BEATS):
+            while not over.wait(settings.LEASE_SECONDS / _BEATS) and time.monotonic() < until:
                 try:
                     renew(work)
                 except LeaseLost:
@@ -59,6 +63,7 @@ def held(work: Work) -> Iterator[None]:
                 except Error as error:
                     # The database is away or busy; the next beat may come through.
                     logger.warning("The lease of %s was not renewed (%s)", work, type(error).__name__)
+                    connection.close()
         finally:
             connection.close()
 

@@ -1,6 +1,7 @@
 """Sending a delivery: taken with a lease, sent, every instance's result kept; nothing fails silently."""
 
 import logging
+import math
 import tempfile
 import time
 from collections import Counter
@@ -101,7 +102,8 @@ def _next(destination: Destination) -> Delivery | None:
 
 def _try_safely(delivery: Delivery, transport: Transport, turn: _Turn) -> None:
     try:
-        with leases.held(delivery):
+        # Whatever is waited for on the wire has an end of its own; a large object may take hours on a slow line.
+        with leases.held(delivery, longest=math.inf):
             _try(delivery, transport, turn)
     except LeaseLost:
         logger.warning("Delivery %d was taken from this worker", delivery.pk)

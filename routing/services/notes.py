@@ -36,7 +36,8 @@ class Notes:
 
     def write(self) -> None:
         """Write what waits. Raises LeaseLost when the delivery is no longer ours."""
-        waiting, self._waiting = self._waiting, []
+        waiting = self._waiting
+        sent = sum(result.status == DeliveryStatus.SENT for result in waiting)
         with transaction.atomic():
             for (status, dimse_status, error), group in groupby(
                 sorted(waiting, key=_outcome), key=lambda each: (each.status, each.dimse_status, each.error)
@@ -46,17 +47,15 @@ class Notes:
                     # Sent meanwhile by another worker, or taken out: that stands.
                     rows = rows.exclude(status__in=(DeliveryStatus.SENT, DeliveryStatus.CANCELED))
                 rows.update(status=status, dimse_status=dimse_status, error=error, at=timezone.now())
-            self._count(waiting)
+            if sent and not self.sent:
+                # With the first object, not the last: a peer may send back what it has at once.
+                delivery = self._delivery
+                record_hop(study=delivery.study, device=delivery.destination.device, rendition=delivery.rendition)
+        # Not before: a database that is busy must not make us forget what was sent.
+        self._waiting = []
+        self.sent += sent
         leases.renew(self._delivery)
         self._written_at = time.monotonic()
-
-    def _count(self, results: list[Result]) -> None:
-        sent = sum(result.status == DeliveryStatus.SENT for result in results)
-        if sent and not self.sent:
-            # With the first object, not the last: a peer may send back what it has at once.
-            delivery = self._delivery
-            record_hop(study=delivery.study, device=delivery.destination.device, rendition=delivery.rendition)
-        self.sent += sent
 
 
 def _outcome(result: Result) -> tuple[str, int, str]:

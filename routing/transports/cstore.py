@@ -96,7 +96,7 @@ def _send(item: Item, association: Requestor) -> Result:
             is_converted = syntax != item.transfer_syntax_uid
             if is_converted and size > _LARGEST_CONVERSION:
                 return Result(item.key, DeliveryStatus.FAILED, None, _not_taken(item, association.accepted))
-            file.seek(end_of_file_meta(file))
+            _go_to_data_set(file, size)
             request = StoreRequest(
                 item.sop_class_uid, item.sop_instance_uid, syntax, _converted(path, syntax) if is_converted else file
             )
@@ -110,6 +110,15 @@ def _send(item: Item, association: Requestor) -> Result:
     if answer is None:
         return Result(item.key, DeliveryStatus.UNKNOWN, None, "The peer gave no answer.")
     return _result(item.key, answer.status, answer.error_comment)
+
+
+def _go_to_data_set(file: BinaryIO, size: int) -> None:
+    """Raises Unsendable: a file that is cut off or overwritten is not the peer's fault."""
+    start = end_of_file_meta(file)
+    file.seek(128)
+    if file.read(4) != b"DICM" or start >= size:
+        raise Unsendable("The file of this object in the spool is damaged.")
+    file.seek(start)
 
 
 def _converted(path: Path, syntax: str) -> BinaryIO:

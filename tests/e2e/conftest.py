@@ -48,14 +48,17 @@ class Fiducial:
 
     @property
     def log(self) -> str:
-        return (self.folder / "up.log").read_text()
+        return (self.folder / "up.log").read_text(errors="replace")
 
     def doctor(self) -> str:
-        """What it says of itself."""
-        return subprocess.run(
-            [sys.executable, "manage.py", "doctor"],
-            env=self.environment, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False, timeout=60,
-        ).stdout  # fmt: skip
+        """What it says of itself, as far as it can."""
+        try:
+            return subprocess.run(
+                [sys.executable, "manage.py", "doctor"],
+                env=self.environment, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False, timeout=60,
+            ).stdout  # fmt: skip
+        except (subprocess.SubprocessError, OSError) as error:
+            return f"{type(error).__name__}"
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """Call /api/v1/…; the answer's JSON. Raises with the problem's text when it is refused."""

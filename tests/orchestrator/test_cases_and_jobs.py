@@ -4,7 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from orchestrator.models import (
@@ -19,8 +21,9 @@ from orchestrator.models import (
     WorkflowEvent,
     acting,
 )
-from orchestrator.services import exceptions, jobs, presence
+from orchestrator.services import exceptions, jobs, leases, presence
 from orchestrator.states import CaseStatus, JobStatus
+from tests.peers import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +142,14 @@ def explode(job: Job) -> dict[str, Any]:
     raise ValueError("no such file")
 
 
+def look_for_another(job: Job) -> dict[str, Any]:
+    """Work for two leases, without a word, and see whether somebody else can take the job."""
+    over = timezone.now() + timedelta(seconds=2 * settings.LEASE_SECONDS)
+    lease = Job.objects.filter(pk=job.pk).values_list("lease_until", flat=True)
+    wait_for(lambda: (lease[0] or over) > over, what="a lease that is renewed")
+    return {"taken": leases.take(Job.objects.all(), job.pk) is not None}
+
+
 def start(kind: Any, owner: User) -> Job:
     return jobs.start_job(f"{__name__}.{kind.__name__}", title="Count", owner=owner, parameters={})
 
@@ -157,6 +168,15 @@ def test_a_job_stops_at_the_next_item_when_asked(people: tuple[User, User]) -> N
     jobs.run_job(job.pk)
     job.refresh_from_db()
     assert (job.status, job.done) == (JobStatus.STOPPED, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_is_held_for_as_long_as_it_works(people: tuple[User, User]) -> None:
+    with override_settings(LEASE_SECONDS=1):
+        job = start(look_for_another, people[0])
+        jobs.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.result, job.attempts) == (JobStatus.DONE, {"taken": False}, 1)
 
 
 def test_a_job_that_fails_says_why(people: tuple[User, User]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +27,7 @@ from orchestrator.models import (
 from orchestrator.services import leases, subscriptions
 from orchestrator.services.workflow import LeaseLost, record, transition
 from orchestrator.states import CaseStatus, IllegalTransition, SubscriptionStatus, VisitStatus
+from tests.factories import make_site
 from tests.peers import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -56,7 +58,7 @@ LISTEN_TO_ALL, FAIL_FOR_ALL = f"{__name__}.listen_to_all", f"{__name__}.fail_for
 @pytest.fixture
 def visit() -> Visit:
     heard.clear()
-    site = Site.objects.get(code="MAIN")
+    site = make_site()
     return Visit.objects.create(patient=Patient.objects.create(name="DOE^JANE"), site=site, visit_number="V1")
 
 
@@ -239,24 +241,42 @@ def test_only_one_worker_can_take_the_same_work(visit: Visit) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_lease_lasts_as_long_as_its_work_and_no_longer(visit: Visit) -> None:
+def test_a_subscription_is_held_for_as_long_as_its_subscriber_needs(visit: Visit) -> None:
     subscription = owe("visit.seen", LISTEN, visit)
+    taken: list[Subscription | None] = []
 
     def lease() -> datetime | None:
         return Subscription.objects.get(pk=subscription.pk).lease_until
 
-    with override_settings(LEASE_SECONDS=0.6):
-        taken = leases.take(Subscription.objects.all(), subscription.pk)
-        assert taken is not None
-        with leases.held(taken):
-            first = lease()
-            assert first is not None
-            until = first + timedelta(seconds=1)
-            wait_for(lambda: (lease() or first) > until, what="a lease that was renewed again and again", seconds=20)
-        leases.settle(taken, status=SubscriptionStatus.DONE)
-        with pytest.raises(LeaseLost):
-            leases.renew(taken)
-    assert lease() is None
+    def slowly(_: int) -> None:
+        begun = lease()
+        assert begun is not None
+        over = begun + timedelta(seconds=2)
+        wait_for(lambda: (lease() or begun) > over, what="a lease that is renewed")
+        taken.append(leases.take(Subscription.objects.all(), subscription.pk))
+
+    with override_settings(LEASE_SECONDS=1), patch(f"{__name__}.listen", slowly):
+        subscriptions.run_subscription(subscription.pk)
+    assert taken == [None]
+    subscription.refresh_from_db()
+    assert (subscription.status, subscription.lease_until) == (SubscriptionStatus.DONE, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_hangs_is_not_held_for_ever_and_what_is_over_is_not_renewed(visit: Visit) -> None:
+    subscription = owe("visit.seen", LISTEN, visit)
+    with override_settings(LEASE_SECONDS=0.3):
+        hanging = leases.take(Subscription.objects.all(), subscription.pk)
+        assert hanging is not None
+        with leases.held(hanging, longest=0.5):
+            take = partial(leases.take, Subscription.objects.all(), subscription.pk)
+            another = wait_for(take, what="that another may try it", seconds=20)
+        leases.settle(another, status=SubscriptionStatus.DONE)
+        for each in (hanging, another):
+            with pytest.raises(LeaseLost):
+                leases.renew(each)
+    subscription.refresh_from_db()
+    assert subscription.lease_until is None
 
 
 def test_a_worker_whose_lease_ran_out_cannot_write_its_outcome(visit: Visit) -> None:

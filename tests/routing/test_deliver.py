@@ -2,10 +2,13 @@
 
 import socket
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test import override_settings
 from django.utils import timezone
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -14,13 +17,14 @@ from pynetdicom import evt
 from orchestrator import storage
 from orchestrator.datasets import digest_of
 from orchestrator.models import ExceptionCase, Hop, Instance
+from orchestrator.services import leases
 from orchestrator.states import CaseStatus
-from routing.models import Delivery, DeliveryAttempt, Destination
+from routing.models import Delivery, DeliveryAttempt, Destination, Line
 from routing.services import deliver as delivering
 from routing.services.deliver import retry
 from routing.transports import cstore
 from tests.factories import make_order
-from tests.peers import LOOPBACK, orthanc, storescp
+from tests.peers import LOOPBACK, orthanc, storescp, wait_for
 from tests.routing.ward import (
     case,
     deliver,
@@ -316,6 +320,39 @@ def test_an_object_whose_file_is_gone_fails_alone() -> None:
         deliver(delivery.pk)
     assert state(delivery) == ("FAILED", ["FAILED", "SENT"])
     assert "spool no longer has the file" in case("delivery_failed").summary
+
+
+@pytest.mark.parametrize("damage", [b"", b"DICM", bytes(400)], ids=["empty", "cut off", "overwritten"])
+def test_a_damaged_file_fails_alone_and_is_not_the_peers_fault(damage: bytes) -> None:
+    study = matched_study(instances=2)
+    storage.path_of(study.instances.earliest("pk").spool_key).write_bytes(damage)
+    with peer() as archive:
+        delivery = queued(study, destination(archive.port))
+        deliver(delivery.pk)
+    assert state(delivery) == ("FAILED", ["FAILED", "SENT"])
+    assert "spool is damaged" in case("delivery_failed").summary
+    assert Line.objects.get(destination=delivery.destination_id).attempts == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_delivery_is_held_for_as_long_as_its_peer_needs() -> None:
+    def slowly(_event: evt.Event) -> int:
+        """For two leases; nobody else can take it meanwhile."""
+        begun = Delivery.objects.get().lease_until
+        assert begun is not None
+        over = begun + timedelta(seconds=2)
+        wait_for(lambda: (Delivery.objects.get().lease_until or begun) > over, what="a lease that is renewed")
+        taken.append(leases.take(Delivery.objects.all(), delivery.pk))
+        connection.close()
+        return 0x0000
+
+    taken: list[Delivery | None] = []
+    with peer() as archive, override_settings(LEASE_SECONDS=1):
+        archive.answer = slowly
+        delivery = queued(matched_study(), destination(archive.port))
+        deliver(delivery.pk)
+    assert taken == [None]
+    assert (state(delivery), len(archive.got)) == (("SENT", ["SENT"]), 1)
 
 
 def test_a_defect_of_ours_is_tried_again_and_shown_like_any_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """An association that we ask for (PS3.8 9.2): what is offered, what becomes of an object, and peers that misbehave."""
 
+import contextlib
 import io
 import socket
 import struct
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from orchestrator.dimse import negotiation
 from orchestrator.dimse.assembly import IS_COMMAND, IS_LAST, values
@@ -172,15 +173,46 @@ def test_an_answer_in_pieces_is_one_answer(peers: list[Peer]) -> None:
     "said",
     [
         presentation_data((3, response(2))), presentation_data((2, b"a data set")), presentation_data((3, b"nonsense")),
-        presentation_data((3, response(1)[:-2])), b"\x04\0\0\0\0\3\0\0\0", b"GET / HTTP/1.1\r\n\r\n", RELEASE_RQ, ABORT,
+        presentation_data((3, response(1)[:-2])), b"\x04\0\0\0\0\3\0\0\0", b"GET / HTTP/1.1\r\n\r\n", ABORT,
+        presentation_data((1, bytes(40_000))) * 3,
     ],
-    ids=["to another", "a data set", "no command", "half a command", "half a value", "no PDU", "release", "abort"],
+    ids=["to another", "a data set", "no command", "half a command", "half a value", "no PDU", "abort", "no end"],
 )  # fmt: skip
 def test_what_is_no_answer_leaves_it_unknown_and_ends_the_association(said: bytes, peers: list[Peer]) -> None:
     peers.append(Peer(then=lambda c: c.sendall(said)))
     association = called(peers[0])
     assert sent(association) is None
     assert not association.is_open
+
+
+def test_an_answer_that_drips_is_not_waited_for_longer_than_another(peers: list[Peer]) -> None:
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for byte in presentation_data((3, response())):
+                connection.sendall(bytes((byte,)))
+                over.wait(0.1)
+
+    over = threading.Event()
+    peers.append(Peer(then=drip))
+    association = called(peers[0])
+    started = time.monotonic()
+    assert sent(association, seconds=0.5) is None
+    assert time.monotonic() - started < 5, "as long as it drips"
+    over.set()
+
+
+@pytest.mark.parametrize("when", ["while we wait", "between objects"])
+def test_a_release_is_answered_and_nothing_said_after_it(when: str, peers: list[Peer]) -> None:
+    peers.append(Peer(then=lambda connection: connection.sendall(RELEASE_RQ)))
+    association = called(peers[0])
+    if when == "while we wait":
+        assert sent(association) is None
+    else:
+        wait_for(lambda: not association.is_alive, what="that the release is noticed")
+    assert not association.is_open
+    peer = peers.pop()
+    peer.close()
+    assert peer.heard[-1][0] == 0x06
 
 
 def test_a_peer_that_takes_nothing_more_is_given_up(peers: list[Peer]) -> None:
@@ -236,6 +268,19 @@ def test_nobody_at_the_port_and_no_such_host() -> None:
     for host in ("no-such-host.invalid", "a" * 70 + ".example", "nul\0l"):
         with pytest.raises(UnknownHost):
             Requestor((host, 104), pairs=PAIRS, seconds=1, **more)
+
+
+def test_a_context_in_another_transfer_syntax_than_offered_is_not_used(peers: list[Peer]) -> None:
+    def otherwise(request: bytes) -> bytes:
+        asked = negotiation.read_request(request)
+        first, second = negotiation.negotiated(asked)
+        implicit = negotiation.Context(first.context_id, 0, first.abstract_syntax, ImplicitVRLittleEndian)
+        return negotiation.acceptance(asked, [implicit, second])
+
+    peers.append(Peer(otherwise))
+    association = called(peers[0])
+    assert association.accepted == frozenset(PAIRS[1:])
+    association.abort()
 
 
 def test_only_what_is_taken_may_be_sent(peers: list[Peer]) -> None:
