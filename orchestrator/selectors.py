@@ -290,15 +290,11 @@ def steps_of_day(viewer: Viewer, day: dt.date) -> QuerySet[ScheduledProcedureSte
     every = ScheduledProcedureStep.objects.values("pk")
     # Of two tables each its own index: an OR would read both whole.
     ordered = every.filter(start_date=None, procedure__order__in=_ordered_on(day))
-    return (
-        visible_to(
-            ScheduledProcedureStep.objects.filter(pk__in=every.filter(start_date=day).union(ordered)),
-            viewer,
-            "worklist.view",
-        )
-        .select_related("site", "procedure__order__patient")
-        .order_by("start_time", "pk")
-    )
+    return visible_to(
+        ScheduledProcedureStep.objects.filter(pk__in=every.filter(start_date=day).union(ordered)),
+        viewer,
+        "worklist.view",
+    ).order_by("start_time", "pk")
 
 
 def _ordered_on(day: dt.date) -> QuerySet[ImagingServiceRequest]:
