@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
 
-from django.db.models import Case, CharField, Count, Model, OuterRef, Prefetch, Q, QuerySet, Value, When
+from django.db.models import Count, Model, OuterRef, Prefetch, Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -59,28 +59,30 @@ def cases(viewer: Viewer, view: str = "open") -> QuerySet[ExceptionCase]:
     return queryset.filter(owner=None) if view == "unassigned" else queryset
 
 
+# Buckets of due times: what is due before now and so long; `later` is beyond the last.
+_DUE = {"over": dt.timedelta(0), "hour": dt.timedelta(hours=1), "day": dt.timedelta(days=1)}
+
+
 def due_filter(bucket: str) -> Q:
     """Cases by when somebody should have looked: over, hour, day, later."""
-    now = timezone.now()
-    hour, day = now + dt.timedelta(hours=1), now + dt.timedelta(days=1)
-    return {
-        "over": Q(due_at__lt=now),
-        "hour": Q(due_at__gte=now, due_at__lt=hour),
-        "day": Q(due_at__gte=hour, due_at__lt=day),
-    }.get(bucket, Q(due_at__gte=day))
+    now, buckets = timezone.now(), [*_DUE]
+    place = buckets.index(bucket) if bucket in _DUE else len(buckets)
+    begins = Q(due_at__gte=now + _DUE[buckets[place - 1]]) if place else Q()
+    return begins & Q(due_at__lt=now + _DUE[bucket]) if bucket in _DUE else begins
 
 
 def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str, str], int]]:
-    """How many cases there are with each combination of what they can be filtered by: one grouped query."""
-    due = Case(
-        *(When(due_filter(bucket), then=Value(bucket)) for bucket in ("over", "hour", "day")),
-        default=Value("later"),
-        output_field=CharField(),
-    )
+    """How many cases there are with each combination of what they can be filtered by: one grouped query.
+
+    Grouped by what stands in the index in this order, and the due times counted within: read once, without sorting.
+    """
+    now = timezone.now()
     groups = (
-        queryset.annotate(due=due)
-        .values_list("kind", "site_id", "modality", "source", "owner_id", "due")
-        .annotate(number=Count("*"))  # of no column: the index alone is read
+        queryset.values_list("kind", "site_id", "modality", "source", "owner_id")
+        .annotate(
+            **{bucket: Count("due_at", filter=Q(due_at__lt=now + ahead)) for bucket, ahead in _DUE.items()},
+            number=Count("*"),  # of no column: the index alone is read
+        )
         .order_by()
     )
     return [
@@ -89,9 +91,11 @@ def count_cases(queryset: QuerySet[ExceptionCase]) -> Sequence[tuple[Mapping[str
                 "kind": kind, "site": str(site), "modality": modality or NOBODY, "source": source or NOBODY,
                 "owner": str(owner or NOBODY), "due": bucket,
             },
-            number,
+            upto - before,
         )
-        for kind, site, modality, source, owner, bucket, number in groups
+        for kind, site, modality, source, owner, *within in groups
+        for bucket, before, upto in zip((*_DUE, "later"), (0, *within), within, strict=False)
+        if upto > before
     ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class Study(models.Model):
         verbose_name_plural = "studies"
         indexes: ClassVar = [
             models.Index(fields=["-last_received_at"], name="study_last_received"),
-            models.Index(fields=["identity", "-last_received_at"], name="study_identity"),
+            models.Index(fields=["identity", "-last_received_at", "-id", "custody"], name="study_identity"),
             models.Index(fields=["custody", "-last_received_at"], name="study_custody"),
             models.Index(fields=["site", "-last_received_at"], name="study_site"),
         ]

@@ -1,0 +1,23 @@
+"""What waits is counted, and studies are found by identity and custody, from an index alone."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("orchestrator", "0013_kpi_indexes")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="exceptioncase",
+            index=models.Index(
+                fields=["kind", "site", "modality", "source", "owner", "due_at", "opened_at"],
+                condition=models.Q(("status__in", ["CLAIMED", "ESCALATED", "OPEN"])),
+                name="case_waiting",
+            ),
+        ),
+        migrations.RemoveIndex(model_name="study", name="study_identity"),
+        migrations.AddIndex(
+            model_name="study",
+            index=models.Index(fields=["identity", "-last_received_at", "-id", "custody"], name="study_identity"),
+        ),
+    ]
