@@ -181,12 +181,17 @@ def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
     return [] if _date(text) else [with_words(PatientWord, "patient", text)]
 
 
+def every_patient() -> QuerySet[Patient]:
+    """All that stand for themselves: not to be shown, but to say how far a search goes (`models.search`)."""
+    return Patient.objects.filter(merged_into=None)
+
+
 def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
     """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
 
     A name is given by its words or their beginnings, in any order and without accents.
     """
-    queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
+    queryset = visible_to(every_patient(), viewer, "patients.view")
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
         exact = Way(
@@ -194,7 +199,9 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
         said = has_words(PatientWord, "patient", text)
-        by_name = Way([with_words(PatientWord, "patient", text)], said, few=COMMON)
+        words = each_word(text, PatientWord)
+        # The words of one are its keys, which are as soon read as counted.
+        by_name = Way([with_words(PatientWord, "patient", text)], said, words if len(words) > 1 else (), few=COMMON)
         queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))

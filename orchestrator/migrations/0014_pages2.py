@@ -15,6 +15,11 @@ class Migration(migrations.Migration):
                 name="case_waiting",
             ),
         ),
+        migrations.RemoveIndex(model_name="patient", name="patient_created"),
+        migrations.AddIndex(
+            model_name="patient",
+            index=models.Index(fields=["-created_at", "merged_into"], name="patient_created"),
+        ),
         migrations.RemoveIndex(model_name="study", name="study_identity"),
         migrations.AddIndex(
             model_name="study",
