@@ -1,4 +1,4 @@
-"""What waits is counted, and studies are found by identity and custody, from an index alone."""
+"""What waits is counted, studies are found by identity and custody, and open cases by their age, from an index alone."""
 
 from django.db import migrations, models
 
@@ -24,5 +24,23 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="study",
             index=models.Index(fields=["identity", "-last_received_at", "-id", "custody"], name="study_identity"),
+        ),
+        migrations.RemoveIndex(model_name="kpifact", name="kpi_fact_until"),
+        migrations.AddIndex(
+            model_name="kpifact",
+            index=models.Index(
+                fields=["at", "until", "day", "site", "modality", "source"],
+                condition=models.Q(("subject", "case")),
+                name="kpi_fact_open",
+            ),
+        ),
+        migrations.RemoveIndex(model_name="kpifact", name="kpi_fact_standing"),
+        migrations.AddIndex(
+            model_name="kpifact",
+            index=models.Index(
+                fields=["at", "site", "modality", "source", "reason"],
+                condition=models.Q(("until__isnull", True)),
+                name="kpi_fact_standing",
+            ),
         ),
     ]
