@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
 
-from django.db.models import Count, Model, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Model, OuterRef, Prefetch, Q, QuerySet, Value
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -28,7 +28,16 @@ from orchestrator.models import (
     User,
     WorkflowEvent,
 )
-from orchestrator.models.search import COMMON, Way, each_word, find, has_words, is_one, with_words
+from orchestrator.models.search import (
+    COMMON,
+    Way,
+    each_word,
+    find,
+    has_words,
+    is_gone_through,
+    is_one,
+    with_words,
+)
 from orchestrator.permissions import ACTIONS, Viewer, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
@@ -172,8 +181,11 @@ def _is_exactly(text: str, outer: str = "pk") -> Q:
 
 
 def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
-    """Those of the patients whose name has words that begin as those of the text do."""
-    return find(rows, Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text)))
+    """Those of the patients whose name has words that begin as those of the text do; `beyond_few` when of all patients
+    more have such a name than are counted.
+    """
+    found = find(rows, Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text)))
+    return found.alias(beyond_few=Value(1)) if is_gone_through(found) and not rows.query.where else found
 
 
 def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
