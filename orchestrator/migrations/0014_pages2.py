@@ -7,6 +7,15 @@ class Migration(migrations.Migration):
     dependencies = [("orchestrator", "0013_kpi_indexes")]
 
     operations = [
+        migrations.RemoveIndex(model_name="exceptioncase", name="case_open_due"),
+        migrations.AddIndex(
+            model_name="exceptioncase",
+            index=models.Index(
+                fields=["due_at", "status", "opened_at"],
+                condition=models.Q(("status__in", ["CLAIMED", "ESCALATED", "OPEN", "SNOOZED"])),
+                name="case_open_due",
+            ),
+        ),
         migrations.AddIndex(
             model_name="exceptioncase",
             index=models.Index(

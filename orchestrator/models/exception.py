@@ -58,7 +58,12 @@ class ExceptionCase(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"),
+            # By state, how many and how old: what is told of them to programs is read from here too.
+            models.Index(
+                fields=["due_at", "status", "opened_at"],
+                condition=models.Q(status__in=sorted(CASE_OPEN)),
+                name="case_open_due",
+            ),
             # All that the queue is counted and filtered by: its figures are read from here alone.
             models.Index(fields=["status", "due_at", "kind", "site", "modality", "source", "owner"], name="case_queue"),
             models.Index(fields=["-resolved_at"], name="case_resolved"),
