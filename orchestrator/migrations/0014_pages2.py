@@ -34,6 +34,15 @@ class Migration(migrations.Migration):
             model_name="study",
             index=models.Index(fields=["identity", "-last_received_at", "-id", "custody"], name="study_identity"),
         ),
+        # Of one site, the claims that are held: both sides of the join.
+        migrations.RemoveIndex(model_name="study", name="study_site"),
+        migrations.AddIndex(
+            model_name="study", index=models.Index(fields=["site", "-last_received_at", "-id"], name="study_site")
+        ),
+        migrations.RemoveIndex(model_name="identityclaim", name="claim_identity"),
+        migrations.AddIndex(
+            model_name="identityclaim", index=models.Index(fields=["identity", "study"], name="claim_identity")
+        ),
         migrations.RemoveIndex(model_name="kpifact", name="kpi_fact_until"),
         migrations.AddIndex(
             model_name="kpifact",
