@@ -203,7 +203,12 @@ def test_how_many_are_behind_a_number_is_told_by_the_tallies_as_by_the_facts() -
     move_case(opened_case(at=NOON - 3 * A_DAY), "resolved", at=NOON - 2 * A_DAY)
     kpi_rollups.rebuild()
     places = {"modality": "MR"}, {"source": "MR_S"}, {"site": str(north.pk)}, {"reason": "NO_ORDER"}
-    times = {}, {"day": DAY.isoformat()}, {"hour": "12"}, {"day": DAY.isoformat(), "modality": "MR"}
+    times: tuple[dict[str, str], ...] = (
+        {},
+        {"day": DAY.isoformat()},
+        {"hour": "12"},
+        {"day": DAY.isoformat(), "modality": "MR"},
+    )
     for who in (viewer(), viewer(site=south)):
         for name in DEFINITIONS:
             for side in ("opened", "settled") if name == "exception_backlog" else ("", "numerator", "rest"):
