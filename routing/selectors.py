@@ -9,7 +9,7 @@ from django.db.models import Case, Count, Exists, IntegerField, OuterRef, QueryS
 from django.db.models.functions import Coalesce
 
 from orchestrator.models import ExceptionCase, Hop, Study, WorkflowEvent
-from orchestrator.models.search import gone_through, is_gone_through
+from orchestrator.models.search import as_found
 from orchestrator.permissions import Viewer, visible_to
 from orchestrator.selectors import studies
 from orchestrator.states import CASE_OPEN, DELIVERY_REACHED, DELIVERY_WAITING, DeliveryStatus
@@ -34,12 +34,16 @@ def deliveries(viewer: Viewer, text: str = "") -> QuerySet[Delivery]:
 
     With a text those of the studies that it finds (`orchestrator.selectors.studies`).
     """
+    return with_counts(uncounted(viewer, text))
+
+
+def uncounted(viewer: Viewer, text: str = "") -> QuerySet[Delivery]:
+    """The same without the numbers, which cost as much to ask for as the rest of a page."""
     queryset = visible_to(Delivery.objects.all(), viewer, "deliveries.view")
     if text:
         found = studies(viewer, text)
-        queryset = queryset.filter(study__in=found.values("pk"))
-        queryset = gone_through(queryset) if is_gone_through(found) else queryset
-    return with_counts(queryset.select_related("study__patient", "destination", "version")).order_by("-pk")
+        queryset = as_found(queryset.filter(study__in=found.values("pk")), found)
+    return queryset.select_related("study__patient", "destination", "version").order_by("-pk")
 
 
 def with_counts(queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:

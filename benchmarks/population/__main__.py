@@ -1,8 +1,9 @@
 """`python -m benchmarks.population --studies 1000000`: fills the empty database of DATABASE_URL with two years.
 
 Per study: about 11 instances, one claim, 1.3 deliveries with every instance's result, 13 events, 1.5 messages.
-History tables, worklist answers (`--worklist` encodes those of the steps that wait) and match runs stay empty: no list
-page reads them, and a case that was never compared is compared when its page is opened.
+History tables and worklist answers (`--worklist` encodes those of the steps that wait) stay empty, and match runs but
+for the cases that are due first: no list page reads them, and a case that was never compared is compared when its page
+is opened.
 """
 
 import argparse

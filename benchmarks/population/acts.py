@@ -1,13 +1,18 @@
-"""What people did to many rows at once: as many jobs as a list shows, the last of them as large as one may be."""
+"""What people did to many rows at once: as many jobs as a list shows, the last of them as large as one may be.
+
+And what was compared with what, of the cases that are due first.
+"""
 
 import datetime as dt
 
-from orchestrator.models import Job, JobItem
+from orchestrator.models import ExceptionCase, IdentityClaim, Job, JobItem
 from orchestrator.services.bulk import MOST_ROWS
-from orchestrator.states import JobStatus
+from orchestrator.states import CASE_WAITING, JobStatus
+from reconciliation.services.reconcile import compare
 from routing.models import Delivery
 
 _JOBS = 60
+_COMPARED = 20  # cases
 _FAILS, _STAYS = 10, 7  # of so many rows one
 
 
@@ -30,6 +35,13 @@ def add_jobs(owner: int, now: dt.datetime) -> None:
         for item in items:
             item.job, item.at = job, ended
         JobItem.objects.bulk_create(items, batch_size=1000)
+
+
+def compare_held() -> None:
+    """As a study that is held was compared, by then; of all cases it would take hours."""
+    first = ExceptionCase.objects.filter(status__in=CASE_WAITING, claim__isnull=False).order_by("due_at")[:_COMPARED]
+    for claim in IdentityClaim.objects.filter(pk__in=[case.claim_id for case in first]):
+        compare(claim)
 
 
 def _outcome(place: int) -> str:

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from random import Random
 
-from benchmarks.population.acts import add_jobs
+from benchmarks.population.acts import add_jobs, compare_held
 from benchmarks.population.bulk import STRIDE, Table
 from benchmarks.population.exams import Size
 from benchmarks.population.places import configure
@@ -36,6 +36,7 @@ def write(to: Mapping[str, Table], *, studies: int, open_cases: int | None = Non
     years.remember_sequences(STRIDE * (copies - 1))
     tally()
     add_jobs(years.around.people[0], years.now)
+    compare_held()
 
 
 def _flush(to: Mapping[str, Table]) -> None:

@@ -53,11 +53,14 @@ class Years:
         """Answers the number of studies after each day; the caller writes what waits when it likes."""
         done = 0
         midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        last = self.now - dt.timedelta(minutes=1)
         for day in range(DAYS):
             wanted = self.size.studies * (day + 1) // DAYS
             start = midnight - dt.timedelta(days=DAYS - 1 - day)
+            # Those of today are spread over what has gone by of it: no hospital does a thousand at one moment.
+            share = min(1.0, (last - start) / dt.timedelta(days=1))
             for at in self._times(start, wanted - done):
-                self._study(self._exam(min(at, self.now - dt.timedelta(minutes=1))))
+                self._study(self._exam(start + (at - start) * share))
             done = wanted
             yield done
         for day in range(1, AHEAD + 1):

@@ -27,7 +27,9 @@ class KeysetPagination(CursorPagination):
     ) -> list[Any] | None:
         if not isinstance(queryset, QuerySet):
             raise TypeError("Keyset pages need a queryset.")
-        self._count = queryset.order_by().values("pk")[: EXACT_TO + 1].count()
+        # Of a name that more have than that, they were counted when it was looked up.
+        beyond = "beyond_few" in queryset.query.annotations
+        self._count = EXACT_TO + 1 if beyond else queryset.order_by().values("pk")[: EXACT_TO + 1].count()
         return super().paginate_queryset(queryset, request, view)
 
     def get_paginated_response(self, data: Any) -> Response:

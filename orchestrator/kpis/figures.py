@@ -3,7 +3,7 @@
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -134,7 +134,7 @@ def figure(
     if SUBJECTS[name] == KpiSubject.CASE:
         return _backlog(viewer, definition, target, period, "site" if by == "hour" else by, chosen)
     by_day = _counts(viewer, SUBJECTS[name], period.before().first, period.last, "day", chosen)
-    split = _counts(viewer, SUBJECTS[name], period.first, period.last, by, chosen)
+    breakdown, reasons = _parts(viewer, name, target, period, by, chosen)
 
     def value(counted: Counted) -> Value:
         return _VALUES[name](counted, target)
@@ -146,26 +146,42 @@ def figure(
         definition, period, target, value(whole), value(earlier),
         {day: value(by_day.get(day, Counted())) for day in period.days},
         {day: value(by_day.get(day, Counted())) for day in period.before().days},
-        by, _reason_shares(split) if by == "reason" else {
-            key: value(counted) for key, counted in _ordered(by, split).items()
-        },
-        {key: _reasons(counted) for key, counted in split.items()},
+        by, breakdown, reasons,
         counting.percentile(_buckets(whole), 0.5) if SUBJECTS[name] == KpiSubject.ORDER else None,
     )  # fmt: skip
+
+
+def split_by(figure: Figure, viewer: Viewer, by: str, chosen: Mapping[str, str]) -> Figure:
+    """The same KPI over the same period, in other parts: what is the same in each is not counted again."""
+    name, period = figure.definition.name, figure.period
+    if SUBJECTS[name] == KpiSubject.CASE:
+        return replace(figure, by=by, breakdown=_ended(viewer, _standing_by(viewer, by, chosen), period, by, chosen))
+    breakdown, reasons = _parts(viewer, name, figure.target, period, by, chosen)
+    return replace(figure, by=by, breakdown=breakdown, reasons=reasons)
+
+
+def _parts(
+    viewer: Viewer, name: str, target: float, period: Period, by: str, chosen: Mapping[str, str]
+) -> tuple[Mapping[Any, Value], Mapping[Any, Counter[str]]]:
+    """The value of each part, and the reasons in it."""
+    split = _counts(viewer, SUBJECTS[name], period.first, period.last, by, chosen)
+    reasons = {key: _reasons(counted) for key, counted in split.items()}
+    if by == "reason":
+        return _reason_shares(split), reasons
+    return {key: _VALUES[name](counted, target) for key, counted in _ordered(by, split).items()}, reasons
 
 
 def _counts(
     viewer: Viewer, subject: KpiSubject, first: dt.date, last: dt.date, by: str, chosen: Mapping[str, str]
 ) -> dict[Any, Counted]:
-    """How many of each outcome and reason, for each value of a dimension (or day)."""
+    """How many of each outcome and reason (of studies: others have none that counts), for each value of a dimension."""
     hours = list(range(24)) if by == "hour" else [WHOLE_DAY]
     rows = visible_to(KpiTally.objects.filter(subject=subject, hour__in=hours), viewer, "kpis.view")
     rows = rows.filter(day__range=(first, last), count__gt=0, **chosen)
     found: dict[Any, Counted] = defaultdict(Counted)
-    for key, outcome, reason, number in (
-        rows.order_by().values_list(by, "outcome", "reason").annotate(Sum("count"))
-    ):  # fmt: skip
-        found[key][outcome, reason] += number
+    reason = "reason" if subject == KpiSubject.STUDY else Constant("")
+    for key, outcome, why, number in rows.order_by().values_list(by, "outcome", reason).annotate(Sum("count")):
+        found[key][outcome, why] += number
     return found
 
 
@@ -230,25 +246,38 @@ def _backlog(
 ) -> Figure:
     """Back from what is open now, by what was opened and settled since: a past day as it ended at each site."""
     today, begin = timezone.localdate(), period.before().first
-    latest = max(period.last, (timezone.now() + _FURTHEST).astimezone(dt.UTC).date())
-    since = days_between(begin, latest)
+    since = days_between(begin, _latest(period))
     flows = _counts(viewer, KpiSubject.CASE, since[0], since[-1], "day", chosen)
-    now = Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(number=Count("*"))))
+    now = _standing_by(viewer, by, chosen)
     net = [(_sum(flows.get(day), OPENING), _sum(flows.get(day), CLOSING)) for day in since]
     open_at = dict(zip(since, counting.backlog(now.total(), net), strict=True))
     open_at |= {day: now.total() for day in since if day >= today}
-    if period.last < today:
-        later = _counts(viewer, KpiSubject.CASE, period.last + _A_DAY, latest, by, chosen)
-        for key, counted in later.items():
-            now[key] += _sum(counted, CLOSING) - _sum(counted, OPENING)
     end, earlier = open_at[period.last], open_at[period.before().last]
     return Figure(
         definition, period, target, Value(end, end, None), Value(earlier, earlier, None),
         {day: Value(open_at[day], open_at[day], None) for day in period.days},
         {day: Value(open_at[day], open_at[day], None) for day in period.before().days},
-        by, {key: Value(number, number, None) for key, number in _by_size(now).items() if number},
-        {}, age_at(viewer, period, 0.9, end, chosen),
+        by, _ended(viewer, now, period, by, chosen), {}, age_at(viewer, period, 0.9, end, chosen),
     )  # fmt: skip
+
+
+def _latest(period: Period) -> dt.date:
+    """The last day that something may have been counted on, by the clock of any site."""
+    return max(period.last, (timezone.now() + _FURTHEST).astimezone(dt.UTC).date())
+
+
+def _standing_by(viewer: Viewer, by: str, chosen: Mapping[str, str]) -> Counter[Any]:
+    return Counter(dict(_standing(viewer, chosen).order_by().values_list(by).annotate(number=Count("*"))))
+
+
+def _ended(viewer: Viewer, now: Counter[Any], period: Period, by: str, chosen: Mapping[str, str]) -> dict[Any, Value]:
+    """The parts of what was open at the end of the period, from those of what is open now."""
+    numbers = Counter(now)
+    if period.last < timezone.localdate():
+        later = _counts(viewer, KpiSubject.CASE, period.last + _A_DAY, _latest(period), by, chosen)
+        for key, counted in later.items():
+            numbers[key] += _sum(counted, CLOSING) - _sum(counted, OPENING)
+    return {key: Value(number, number, None) for key, number in _by_size(numbers).items() if number}
 
 
 def _sum(counted: Counted | None, outcomes: tuple[Outcome, ...]) -> int:
@@ -340,11 +369,28 @@ def behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) 
     # The index is by moment; a day by the clock of a site lies within a day of one in UTC.
     begin, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (period.first, period.last))
     facts = facts.filter(at__gte=begin - _A_DAY, at__lt=end + 2 * _A_DAY, day__range=(period.first, period.last))
-    if is_backlog:
-        return facts.filter(outcome__in=MOVES[side])
-    if side == "numerator":
-        return facts.filter(_numerator(name))
-    return facts.exclude(_numerator(name)) if side == "rest" else facts
+    return facts.filter(_side(name, side))
+
+
+def count_behind(viewer: Viewer, name: str, period: Period, asked: Mapping[str, str]) -> int | None:
+    """How many facts are `behind`, by the tallies; None where these do not tell: of what was open at a time."""
+    if "day" in asked:
+        period = Period.of(asked["day"], asked["day"])
+    chosen: dict[str, Any] = {"hour": WHOLE_DAY, **{key: asked[key] for key in DIMENSIONS if key in asked}}
+    side = asked.get("counted", "")
+    if name == "exception_backlog" and side not in MOVES:
+        return None
+    tallies = visible_to(KpiTally.objects.filter(subject=SUBJECTS[name], **chosen), viewer, "kpis.view")
+    tallies = tallies.filter(_side(name, side), day__range=(period.first, period.last))
+    return int(tallies.aggregate(number=Sum("count"))["number"] or 0)
+
+
+def _side(name: str, side: str) -> Q:
+    if name == "exception_backlog":
+        return Q(outcome__in=MOVES[side])
+    if side not in ("numerator", "rest"):
+        return Q()
+    return _numerator(name) if side == "numerator" else ~_numerator(name)
 
 
 def _numerator(name: str) -> Q:

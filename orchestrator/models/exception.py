@@ -11,7 +11,7 @@ from orchestrator.models.message import InboundMessage
 from orchestrator.models.order import ImagingServiceRequest
 from orchestrator.models.patient import Patient
 from orchestrator.models.study import IdentityClaim, Study
-from orchestrator.states import CASE_OPEN, CaseStatus
+from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
 
 class ExceptionCase(models.Model):
@@ -58,10 +58,21 @@ class ExceptionCase(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(fields=["due_at"], condition=models.Q(status__in=sorted(CASE_OPEN)), name="case_open_due"),
+            # By state, how many and how old: what is told of them to programs is read from here too.
+            models.Index(
+                fields=["due_at", "status", "opened_at"],
+                condition=models.Q(status__in=sorted(CASE_OPEN)),
+                name="case_open_due",
+            ),
             # All that the queue is counted and filtered by: its figures are read from here alone.
             models.Index(fields=["status", "due_at", "kind", "site", "modality", "source", "owner"], name="case_queue"),
             models.Index(fields=["-resolved_at"], name="case_resolved"),
+            # What waits is counted in this order: in the navigation of every page, the control room and the queue.
+            models.Index(
+                fields=["kind", "site", "modality", "source", "owner", "due_at", "opened_at"],
+                condition=models.Q(status__in=sorted(CASE_WAITING)),
+                name="case_waiting",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -55,9 +55,14 @@ class KpiFact(Dimensions):
         indexes: ClassVar = [
             models.Index(fields=["subject", "-at"], name="kpi_fact_newest"),
             models.Index(fields=["subject", "source", "-at"], name="kpi_fact_source"),
-            models.Index(fields=["subject", "until"], name="kpi_fact_until"),
+            # Cases that were open at a time, and their ages: read from here alone.
             models.Index(
-                fields=["at", "site", "modality", "source"],
+                fields=["at", "until", "day", "site", "modality", "source"],
+                condition=models.Q(subject=KpiSubject.CASE),
+                name="kpi_fact_open",
+            ),
+            models.Index(
+                fields=["at", "site", "modality", "source", "reason"],
                 condition=models.Q(until__isnull=True),
                 name="kpi_fact_standing",
             ),

@@ -58,7 +58,7 @@ class Patient(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["birth_date", "folded_name"], name="patient_birth_name"),
-            models.Index(fields=["-created_at"], name="patient_created"),
+            models.Index(fields=["-created_at", "merged_into"], name="patient_created"),
         ]
 
     def __str__(self) -> str:

@@ -1,9 +1,11 @@
 """Rows found by several columns of several tables: each looked up in its own index, or the latest gone through."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import F, Field, Lookup, Model, OrderBy, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.db.models.lookups import IsNull
 
 from orchestrator.models.name import NameWord, folded_words
@@ -11,10 +13,25 @@ from orchestrator.models.name import NameWord, folded_words
 M = TypeVar("M", bound=Model)
 
 FEW = 10_000  # rows that a search names one by one
+SORTED = 1_000  # of these so many are looked up and sorted whatever the database expects of its indexes
 COMMON = 4_000  # names with a word: of more, going through the latest rows finds a page sooner than joins name them
 MANY = 50_000  # names in one table with each of two words: together these are not rare either
 WINDOW = 10_000  # rows of a list that are gone through for one page of it
 MOST_WORDS = 8  # of a name that are looked up; each costs a subquery
+
+
+@Field.register_lookup
+class Among(Lookup):
+    """`pk__among=(1, 2)`: as `in`, the numbers in the statement: thousands of parameters cost more than the rows."""
+
+    lookup_name = "among"
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        left, params = self.process_lhs(compiler, connection)
+        return f"{left} IN ({','.join(map(str, self.rhs)) or 'NULL'})", (*params,)
+
+    def get_prep_lookup(self) -> tuple[int, ...]:
+        return tuple(map(int, self.rhs))
 
 
 class Way(NamedTuple):
@@ -64,8 +81,34 @@ def find(queryset: QuerySet[M], *ways: Way) -> QuerySet[M]:
             fitting |= way.fits
         else:
             named |= keys
-    found = queryset.filter(Q(pk__in=named) | fitting)
-    return gone_through(found) if fitting else found
+    found = queryset.filter(Q(pk__among=sorted(named)) | fitting if named else fitting or Q(pk__in=()))
+    if fitting:
+        return gone_through(found)
+    return looked_up(found) if len(named) <= SORTED else found
+
+
+def looked_up(queryset: QuerySet[M]) -> QuerySet[M]:
+    """Marked as one with few rows, all of which are looked up."""
+    return cast("QuerySet[M]", queryset.alias(looked_up=Value(1)))
+
+
+def is_looked_up(queryset: QuerySet[Any]) -> bool:
+    return "looked_up" in queryset.query.annotations
+
+
+def as_found(queryset: QuerySet[M], found: QuerySet[Any]) -> QuerySet[M]:
+    """Marked as `found` is, which these rows are of."""
+    marks = {mark: Value(1) for mark in ("gone_through", "looked_up") if mark in found.query.annotations}
+    return cast("QuerySet[M]", queryset.alias(**marks))
+
+
+def latest_first(found: QuerySet[M], column: str) -> QuerySet[M]:
+    """By time and id. Few rows by a value that no index is in the order of: a database that hopes to meet some of them
+    soon in the list's own index goes through all of it when they are old.
+    """
+    if not is_looked_up(found):
+        return found.order_by(f"-{column}", "-pk")
+    return found.order_by(OrderBy(Coalesce(F(column), F(column)), descending=True), "-pk")
 
 
 def gone_through(queryset: QuerySet[M]) -> QuerySet[M]:
@@ -77,19 +120,19 @@ def is_gone_through(queryset: QuerySet[Any]) -> bool:
     return "gone_through" in queryset.query.annotations
 
 
-def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[QuerySet[M], tuple[Any, int] | None]:
-    """Of what is gone through no more than the first WINDOW rows of the list, latest first; and where these end.
+def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[QuerySet[M], dt.datetime | None]:
+    """Of what is gone through no more than about the first WINDOW rows of the list, latest first; and the last moment.
 
-    `among` is the list without the search. None when nothing follows, or all was looked up.
+    `among` is the list without the search, or a larger one: of it an index of its times alone is read. Rows of the
+    last moment are within. None when nothing follows, or all was looked up.
     """
     if not is_gone_through(found):
         return found, None
-    keys = among.prefetch_related(None).order_by(f"-{column}", "-pk").values_list(column, "pk")
-    ends = list(keys[WINDOW - 1 : WINDOW + 1])
+    times = among.prefetch_related(None).order_by(f"-{column}").values_list(column, flat=True)
+    ends = list(times[WINDOW - 1 : WINDOW + 1])
     if len(ends) < 2:
         return found, None
-    moment, key = ends[0]
-    return found.filter(Q(**{f"{column}__gt": moment}) | Q(pk__gte=key), **{f"{column}__gte": moment}), ends[0]
+    return found.filter(**{f"{column}__gte": ends[0]}), ends[0]
 
 
 def is_one(rows: QuerySet[Any]) -> Q:

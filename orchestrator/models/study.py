@@ -40,9 +40,9 @@ class Study(models.Model):
         verbose_name_plural = "studies"
         indexes: ClassVar = [
             models.Index(fields=["-last_received_at"], name="study_last_received"),
-            models.Index(fields=["identity", "-last_received_at"], name="study_identity"),
+            models.Index(fields=["identity", "-last_received_at", "-id", "custody"], name="study_identity"),
             models.Index(fields=["custody", "-last_received_at"], name="study_custody"),
-            models.Index(fields=["site", "-last_received_at"], name="study_site"),
+            models.Index(fields=["site", "-last_received_at", "-id"], name="study_site"),
         ]
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class IdentityClaim(models.Model):
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["study", "key"], name="claim_once_per_study")]
         indexes: ClassVar = [
-            models.Index(fields=["identity"], name="claim_identity"),
+            models.Index(fields=["identity", "study"], name="claim_identity"),
             models.Index(fields=["accession_number"], name="claim_accession"),
             models.Index(fields=["patient_id"], name="claim_patient_id"),
         ]

@@ -45,7 +45,7 @@ def _key(letter: str) -> str:
 
 
 def same(received: str, ordered: str) -> bool:
-    return [_key(letter) for letter in letters(received)] == [_key(letter) for letter in letters(ordered)]
+    return received == ordered or list(map(_key, letters(received))) == list(map(_key, letters(ordered)))
 
 
 def compare(received: str, ordered: str) -> tuple[list[Piece], list[Piece]]:

@@ -5,6 +5,7 @@ Everything here escapes what it is given: names, identifiers and texts come from
 
 import datetime as dt
 from collections.abc import Sized
+from functools import lru_cache
 from typing import Any
 
 from django import template
@@ -26,6 +27,7 @@ _EMPTY = mark_safe('<span class="sub">empty</span>')
 
 
 @register.simple_tag
+@lru_cache(maxsize=512)  # a page of a list has hundreds, of few kinds
 def icon(name: str, extra: str = "") -> SafeString:
     """`{% icon "inbox" %}`, `{% icon "down" "i-s" %}`: a sign of static/icons.svg, hidden from screen readers."""
     return format_html(

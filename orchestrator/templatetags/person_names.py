@@ -36,6 +36,8 @@ class PersonName(NamedTuple):
 
 def visible(text: str) -> str:
     """The text with every control or direction-changing character made visible as U+FFFD."""
+    if text.isprintable():  # neither is; nearly every text is
+        return text
     return "".join(
         "\ufffd" if char in _EMBEDDINGS or unicodedata.category(char) in {"Cc", "Cs"} else char for char in text
     )

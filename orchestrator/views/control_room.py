@@ -1,6 +1,7 @@
 """The control room: five rails with what flows, what is late and what waits for a person; and what needs me."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Count, Min, Q
@@ -15,7 +16,7 @@ from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.services.exceptions import case_kinds
 from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
 
-from . import pulse, replies, viewer_of
+from . import pulse, replies, shell, viewer_of
 
 _MINE = 10
 # The rail on which a kind of case waits; what is not named stands on Images.
@@ -48,14 +49,14 @@ def _messages(viewer: Viewer, since: dt.datetime) -> dict[str, Any]:
     return {**counts, "queue": selectors.count_up_to(open_)}
 
 
-def _rails(viewer: Viewer) -> list[dict[str, Any]]:
+def _rails(viewer: Viewer, cases: Mapping[str, Mapping[str, tuple[int, dt.datetime]]]) -> list[dict[str, Any]]:
     """What each rail did in the last hour, from our own rows; numbers only, no names."""
     since = timezone.now() - dt.timedelta(hours=1)
 
     def mine(queryset: Any) -> Any:
         return visible_to(queryset, viewer, "control_room.view")
 
-    cases, messages = _cases(viewer) if can(viewer, "exceptions.view") else {}, _messages(viewer, since)
+    messages = _messages(viewer, since)
     steps = mine(ScheduledProcedureStep.objects.filter(start_date=timezone.localdate())).aggregate(
         today=Count("*"), open=Count("start_date", filter=Q(status__in=STEP_ON_WORKLIST))
     )
@@ -106,7 +107,8 @@ def room(request: HttpRequest) -> HttpResponse:
     """The first page. It names no patient."""
     viewer = viewer_of(request)
     require(viewer, "control_room.view")
-    rails, cases = _rails(viewer), _needs_me(viewer)
+    waiting = _cases(viewer) if can(viewer, "exceptions.view") else {}
+    rails, cases = _rails(viewer, waiting), _needs_me(viewer)
     flows, takes, changed = pulse.pulses(viewer), pulse.latencies(viewer), pulse.changed(viewer)
     for rail in rails:
         rail |= {"pulse": flows.get(rail["name"]), "takes": takes.get(rail["name"])}
@@ -118,6 +120,9 @@ def room(request: HttpRequest) -> HttpResponse:
         "rows": cases,
         "changed": changed,
         "may_see_cases": can(viewer, "exceptions.view"),
+        "nav": shell.navigation(
+            viewer, {kind: number for kinds in waiting.values() for kind, (number, _) in kinds.items()}
+        ),
     }
     version = (
         timezone.now().replace(second=0, microsecond=0),

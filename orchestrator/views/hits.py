@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from orchestrator import selectors
 from orchestrator.models import ImagingServiceRequest, InboundMessage, Patient, Study
-from orchestrator.models.search import within_window
+from orchestrator.models.search import latest_first, within_window
 from orchestrator.permissions import Viewer, can
 from orchestrator.templatetags.moments import iso_date
 from orchestrator.templatetags.person_names import NO_NAME, read
@@ -20,13 +20,13 @@ M = TypeVar("M", bound=Model)
 def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
     """Identifiers whole, names by their words; what the viewer may not see is not searched."""
     if can(viewer, "patients.view"):
-        people = selectors.patients(viewer, text).order_by("-created_at", "-pk")
-        yield from map(_patient, _latest(people, selectors.patients(viewer), "created_at", most))
+        people = selectors.patients(viewer, text)
+        yield from map(_patient, _latest(people, selectors.every_patient(), "created_at", most))
     if can(viewer, "orders.view"):
-        ordered = selectors.orders(viewer, text).select_related("patient").order_by("-created_at", "-pk")
+        ordered = selectors.orders(viewer, text).select_related("patient")
         yield from map(_order, _latest(ordered, selectors.orders(viewer), "created_at", most))
     if can(viewer, "studies.view"):
-        received = selectors.study_rows(selectors.studies(viewer, text)).order_by("-last_received_at", "-pk")
+        received = selectors.study_rows(selectors.studies(viewer, text))
         yield from map(_study, _latest(received, selectors.studies(viewer), "last_received_at", most))
     if can(viewer, "messages.view"):
         named = selectors.messages(viewer).filter(control_id=text).defer("raw", "ack").order_by("-received_at")
@@ -35,7 +35,7 @@ def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
 
 def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> QuerySet[M]:
     """The first `most`; of a name that is common, those that a list of it begins with."""
-    return within_window(found, among, column)[0][:most]
+    return latest_first(within_window(found, among, column)[0], column)[:most]
 
 
 def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:

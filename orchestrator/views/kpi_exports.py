@@ -120,7 +120,7 @@ def review(request: HttpRequest) -> HttpResponse:
         "parts": [
             {"title": title, "name": name, "rows": kpi_tables.split_rows(part, asked.sites)[:8]}
             for title, name, by in parts
-            for part in [asked.figure(name, goals, by)]
+            for part in [figures.split_by(found[name], asked.viewer, by, asked.filters)]
         ],
     }  # fmt: skip
     return replies.page(request, "orchestrator/kpi_review.html", "orchestrator/_kpi_review.html", context)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -79,7 +80,7 @@ class Asked:
         first, last = self.period.first, self.period.last
         return f"{last:%d %B %Y}" if first == last else f"{first:%d %b} to {last:%d %B %Y}"
 
-    @property
+    @cached_property  # every row of a year's days has three links
     def query(self) -> str:
         """The same period and place, for links to other pages."""
         period = {"from": self.period.first.isoformat(), "to": self.period.last.isoformat()}
@@ -258,9 +259,11 @@ def behind(request: HttpRequest, name: str) -> HttpResponse:
     asked = Asked.by_request(request, known(name))
     narrowed = _narrowed(request)
     side = request.GET.get("counted", "")
-    facts = figures.behind(asked.viewer, name, asked.period, {**asked.filters, **narrowed, "counted": side})
+    meant = {**asked.filters, **narrowed, "counted": side}
+    facts = figures.behind(asked.viewer, name, asked.period, meant)
     page = lists.page_of(request, facts.select_related("site"), "at")
-    number = facts[: _COUNTED_TO + 1].count()
+    tallied = figures.count_behind(asked.viewer, name, asked.period, meant)
+    number = facts[: _COUNTED_TO + 1].count() if tallied is None else tallied
     sides = _sides(name)
     context = {
         "section": "kpis",

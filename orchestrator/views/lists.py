@@ -131,7 +131,6 @@ def page_of(
     them for one page, and the next page goes on there.
     """
     after = request.GET.get("after", "")
-    direction = "" if ascending else "-"
     if after:
         moment, key = _key(after)
         beyond = "gt" if ascending else "lt"
@@ -139,13 +138,15 @@ def page_of(
         rest = Q(**{f"{column}__{beyond}": moment}) | Q(**{f"pk__{beyond}": key})
         bound = {f"{column}__{beyond}e": moment}
         queryset, among = queryset.filter(rest, **bound), among if among is None else among.filter(rest, **bound)
-    queryset, end = (queryset, None) if among is None else search.within_window(queryset, among, column)
-    rows = list(queryset.order_by(f"{direction}{column}", f"{direction}pk")[: PAGE_ROWS + 1])
+    queryset, last = (queryset, None) if among is None else search.within_window(queryset, among, column)
+    if shown_of(request):  # of what the page would have a poll asks only whether it is new
+        queryset = queryset.select_related(None).prefetch_related(None).only(column)
+    ordered = queryset.order_by(column, "pk") if ascending else search.latest_first(queryset, column)
+    rows = list(ordered[: PAGE_ROWS + 1])
+    end, looked = (last, 0) if last else None, search.WINDOW if last else 0
     if len(rows) > PAGE_ROWS:
         rows.pop()
         end, looked = (getattr(rows[-1], column), rows[-1].pk), 0
-    else:
-        looked = search.WINDOW if end else 0
     further = address(request, after=f"{end[0].isoformat()}~{end[1]}") if end else ""
     return Rows(rows, further, address(request) if after else "", looked)
 

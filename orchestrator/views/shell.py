@@ -70,9 +70,13 @@ def _waiting(viewer: Viewer) -> Mapping[str, int]:
     return dict(open_cases.values_list("kind").annotate(number=Count("*")).order_by())
 
 
-def navigation(viewer: Viewer) -> dict[str, Any]:
-    """What the navigation shows this viewer: groups of entries, and an ETag that changes when any of it does."""
-    waiting = _waiting(viewer) if can(viewer, "exceptions.view") else {}
+def navigation(viewer: Viewer, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What the navigation shows this viewer: groups of entries, and an ETag that changes when any of it does.
+
+    A page that has counted the waiting cases of each kind itself gives them, and itself has the result as `nav`.
+    """
+    if waiting is None:
+        waiting = _waiting(viewer) if can(viewer, "exceptions.view") else {}
     groups = []
     for label, entries in NAVIGATION.items():
         shown = [

@@ -1,5 +1,6 @@
 """The exceptions queue: what waits for a person, by when, and with whom."""
 
+from collections import Counter
 from typing import Any
 
 from django.db.models import QuerySet
@@ -23,7 +24,7 @@ from orchestrator.selectors import (
 from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 from orchestrator.templatetags.moments import relative
-from orchestrator.views import lists, replies, saved, viewer_of
+from orchestrator.views import lists, replies, saved, shell, viewer_of
 
 _DUE = {"over": "Overdue", "hour": "Within 1 h", "day": "Within a day", "later": "Later"}
 _DUE_LOOKS = {"over": ("bad", "clock"), "hour": ("wait", "clock"), "day": ("", ""), "later": ("", "")}
@@ -89,6 +90,13 @@ def _tabs(
         }
         for name, label in CASE_VIEWS.items()
     ]
+
+
+def _by_kind(waiting: lists.Counted) -> Counter[str]:
+    numbers: Counter[str] = Counter()
+    for row, number in waiting:
+        numbers[row["kind"]] += number
+    return numbers
 
 
 def _row(case: ExceptionCase, viewer: Viewer) -> dict[str, Any]:
@@ -178,6 +186,7 @@ def queue(request: HttpRequest) -> HttpResponse:
         "actions": ACTIONS,
         "views": saved.tabs(request, "exceptions"),
         "filter": lists.filter_of(request),
+        "nav": shell.navigation(viewer, _by_kind(waiting)),
         "here": lists.here(request),
         "poll": lists.address_of_rows(request, rows),
     }

@@ -41,15 +41,17 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         return begin
     text, site = searches.text_of(request), lists.site_filter(request)
     status, destination, study = (request.GET.get(name, "") for name in ("status", "destination", "study"))
-    queryset = narrowed(selectors.deliveries(viewer, text), request.GET, site)
+    polled = bool(lists.shown_of(request))
+    queryset = narrowed(selectors.uncounted(viewer, text), request.GET, site)
     found = lists.page_of(
-        request, queryset, "created_at", among=narrowed(selectors.deliveries(viewer), request.GET, site)
-    )
+        request, queryset if polled else selectors.with_counts(queryset), "created_at",
+        among=narrowed(selectors.uncounted(viewer), request.GET, site),
+    )  # fmt: skip
     record_access(
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
         address=request.META.get("REMOTE_ADDR"),
     )  # fmt: skip
-    shown = lists.live(request, found, selectors.deliveries(viewer))
+    shown = lists.live(request, found, selectors.deliveries(viewer) if polled else queryset)
     states = [(_WAITING, "All that wait"), *((state.value, state.label) for state in DeliveryStatus)]
     places = [(str(pk), name) for pk, name in Destination.objects.order_by("name").values_list("pk", "name")]
     context = {
@@ -90,7 +92,7 @@ def narrowed(queryset: QuerySet[Delivery], asked: QueryDict, site: str) -> Query
 
 def matching(viewer: Viewer, asked: QueryDict, text: str = "") -> QuerySet[Delivery]:
     """The deliveries that the list shows under an address with these filters."""
-    return narrowed(selectors.deliveries(viewer, text), asked, asked.get("site", ""))
+    return narrowed(selectors.uncounted(viewer, text), asked, asked.get("site", ""))
 
 
 LIST = saved.ListPage("/deliveries/", "deliveries.view", matching)

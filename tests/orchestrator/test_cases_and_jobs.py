@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.test import override_settings
 from django.utils import timezone
 
+from orchestrator import selectors
 from orchestrator.models import (
     Actor,
     ActorKind,
@@ -21,8 +22,10 @@ from orchestrator.models import (
     WorkflowEvent,
     acting,
 )
+from orchestrator.permissions import Viewer
 from orchestrator.services import exceptions, jobs, leases, presence
 from orchestrator.states import CaseStatus, JobStatus
+from tests.factories import make_user
 from tests.peers import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -212,3 +215,21 @@ def test_a_job_that_takes_its_worker_down_again_and_again_is_given_up(people: tu
     assert (job.status, job.done) == (JobStatus.FAILED, 0)
     assert "worker died" in job.last_error
     assert ExceptionCase.objects.get().kind == "automation_failed"
+
+
+def test_the_queue_counts_for_each_combination_of_filters_what_they_leave(
+    visit: Visit, people: tuple[User, User]
+) -> None:
+    now, viewer = timezone.now(), Viewer.of(make_user())
+    dues = [timedelta(minutes=-5), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=5), timedelta(days=3)]
+    for number in range(40):
+        about = Visit.objects.create(patient=visit.patient, site=visit.site, visit_number=f"W{number}")
+        case = open_one(about, modality=("CT", "")[number % 2], source=("A", "", "B")[number % 3])
+        owner = (None, *people)[number % 3]
+        ExceptionCase.objects.filter(pk=case.pk).update(due_at=now + dues[number % 5], owner=owner)
+    open_cases = selectors.cases(viewer)
+    counts = selectors.count_cases(open_cases)
+    assert sum(number for _, number in counts) == 40
+    assert {values["due"] for values, _ in counts} == {"over", "hour", "day", "later"}
+    for values, number in counts:
+        assert selectors.filter_cases(open_cases, values).count() == number

@@ -198,6 +198,40 @@ def test_what_is_behind_a_number_is_as_many_as_it_says() -> None:
 
 
 @pytest.mark.django_db
+def test_how_many_are_behind_a_number_is_told_by_the_tallies_as_by_the_facts() -> None:
+    north, south = _ward()
+    move_case(opened_case(at=NOON - 3 * A_DAY), "resolved", at=NOON - 2 * A_DAY)
+    kpi_rollups.rebuild()
+    places = {"modality": "MR"}, {"source": "MR_S"}, {"site": str(north.pk)}, {"reason": "NO_ORDER"}
+    times: tuple[dict[str, str], ...] = (
+        {},
+        {"day": DAY.isoformat()},
+        {"hour": "12"},
+        {"day": DAY.isoformat(), "modality": "MR"},
+    )
+    for who in (viewer(), viewer(site=south)):
+        for name in DEFINITIONS:
+            for side in ("opened", "settled") if name == "exception_backlog" else ("", "numerator", "rest"):
+                for chosen in (*places, *times):
+                    asked = {**chosen, "counted": side}
+                    number = figures.count_behind(who, name, WEEK, asked)
+                    assert number == figures.behind(who, name, WEEK, asked).count(), (name, asked)
+    assert figures.count_behind(viewer(), "exception_backlog", WEEK, {}) is None
+
+
+@pytest.mark.django_db
+def test_a_figure_in_other_parts_is_the_one_that_is_made_by_them() -> None:
+    _ward()
+    opened_case(at=NOON - 3 * A_DAY)
+    kpi_rollups.rebuild()
+    who = viewer()
+    for name in DEFINITIONS:
+        found = figures.figure(who, name, WEEK)
+        for by in ("site", "modality", "source", "reason"):
+            assert figures.split_by(found, who, by, {}) == figures.figure(who, name, WEEK, by=by)
+
+
+@pytest.mark.django_db
 def test_what_is_behind_a_backlog_is_what_was_open_and_behind_its_moves_what_moved() -> None:
     _ward()
     first, second = (opened_case(at=NOON - days * A_DAY) for days in (5, 3))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from orchestrator import selectors
@@ -55,3 +55,11 @@ PLANS: dict[str, Read] = {
 @pytest.mark.parametrize("index", PLANS)
 def test_a_list_is_read_from_its_index(viewer: Viewer, index: str) -> None:
     assert index in PLANS[index](viewer).explain()
+
+
+def test_what_waits_is_counted_in_the_order_of_its_index(viewer: Viewer) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_hashagg = off")
+        cursor.execute("SET LOCAL enable_incremental_sort = off")
+    facets = selectors.cases(viewer).values("kind", "site_id", "modality", "source", "owner_id")
+    assert "case_waiting" in facets.annotate(number=Count("*")).order_by().explain()

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator import audit
 from orchestrator.api import pagination
-from orchestrator.models import AccessEvent, HL7Application, InboundMessage, Role, RoleAssignment, User
+from orchestrator.models import AccessEvent, HL7Application, InboundMessage, Role, RoleAssignment, User, search
 from orchestrator.services.tokens import READ
 from orchestrator.services.workflow import record
 from orchestrator.states import Identity, InboundStatus
@@ -325,3 +327,18 @@ def test_the_description_of_the_api_is_open_to_those_who_may_come_in(client: Cli
     text = client.get("/api/schema/").content.decode()
     assert text.startswith("openapi: 3")
     assert "/api/v1/rule-sets/{id}/publish/" in text
+
+
+def test_a_name_that_many_have_is_not_counted_to_the_end(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SMITH^A", "SMITH^B", "SMITHERS^C", "JONES^D"):
+        make_patient(name=name)
+    assert call("GET", "patients/?name=smith")["count"] == 3
+    monkeypatch.setattr(pagination, "EXACT_TO", 2)
+    monkeypatch.setattr(search, "FEW", 2)
+    with CaptureQueriesContext(connection) as asked:
+        page = call("GET", "patients/?name=smith&page_size=2")
+    assert not any("COUNT(" in each["sql"] for each in asked)
+    assert (page["count"], page["count_is_estimate"], len(page["results"])) == (2, True, 2)
+    rest = call("GET", page["next"].partition("/api/v1/")[2])["results"]
+    assert {each["name"] for each in (*page["results"], *rest)} == {"SMITH^A", "SMITH^B", "SMITHERS^C"}
+    assert call("GET", "patients/?name=jones")["count"] == 1

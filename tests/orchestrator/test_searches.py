@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import selectors
 from orchestrator.models import IdentityClaim, ImagingServiceRequest, Patient, Role, Site, Study, folded_words, search
 from orchestrator.permissions import Viewer
+from orchestrator.views import lists
 from tests.factories import make_order, make_patient, make_site, make_study, make_user
 
 NAMES = (
@@ -118,8 +119,8 @@ def test_what_is_common_and_rare_in_a_list_is_looked_for_part_by_part_and_all_of
     monkeypatch.setattr(search, "FEW", 0)
     monkeypatch.setattr(search, "WINDOW", 5)
     client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
-    lists = {"patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders}
-    for page, find in lists.items():
+    finds = {"patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders}
+    for page, find in finds.items():
         address, found, pages = client.post(f"/{page}/", {"q": "a"}).headers["Location"], list[int](), 0
         while address:
             listed = client.get(address).context["found"]
@@ -129,6 +130,27 @@ def test_what_is_common_and_rare_in_a_list_is_looked_for_part_by_part_and_all_of
         assert sorted(found) == sorted(each.pk for each in find(Viewer.of(make_user()), "a"))
         assert len(found) == len(set(found)) > 2
         assert pages >= 4
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("few", [10_000, 0], ids=["looked up", "gone through"])
+def test_what_came_at_one_moment_is_found_once_whether_or_not_a_part_of_the_list_ends_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch, client: Client, few: int
+) -> None:
+    monkeypatch.setattr(search, "FEW", few)
+    monkeypatch.setattr(search, "WINDOW", 2)
+    monkeypatch.setattr(lists, "PAGE_ROWS", 2)
+    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    middle = list(Patient.objects.order_by("created_at", "pk"))[1:]
+    Patient.objects.filter(pk__in=[each.pk for each in middle]).update(created_at=middle[0].created_at)
+    address, found = client.post("/patients/", {"q": "a"}).headers["Location"], list[int]()
+    while address:
+        listed = client.get(address).context["found"]
+        found += [row.pk for row in listed.rows]
+        address = listed.next
+    everybody = selectors.patients(Viewer.of(make_user()), "a").order_by("-created_at", "-pk")
+    assert found == [each.pk for each in everybody]
+    assert len(found) > 2
 
 
 @pytest.mark.django_db

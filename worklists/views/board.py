@@ -1,8 +1,8 @@
 """The worklist as a board: each station's steps of a day, by how far they are, and what the station last asked."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
@@ -19,7 +19,7 @@ from worklists.models import WorklistQuery
 from worklists.selectors import last_questions
 from worklists.views import questions
 
-_STEPS = 1000  # of one day; more than any board is read for
+_STEPS = 5000  # of one day; more than any board is read for
 _IN_A_LANE = 3  # of many stations; of one station all
 _NO_STATION = "*"  # in the address; no AE title looks so
 _ASKED_WITHIN = dt.timedelta(days=1)
@@ -31,6 +31,27 @@ LANES: Mapping[str, tuple[str, ...]] = {
     "Completed": (StepStatus.COMPLETED,),
     "Not done": ("", StepStatus.EXPIRED, StepStatus.CANCELED, StepStatus.DISCONTINUED),
 }
+
+
+class _Step(NamedTuple):
+    """What every step of the day is sorted and counted by."""
+
+    pk: int
+    status: str
+    modality: str
+    station_ae_titles: Sequence[str]
+    site: str
+
+
+class _Told(NamedTuple):
+    """What the board says of a step that has a place on it."""
+
+    start_time: dt.time | None
+    order: int
+    name: str
+    description: str
+    procedure: str
+    modality: str
 
 
 def _today(viewer: Viewer, site: str) -> dt.date:
@@ -49,7 +70,7 @@ def _day(request: HttpRequest, today: dt.date) -> dt.date:
     return day if dt.date.min < day < dt.date.max else today
 
 
-def _lane(heading: str, steps: Sequence[ScheduledProcedureStep], limit: int | None) -> dict[str, Any]:
+def _lane(heading: str, steps: Sequence[_Step], limit: int | None) -> dict[str, Any]:
     states = LANES[heading]
     here = [step for step in steps if step.status in states]
     # What is done is counted, and the last one told; what waits is listed from the first on.
@@ -57,18 +78,18 @@ def _lane(heading: str, steps: Sequence[ScheduledProcedureStep], limit: int | No
     return {
         "heading": heading,
         "count": len(here),
-        "steps": [{"step": step, "says_state": step.status != states[0]} for step in told],
+        "steps": told,
         "more": len(here) - len(told),
     }
 
 
 def _station(
-    title: str, steps: Sequence[ScheduledProcedureStep], question: WorklistQuery | None, today: dt.date, *, alone: bool
+    title: str, steps: Sequence[_Step], question: WorklistQuery | None, today: dt.date, *, alone: bool
 ) -> dict[str, Any]:
     waiting = sum(step.status in STEP_ON_WORKLIST for step in steps)
     return {
         "title": title,
-        "sites": sorted({step.site.name for step in steps}),
+        "sites": sorted({step.site for step in steps}),
         "modalities": sorted({step.modality for step in steps if step.modality}),
         "lanes": [_lane(heading, steps, None if alone else _IN_A_LANE) for heading in LANES],
         "question": questions.said(question, waiting=waiting, today=today) if question else None,
@@ -76,10 +97,10 @@ def _station(
 
 
 def _stations(
-    steps: Sequence[ScheduledProcedureStep], asked: Mapping[str, WorklistQuery], today: dt.date, only: str
+    steps: Sequence[_Step], asked: Mapping[str, WorklistQuery], today: dt.date, only: str
 ) -> list[dict[str, Any]]:
     """A row for each station that has steps or has asked; steps without a station come last, as `Any station`."""
-    by_station: dict[str, list[ScheduledProcedureStep]] = {title: [] for title in asked}
+    by_station: dict[str, list[_Step]] = {title: [] for title in asked}
     for step in steps:
         for title in step.station_ae_titles or [""]:
             by_station.setdefault(title, []).append(step)
@@ -89,6 +110,26 @@ def _stations(
         for title in titles
         if only in ("", title or _NO_STATION)
     ]
+
+
+def _tell(viewer: Viewer, stations: Iterable[dict[str, Any]]) -> None:
+    """Say what each step that has a place is, and of whom: a busy day has many more steps than places."""
+    lanes = [lane for station in stations for lane in station["lanes"]]
+    rows = visible_to(ScheduledProcedureStep.objects.all(), viewer, "worklist.view").filter(
+        pk__in={step.pk for lane in lanes for step in lane["steps"]}
+    )
+    order = "procedure__order"
+    found = rows.values_list(
+        "pk", "start_time", order, f"{order}__patient__name", "description", "procedure__description", "modality"
+    )
+    told = {pk: _Told._make(rest) for pk, *rest in found}
+    for lane in lanes:
+        first = LANES[lane["heading"]][0]
+        lane["steps"] = [
+            {"told": told[step.pk], "state": "" if step.status == first else step.status}
+            for step in lane["steps"]
+            if step.pk in told
+        ]
 
 
 def _days(request: HttpRequest, day: dt.date, today: dt.date) -> list[dict[str, Any]]:
@@ -122,16 +163,19 @@ def board(request: HttpRequest) -> HttpResponse:
     if site:
         queryset = queryset.filter(site_id=int(site))
         asked = {title: question for title, question in asked.items() if question.site_id == int(site)}
-    steps = list(queryset[:_STEPS])
+    found = queryset.values_list("pk", "status", "modality", "station_ae_titles", "site__name")[:_STEPS]
+    steps = list(map(_Step._make, found))
     record_access(
         viewer, "worklist.view", "step", number_of_records=len(steps), address=request.META.get("REMOTE_ADDR")
     )
     stations = _stations(steps, asked, today, only)
+    _tell(viewer, stations)
+    lanes = [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()]
     context = {
         "section": "worklist",
         "heading": "Worklist",
         "subtitle": f"{day:%A %d %B %Y}",
-        "lanes": [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()],
+        "lanes": lanes,
         "stations": [
             {**station, "url": lists.address(request, station=station["title"] or _NO_STATION)} for station in stations
         ],
@@ -140,7 +184,5 @@ def board(request: HttpRequest) -> HttpResponse:
         "days": _days(request, day, today),
         "here": request.get_full_path(),
     }
-    shown = [(step.pk, step.status, step.start_time, step.description, step.station_ae_titles) for step in steps]
-    patients = [(step.procedure.order.patient.name, step.procedure.order.accession_number) for step in steps]
-    version = (request.get_full_path(), shown, patients, [(each.pk, each.count) for each in asked.values()])
+    version = (request.get_full_path(), today, lanes, stations)
     return replies.page(request, "worklists/board.html", "worklists/_board.html", context, version=version)
