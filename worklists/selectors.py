@@ -4,12 +4,20 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Max, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from orchestrator.models import ScheduledProcedureStep
+from orchestrator.models.search import is_one
 from orchestrator.permissions import Viewer, visible_to
-from worklists.matching import Keys, Range
-from worklists.models import MatchValue, ModalityPerformedProcedureStep, WorklistEntry, WorklistQuery
+from worklists.matching import Keys, Range, is_literal, narrowest
+from worklists.models import (
+    MatchValue,
+    ModalityPerformedProcedureStep,
+    ScheduledStation,
+    WorklistEntry,
+    WorklistQuery,
+)
 
 _CHUNK = 100
 _STEP_OF_ENTRY = "step__procedure__order__patient"
@@ -17,7 +25,7 @@ _STEP_OF_ENTRY = "step__procedure__order__patient"
 
 def _any_of(column: str, globs: Sequence[str]) -> Q:
     """The column fits one of the globs (orchestrator.models.Glob)."""
-    plain = [glob for glob in globs if "*" not in glob and "?" not in glob]
+    plain = [glob for glob in globs if is_literal(glob)]
     condition = Q(**{f"{column}__in": plain}) if len(plain) > 1 else Q(**{column: plain[0]}) if plain else Q()
     for glob in globs:
         if glob not in plain:
@@ -30,33 +38,61 @@ def _within(column: str, wanted: Range) -> Q:
     return condition & Q(**{f"{column}__lte": wanted.high}) if wanted.high else condition
 
 
-def _has_value(key: MatchValue.Key, globs: Sequence[str]) -> Q:
-    values = MatchValue.objects.filter(_any_of("value", globs), entry=OuterRef("pk"), key=key)
-    return Q(Exists(values))
+def _of_day(keys: Keys, site_id: int) -> Q:
+    """What the indexes of entries and of their stations begin and end with: site, modality, start."""
+    condition = Q(site=site_id)
+    if modalities := keys.columns.get("modality"):
+        condition &= _any_of("modality", modalities)
+    return condition & _within("start", keys.start) if keys.start else condition
 
 
-def _among(key: MatchValue.Key, globs: Sequence[str]) -> Q:
-    """The same as _has_value, found from the values' side: for keys that few entries fit."""
-    return Q(pk__in=MatchValue.objects.filter(_any_of("value", globs), key=key).values("entry"))
+def _several(keys: Keys) -> dict[str, QuerySet[ScheduledStation] | QuerySet[MatchValue]]:
+    """The keys of which an entry has several values, each with the rows that fit; no station is any station."""
+    rows: dict[str, QuerySet[ScheduledStation] | QuerySet[MatchValue]] = {}
+    if titles := keys.station_ae_titles:
+        rows["station_ae_titles"] = ScheduledStation.objects.filter(_any_of("ae_title", ("", *titles)))
+    for name, key, globs in (
+        ("patient_names", MatchValue.Key.PATIENT_NAME, keys.patient_names),
+        ("performing_physician_names", MatchValue.Key.PERFORMING_PHYSICIAN, keys.performing_physician_names),
+    ):
+        if globs:
+            rows[name] = MatchValue.objects.filter(_any_of("value", globs), key=key)
+    return rows
+
+
+def _looked_at(keys: Keys, site_id: int) -> QuerySet[WorklistEntry]:
+    """The visible entries that fit the keys of which an entry has one value; without the help of an index.
+
+    COALESCE says the same of a column and keeps the planner from its indexes. SQLite has no statistics: it would
+    rather read all that are of one day than the one entry of an accession number.
+    """
+    one_value: dict[str, Q] = {column: _any_of(f"its_{column}", globs) for column, globs in keys.columns.items()}
+    for column, wanted in (("start", keys.start), ("start_time", keys.start_time)):
+        if wanted:
+            one_value[column] = _within(f"its_{column}", wanted)
+    its = {f"its_{column}": Coalesce(column, Value("")) for column in one_value}
+    entries = WorklistEntry.objects.alias(its_site=Coalesce("site_id", Value(0)), **its)
+    return entries.filter(*one_value.values(), visible=True, its_site=site_id)
 
 
 def matching_entries(keys: Keys, *, site_id: int) -> QuerySet[WorklistEntry]:
-    """The visible entries of a site that fit all keys, in the order of their start."""
-    entries = WorklistEntry.objects.filter(site=site_id, visible=True)
-    for column, globs in keys.columns.items():
-        entries = entries.filter(_any_of(column, globs))
-    if keys.start:
-        entries = entries.filter(_within("start", keys.start))
-    if keys.start_time:
-        entries = entries.filter(_within("start_time", keys.start_time))
-    if keys.station_ae_titles:
-        at_station = _has_value(MatchValue.Key.STATION_AE_TITLE, keys.station_ae_titles)
-        entries = entries.filter(at_station | Q(any_station=True))
-    if keys.patient_names:
-        entries = entries.filter(_among(MatchValue.Key.PATIENT_NAME, keys.patient_names))
-    if keys.performing_physician_names:
-        entries = entries.filter(_among(MatchValue.Key.PERFORMING_PHYSICIAN, keys.performing_physician_names))
-    return entries.order_by("start", "pk")
+    """The visible entries of a site that fit all keys, in the order of their start.
+
+    They are found in the index of the key that fewest fit, and looked at for the others.
+    """
+    several = _several(keys)
+    key = narrowest(keys)
+    rows = several.pop(key, None)
+    if key in keys.columns:
+        found = _any_of(key, keys.columns[key])
+    elif rows is None:
+        found = _of_day(keys, site_id)
+    elif key == "station_ae_titles":
+        found = Q(pk__in=rows.filter(_of_day(keys, site_id)).values("entry"))
+    else:
+        found = Q(pk__in=rows.values("entry"))
+    others = [is_one(each.filter(entry=OuterRef("pk"))) for each in several.values()]
+    return _looked_at(keys, site_id).filter(found, *others).order_by("start", "pk")
 
 
 class Answer(NamedTuple):

@@ -9,7 +9,7 @@ from orchestrator.states import STEP_ON_WORKLIST
 from worklists.datasets.encoding import encode
 from worklists.datasets.entry import due, fitted, identifier_of, modality_of, primary_identifier
 from worklists.matching import name_groups
-from worklists.models import MatchValue, WorklistEntry
+from worklists.models import MatchValue, ScheduledStation, WorklistEntry
 
 _COLUMNS = [field.name for field in WorklistEntry._meta.concrete_fields if not field.primary_key]
 # Under SQLite's limit of variables per statement, and few enough to hold in memory.
@@ -36,13 +36,19 @@ def _project(ids: Sequence[int]) -> None:
         .prefetch_related("procedure__order__patient__identifiers__issuer")
     )
     entries: list[WorklistEntry] = []
-    values: list[MatchValue] = []
+    stations: list[ScheduledStation] = []
+    names: list[MatchValue] = []
     for step in steps:
-        entries.append(_entry(step))
-        values += _match_values(step)
+        entry, titles = _entry(step), _stations(step)
+        entries.append(entry)
+        if entry.visible:
+            stations += (_at(entry, title) for title in titles or [""])
+            names += _names(step)
     WorklistEntry.objects.bulk_create(entries, update_conflicts=True, unique_fields=["step"], update_fields=_COLUMNS)
+    ScheduledStation.objects.filter(entry__in=ids).delete()
+    ScheduledStation.objects.bulk_create(stations)
     MatchValue.objects.filter(entry__in=ids).delete()
-    MatchValue.objects.bulk_create(values)
+    MatchValue.objects.bulk_create(names)
 
 
 def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
@@ -58,7 +64,7 @@ def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
         start=f"{day:%Y%m%d}{time:%H%M%S%f}",
         start_time=f"{time:%H%M%S%f}",
         modality=modality_of(step),
-        any_station=not any(map(_station, step.station_ae_titles)),
+        any_station=not _stations(step),
         patient_id=fitted("PatientID", primary.value) if primary else "",
         accession_number=fitted("AccessionNumber", order.accession_number),
         requested_procedure_id=fitted("RequestedProcedureID", procedure.requested_procedure_id),
@@ -69,18 +75,23 @@ def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
     )
 
 
-def _station(ae_title: str) -> str:
-    return fitted("ScheduledStationAETitle", ae_title)
+def _stations(step: ScheduledProcedureStep) -> list[str]:
+    fitting = (fitted("ScheduledStationAETitle", each) for each in step.station_ae_titles)
+    return list(dict.fromkeys(filter(None, fitting)))
 
 
-def _match_values(step: ScheduledProcedureStep) -> Iterator[MatchValue]:
-    key = MatchValue.Key
+def _at(entry: WorklistEntry, ae_title: str) -> ScheduledStation:
+    return ScheduledStation(
+        entry_id=entry.pk, site_id=entry.site_id, ae_title=ae_title, start=entry.start, modality=entry.modality
+    )
+
+
+def _names(step: ScheduledProcedureStep) -> Iterator[MatchValue]:
     patient_name = fitted("PatientName", step.procedure.order.patient.name)
     physician = fitted("ScheduledPerformingPhysicianName", step.performing_physician)
-    for name, values in (
-        (key.STATION_AE_TITLE, [title for each in step.station_ae_titles if (title := _station(each))]),
-        (key.PATIENT_NAME, name_groups(patient_name)),
-        (key.PERFORMING_PHYSICIAN, name_groups(physician)),
+    for key, name in (
+        (MatchValue.Key.PATIENT_NAME, patient_name),
+        (MatchValue.Key.PERFORMING_PHYSICIAN, physician),
     ):
-        for value in values:
-            yield MatchValue(entry_id=step.pk, key=name, value=value)
+        for group in name_groups(name):
+            yield MatchValue(entry_id=step.pk, key=key, value=group)
