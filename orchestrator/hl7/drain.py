@@ -36,6 +36,9 @@ def apply_messages(interface_id: int, *, turn: float = math.inf) -> int:
         if time.monotonic() - begun > turn:
             messages.ring_for(interface_id)
             break
+        # Without a transaction, which on SQLite would keep all others from writing.
+        if not messages.has_next(interface_id):
+            break
         if connection.vendor == "sqlite":
             # Without a pause, acknowledgements and all other writes would starve behind a long queue.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - started))

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from django.db import transaction
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
-from orchestrator.models import ScheduledProcedureStep
+from orchestrator.models import PatientIdentifier, ScheduledProcedureStep
 from orchestrator.states import STEP_ON_WORKLIST
 from worklists.datasets.encoding import encode
 from worklists.datasets.entry import due, fitted, identifier_of, modality_of, primary_identifier
@@ -16,25 +17,37 @@ _COLUMNS = [field.name for field in WorklistEntry._meta.concrete_fields if not f
 _BATCH = 200
 
 
-@transaction.atomic
-def project(step_ids: Iterable[int]) -> None:
-    """Write the worklist entries of these steps anew. A step that is not to be performed stays, hidden."""
+_IDENTIFIERS = Prefetch(
+    "procedure__order__patient__identifiers", PatientIdentifier.objects.select_related("issuer").order_by("pk")
+)
+
+
+# No savepoint: nobody goes on with a step whose entry could not be written.
+@transaction.atomic(savepoint=False)
+def project(step_ids: Iterable[int], *, new: Sequence[ScheduledProcedureStep] = ()) -> None:
+    """Write the worklist entries of these steps anew. A step that is not to be performed stays, hidden.
+
+    `new`: steps that this transaction has made, with the rows above them; they have no entries yet.
+    """
+    if new:
+        prefetch_related_objects(new, _IDENTIFIERS)
+        _write(new, anew=False)
     ids = sorted(set(step_ids))
     for begin in range(0, len(ids), _BATCH):
-        _project(ids[begin : begin + _BATCH])
+        _write(_read(ids[begin : begin + _BATCH]), anew=True)
 
 
-def _project(ids: Sequence[int]) -> None:
-    steps = (
-        ScheduledProcedureStep.objects.filter(pk__in=ids)
-        .select_related(
-            "site",
-            "procedure__order__patient",
-            "procedure__order__accession_issuer",
-            "procedure__order__visit__issuer",
-        )
-        .prefetch_related("procedure__order__patient__identifiers__issuer")
+def _read(ids: Sequence[int]) -> QuerySet[ScheduledProcedureStep]:
+    steps = ScheduledProcedureStep.objects.filter(pk__in=ids).select_related(
+        "site",
+        "procedure__order__patient",
+        "procedure__order__accession_issuer",
+        "procedure__order__visit__issuer",
     )
+    return steps.prefetch_related(_IDENTIFIERS)
+
+
+def _write(steps: Iterable[ScheduledProcedureStep], *, anew: bool) -> None:
     entries: list[WorklistEntry] = []
     stations: list[ScheduledStation] = []
     names: list[MatchValue] = []
@@ -45,9 +58,11 @@ def _project(ids: Sequence[int]) -> None:
             stations += (_at(entry, title) for title in titles or [""])
             names += _names(step)
     WorklistEntry.objects.bulk_create(entries, update_conflicts=True, unique_fields=["step"], update_fields=_COLUMNS)
-    ScheduledStation.objects.filter(entry__in=ids).delete()
+    # After the entries: they are locked by now, and nobody else's rows come in between.
+    if anew:
+        ScheduledStation.objects.filter(entry__in=entries).delete()
+        MatchValue.objects.filter(entry__in=entries).delete()
     ScheduledStation.objects.bulk_create(stations)
-    MatchValue.objects.filter(entry__in=ids).delete()
     MatchValue.objects.bulk_create(names)
 
 
