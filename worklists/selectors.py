@@ -1,6 +1,6 @@
 """Reading the worklist: the entries that match a query."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -38,6 +38,10 @@ def _within(column: str, wanted: Range) -> Q:
     return condition & Q(**{f"{column}__lte": wanted.high}) if wanted.high else condition
 
 
+# What both hold of an entry, and the index of each has.
+_DAY = frozenset({"modality", "start"})
+
+
 def _of_day(keys: Keys, site_id: int) -> Q:
     """What the indexes of entries and of their stations begin and end with: site, modality, start."""
     condition = Q(site=site_id)
@@ -60,19 +64,20 @@ def _several(keys: Keys) -> dict[str, QuerySet[ScheduledStation] | QuerySet[Matc
     return rows
 
 
-def _looked_at(keys: Keys, site_id: int) -> QuerySet[WorklistEntry]:
-    """The visible entries that fit the keys of which an entry has one value; without the help of an index.
+def _looked_at(keys: Keys, site_id: int, *, but: Collection[str]) -> QuerySet[WorklistEntry]:
+    """The visible entries of a site that fit the keys with one value `but` some; without the help of an index.
 
     COALESCE says the same of a column and keeps the planner from its indexes. SQLite has no statistics: it would
     rather read all that are of one day than the one entry of an accession number.
     """
-    one_value: dict[str, Q] = {column: _any_of(f"its_{column}", globs) for column, globs in keys.columns.items()}
-    for column, wanted in (("start", keys.start), ("start_time", keys.start_time)):
-        if wanted:
-            one_value[column] = _within(f"its_{column}", wanted)
-    its = {f"its_{column}": Coalesce(column, Value("")) for column in one_value}
+    wanted = {column: _any_of(f"its_{column}", globs) for column, globs in keys.columns.items()}
+    for column, span in (("start", keys.start), ("start_time", keys.start_time)):
+        if span:
+            wanted[column] = _within(f"its_{column}", span)
+    wanted = {column: fits for column, fits in wanted.items() if column not in but}
+    its = {f"its_{column}": Coalesce(column, Value("")) for column in wanted}
     entries = WorklistEntry.objects.alias(its_site=Coalesce("site_id", Value(0)), **its)
-    return entries.filter(*one_value.values(), visible=True, its_site=site_id)
+    return entries.filter(*wanted.values(), visible=True, its_site=site_id)
 
 
 def matching_entries(keys: Keys, *, site_id: int) -> QuerySet[WorklistEntry]:
@@ -83,16 +88,17 @@ def matching_entries(keys: Keys, *, site_id: int) -> QuerySet[WorklistEntry]:
     several = _several(keys)
     key = narrowest(keys)
     rows = several.pop(key, None)
+    known: Collection[str] = {key}
     if key in keys.columns:
         found = _any_of(key, keys.columns[key])
     elif rows is None:
-        found = _of_day(keys, site_id)
+        found, known = _of_day(keys, site_id), _DAY
     elif key == "station_ae_titles":
-        found = Q(pk__in=rows.filter(_of_day(keys, site_id)).values("entry"))
+        found, known = Q(pk__in=rows.filter(_of_day(keys, site_id)).values("entry")), _DAY
     else:
         found = Q(pk__in=rows.values("entry"))
     others = [is_one(each.filter(entry=OuterRef("pk"))) for each in several.values()]
-    return _looked_at(keys, site_id).filter(found, *others).order_by("start", "pk")
+    return _looked_at(keys, site_id, but=known).filter(found, *others).order_by("start", "pk")
 
 
 class Answer(NamedTuple):
@@ -107,16 +113,26 @@ class Answer(NamedTuple):
 def answers(keys: Keys, *, site_id: int) -> Iterator[Answer]:
     """The answer of each matching entry.
 
-    The list is fixed first, the answers are read in portions: a slow peer holds no read transaction open, and a
-    step that left the worklist meanwhile is left out.
+    Few are read at once. Of more the list is fixed first, and the answers are read in portions: a slow peer holds no
+    read transaction open, and a step that left the worklist meanwhile is left out.
     """
-    ids = list(matching_entries(keys, site_id=site_id).values_list("pk", flat=True))
+    entries = matching_entries(keys, site_id=site_id)
+    few = list(entries.values_list(*_ANSWER)[: _CHUNK + 1])
+    if len(few) <= _CHUNK:
+        yield from map(_answer, few)
+        return
+    ids = list(entries.values_list("pk", flat=True))
     for begin in range(0, len(ids), _CHUNK):
         portion = WorklistEntry.objects.filter(pk__in=ids[begin : begin + _CHUNK], visible=True)
-        for step_id, character_set, answer, any_station in portion.order_by("start", "pk").values_list(
-            "pk", "character_set", "answer", "any_station"
-        ):
-            yield Answer(step_id, character_set, bytes(answer), any_station)
+        yield from map(_answer, portion.order_by("start", "pk").values_list(*_ANSWER))
+
+
+_ANSWER = ("pk", "character_set", "answer", "any_station")
+
+
+def _answer(row: tuple[int, str, bytes, bool]) -> Answer:
+    step_id, character_set, answer, any_station = row
+    return Answer(step_id, character_set, bytes(answer), any_station)
 
 
 def steps_named(
