@@ -95,6 +95,8 @@ def _take_effect(message: Message, inbound: InboundMessage) -> Effect:
         with transaction.atomic():
             return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name
     except IntegrityError:
-        # Another interface's worker was faster with the same new patient, visit or order: now they are known.
+        # Another interface's worker was faster with the same new patient, visit or order: now they are known. What this
+        # one has learned was rolled back.
+        inbound.site.refresh_from_db(fields=["default_issuer"])
         with transaction.atomic():
             return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name
