@@ -150,12 +150,12 @@ def _copy_entries(
     numbers: range, steps: "Sequence[ScheduledProcedureStep]", procedures: "Sequence[RequestedProcedure]"
 ) -> None:
     """What `project` would make of these steps: to encode 100,000 takes longer than all measurements."""
-    from worklists.models import MatchValue, WorklistEntry
+    from worklists.models import MatchValue, ScheduledStation, WorklistEntry
 
     first = _ENCODED - 1
     model = WorklistEntry.objects.get(sps_id=f"S{padded(first)}")
-    values = list(MatchValue.objects.filter(entry=model))
-    entries, copies = [], []
+    names = list(MatchValue.objects.filter(entry=model))
+    entries, stations, copies = [], [], []
     for number, step, procedure in zip(numbers, steps, procedures, strict=True):
         renaming = (
             (model.study_instance_uid, procedure.study_instance_uid),
@@ -169,8 +169,13 @@ def _copy_entries(
             for name in ("patient_id", "accession_number", "requested_procedure_id", "study_instance_uid", "sps_id"):
                 setattr(entry, name, getattr(entry, name).replace(old, new))
         entries.append(entry)
-        for each in values:
-            value = each.value.replace(*renaming[1]).replace(*renaming[2])
-            copies.append(MatchValue(entry_id=step.pk, key=each.key, value=value))
+        stations.append(
+            ScheduledStation(
+                entry_id=step.pk, site_id=entry.site_id, ae_title=station(number), start=entry.start,
+                modality=entry.modality,
+            )
+        )  # fmt: skip
+        copies += [MatchValue(entry_id=step.pk, key=each.key, value=each.value.replace(*renaming[2])) for each in names]
     WorklistEntry.objects.bulk_create(entries)
+    ScheduledStation.objects.bulk_create(stations)
     MatchValue.objects.bulk_create(copies)

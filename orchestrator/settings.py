@@ -422,7 +422,8 @@ DIMSE_HANDLERS: dict[tuple[str, str], str] = {
 }
 
 # --- the registries -----------------------------------------------------------------------------------
-# Called in the same transaction with the ids of the steps that changed: keeps each step's encoded worklist answer.
+# Called in the same transaction with the ids of the steps that changed (and `new` ones): keeps each step's encoded
+# worklist answer.
 STEP_PROJECTIONS: list[str] = ["worklists.services.steps.project"]
 # Called by the sweep: finds due rows and rings their tasks again.
 SWEEPS: list[str] = [

@@ -111,7 +111,7 @@ _ONCE = (
 def _once(item: pytest.Item) -> bool:
     """Whether what this test shows is the same on each database."""
     path = item.path.relative_to(Path(__file__).parent).as_posix()
-    if path.startswith("e2e/"):
+    if path.startswith("e2e/") or path == "orchestrator/test_upgrade.py":
         # Whole processes on a database of their own that is of the run's kind.
         return False
     # In a browser a test is about scripts and looks; what the pages read and write, others ask their views.

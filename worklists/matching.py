@@ -44,6 +44,34 @@ class Keys:
     start_time: Range | None = None
 
 
+# Keys that one exam or patient has, or few; then what many have.
+_IDENTIFYING = (
+    "study_instance_uid", "accession_number", "sps_id", "requested_procedure_id", "patient_id", "patient_names",
+)  # fmt: skip
+_COMMON = ("station_ae_titles", "patient_names", "patient_id", "performing_physician_names")
+
+
+def narrowest(keys: Keys) -> str:
+    """The key that fewest entries fit, of those that an index looks up; `start` when there is none of them."""
+    globs = {
+        **keys.columns,
+        "station_ae_titles": keys.station_ae_titles,
+        "patient_names": keys.patient_names,
+        "performing_physician_names": keys.performing_physician_names,
+    }
+    for name in _IDENTIFYING:
+        if globs.get(name) and all(is_literal(glob) for glob in globs[name]):
+            return name
+    for name in _COMMON:
+        if globs.get(name) and not any(glob[0] in "*?" for glob in globs[name]):
+            return name
+    return "start"
+
+
+def is_literal(glob: str) -> bool:
+    return "*" not in glob and "?" not in glob
+
+
 def fold_name(group: str) -> str:
     """One component group of a PN for comparison: no case, no accents, no padding, no trailing empty components.
 

@@ -36,6 +36,9 @@ def apply_messages(interface_id: int, *, turn: float = math.inf) -> int:
         if time.monotonic() - begun > turn:
             messages.ring_for(interface_id)
             break
+        # Without a transaction, which on SQLite would keep all others from writing.
+        if not messages.has_next(interface_id):
+            break
         if connection.vendor == "sqlite":
             # Without a pause, acknowledgements and all other writes would starve behind a long queue.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - started))
@@ -92,6 +95,8 @@ def _take_effect(message: Message, inbound: InboundMessage) -> Effect:
         with transaction.atomic():
             return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name
     except IntegrityError:
-        # Another interface's worker was faster with the same new patient, visit or order: now they are known.
+        # Another interface's worker was faster with the same new patient, visit or order: now they are known. What this
+        # one has learned was rolled back.
+        inbound.site.refresh_from_db(fields=["default_issuer"])
         with transaction.atomic():
             return handler(message, inbound)  # type: ignore[no-any-return]  # by a dotted name

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.db import models
 from django.dispatch import receiver
+from simple_history.manager import HistoryManager
 from simple_history.models import HistoricalRecords
 from simple_history.signals import pre_create_historical_record
 
@@ -68,9 +70,20 @@ class ActedOn(models.Model):
         abstract = True
 
 
+class _HistoryManager(HistoryManager):  # type: ignore[misc]  # the library has no types
+    """Made of its class and its query set once: the library makes it anew for every row it writes."""
+
+    @classmethod
+    @cache
+    def from_queryset(cls, queryset_class: type[models.QuerySet[Any]], class_name: str | None = None) -> Any:
+        return super().from_queryset(queryset_class, class_name)
+
+
 def history() -> HistoricalRecords:
     """The history manager of a record that a person or a message can change."""
-    return HistoricalRecords(bases=[ActedOn], history_change_reason_field=models.TextField(null=True))
+    return HistoricalRecords(
+        bases=[ActedOn], history_change_reason_field=models.TextField(null=True), history_manager=_HistoryManager
+    )
 
 
 @receiver(pre_create_historical_record)

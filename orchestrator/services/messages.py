@@ -146,18 +146,30 @@ def raise_refusal(message: InboundMessage, *, reason_code: str, why: str) -> Non
     )
 
 
+def _to_apply(interface_id: int) -> QuerySet[InboundMessage]:
+    return InboundMessage.objects.filter(interface_id=interface_id, status=InboundStatus.RECEIVED)
+
+
+def has_next(interface_id: int) -> bool:
+    """Whether a message waits to be applied on an interface."""
+    return _to_apply(interface_id).exists()
+
+
 def next_message(interface_id: int) -> InboundMessage | None:
     """The message to apply next on an interface: the oldest that has not been looked at.
 
     Locked: that keeps the order between workers, and leaves the interface's own row to the listener.
     """
-    return (
-        InboundMessage.objects.filter(interface_id=interface_id, status=InboundStatus.RECEIVED)
-        .select_related("interface__site", "interface__default_issuer", "site__default_issuer")
+    message = (
+        _to_apply(interface_id)
+        .select_related("interface__site__default_issuer", "interface__default_issuer")
         .select_for_update(of=("self",), no_key=True)
         .order_by("sequence")
         .first()
     )
+    if message and message.interface and message.interface.site_id == message.site_id:
+        message.site = message.interface.site
+    return message
 
 
 def blocking(message: InboundMessage, keys: Collection[str]) -> int | None:
@@ -181,10 +193,13 @@ def _hold(message: InboundMessage, keys: Collection[str]) -> None:
     MessageKey.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _settle(message: InboundMessage, *, resolution: str) -> None:
+def _settle(message: InboundMessage, *, resolution: str, has_case: bool = True) -> None:
     """What waited behind it is looked at again; its case is settled, also when somebody has claimed it."""
     MessageKey.objects.filter(message=message).delete()
-    _release(message.waiting.all())
+    if message.waiting.exists():
+        _release(message.waiting.all())
+    if not has_case:
+        return
     cases = ExceptionCase.objects.filter(kind="hl7_quarantine", message=message, status__in=CASE_OPEN)
     for case in cases:
         resolve(case, resolution=resolution)
@@ -199,12 +214,14 @@ def _release(messages: QuerySet[InboundMessage]) -> None:
 
 
 def applied(message: InboundMessage, *, patient_id: int | None, order_id: int | None) -> None:
-    """It is done, in the transaction of its effects."""
+    """It is done, in the transaction of its effects, which has locked it (`next_message`)."""
+    # Who sets a message aside says why (`quarantine`).
+    has_case = bool(message.error)
     transition(
         message, "message.applied", applied_at=timezone.now(), error="", next_attempt_at=None,
-        patient_id=patient_id, order_id=order_id,
+        patient_id=patient_id, order_id=order_id, ours=True,
     )  # fmt: skip
-    _settle(message, resolution="applied")
+    _settle(message, resolution="applied", has_case=has_case)
 
 
 def wait_behind_others(message: InboundMessage, *, keys: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -95,18 +95,28 @@ def find_order(data: OrderData) -> ImagingServiceRequest | None:
     Several orders may follow from one request and share its placer number: one that has another filler number is
     another order. Raises Refused when the numbers lead to more than one.
     """
-    orders = ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
     filler, placer = data.filler_order_number, data.placer_order_number
-    found = orders.filter(filler_order_number=filler, filler_issuer=data.filler_issuer).first() if filler else None
-    requested = orders.filter(placer_order_number=placer, placer_issuer=data.placer_issuer) if placer else orders.none()
+    by_filler = Q(filler_order_number=filler, filler_issuer=data.filler_issuer) if filler else Q()
+    by_placer = Q(placer_order_number=placer, placer_issuer=data.placer_issuer) if placer else Q()
+    if not (filler or placer):
+        return None
+    orders = ImagingServiceRequest.objects.select_for_update(of=("self",), no_key=True).order_by("pk")
+    known = list(orders.filter(by_filler | by_placer))
+    found = next((each for each in known if filler and _numbers(each)[0] == (filler, data.filler_issuer)), None)
+    requested = [each for each in known if placer and _numbers(each)[1] == (placer, data.placer_issuer)]
     if found:
-        if found.placer_order_number not in ("", placer) and requested.exists():
+        if found.placer_order_number not in ("", placer) and requested:
             raise Refused("placer and filler order number belong to two different orders", where="ORC-2")
         return found
     possible = [each for each in requested if not filler or each.filler_order_number in ("", filler)]
     if len(possible) > 1:
         raise Refused("several orders have this placer order number: the filler's is needed", where="ORC-2")
     return possible[0] if possible else None
+
+
+def _numbers(order: ImagingServiceRequest) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Filler and placer number, each with its namespace."""
+    return (order.filler_order_number, order.filler_issuer), (order.placer_order_number, order.placer_issuer)
 
 
 @transaction.atomic
@@ -132,10 +142,13 @@ def place(
     known = [] if new else list(order.requested_procedures.order_by("pk"))
     placed = [step for each in data.procedures for step in _place_procedure(order, each, known, data)]
     _bring_back(order, placed, anew=anew)
-    # All of them: the order's own columns stand in the answer of each.
-    project_steps(list(_steps_of(order).values_list("pk", flat=True)))
+    if new:
+        project_steps(new=list({step.pk: step for step in placed}.values()))
+    else:
+        # All of them: the order's own columns stand in the answer of each.
+        project_steps(list(_steps_of(order).values_list("pk", flat=True)))
     if order.status == OrderStatus.ORDERED and placed:
-        transition(order, "order.scheduled", detail=_since_receipt(received_at, placed[0]))
+        transition(order, "order.scheduled", detail=_since_receipt(received_at, placed[0]), ours=new)
     record("order.placed" if new else "order.changed", order, to_state=order.status)
     return order
 
@@ -357,11 +370,14 @@ def _steps_of(order: ImagingServiceRequest) -> QuerySet[ScheduledProcedureStep]:
     return ScheduledProcedureStep.objects.filter(procedure__order=order).order_by("pk")
 
 
-def project_steps(step_ids: Sequence[int]) -> None:
-    """Keep the encoded worklist answers of these steps (settings.STEP_PROJECTIONS), in this transaction."""
-    if step_ids:
+def project_steps(step_ids: Sequence[int] = (), *, new: Sequence[ScheduledProcedureStep] = ()) -> None:
+    """Keep the encoded worklist answers of these steps (settings.STEP_PROJECTIONS), in this transaction.
+
+    `new`: steps that it has made, as they were written, with the rows above them: they are not read once more.
+    """
+    if step_ids or new:
         for name in settings.STEP_PROJECTIONS:
-            import_string(name)(list(step_ids))
+            import_string(name)(list(step_ids), new=new)
 
 
 def project_patient(patient: Patient) -> None:

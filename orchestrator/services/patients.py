@@ -60,8 +60,9 @@ def known_issuer(data: IdentifierData, *, site: Site, interface: HL7Application 
 
     None when it is new. Raises IdentityConflict when namespace and universal id name two.
     """
-    if not data.namespace and not data.universal_id:
-        return (interface.default_issuer if interface else None) or site.default_issuer
+    default = (interface.default_issuer if interface else None) or site.default_issuer
+    if not data.universal_id and (not data.namespace or (default and default.namespace == data.namespace)):
+        return default
     by_name = Issuer.objects.filter(namespace=data.namespace).first() if data.namespace else None
     by_id = Issuer.objects.filter(universal_id=data.universal_id).first() if data.universal_id else None
     own = by_name.universal_id if by_name else None
@@ -237,7 +238,9 @@ def _update(patient: Patient, data: PatientData, *, new: bool, by_tombstone: boo
         setattr(patient, column, value)
     patient.folded_name = fold_name(patient.name)
     patient.save()
-    if new or "name" in changes:
+    if new:
+        _add_words(patient)
+    elif "name" in changes:
         keep_words(patient)
     record("patient.registered" if new else "patient.updated", patient, detail={"changed": sorted(changes)})
     if not new:
@@ -247,4 +250,8 @@ def _update(patient: Patient, data: PatientData, *, new: bool, by_tombstone: boo
 def keep_words(patient: Patient) -> None:
     """The words that the patient is found by, after the name was written."""
     patient.words.all().delete()
+    _add_words(patient)
+
+
+def _add_words(patient: Patient) -> None:
     PatientWord.objects.bulk_create(PatientWord(patient=patient, word=word) for word in words_to_keep(patient.name))

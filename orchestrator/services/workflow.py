@@ -36,17 +36,25 @@ M = TypeVar("M", bound=models.Model)
 
 @transaction.atomic
 def transition(
-    subject: M, event: str, *, detail: dict[str, Any] | None = None, reason: str = "", **columns: Any
+    subject: M,
+    event: str,
+    *,
+    detail: dict[str, Any] | None = None,
+    reason: str = "",
+    ours: bool = False,
+    **columns: Any,
 ) -> WorkflowEvent:
     """Move `subject` by `event` (see states.MACHINES), setting `columns` in the same save.
 
     Locks and re-reads the row, so that two callers cannot both leave the same state; `subject` is refreshed. Nobody
     changes its key: whoever refers to it meanwhile (PostgreSQL looks at the commit) does not wait for this lock.
+    `ours`: this transaction has made the row, or locked it when it read it: it is as `subject` says.
     Raises IllegalTransition when the event may not happen now, LeaseLost when `subject` is Work that another
     worker has taken since.
     """
     machine = MACHINE_OF_EVENT[event]
-    locked = type(subject)._default_manager.select_for_update(of=("self",), no_key=True).get(pk=subject.pk)
+    rows = type(subject)._default_manager.select_for_update(of=("self",), no_key=True)
+    locked = subject if ours else rows.get(pk=subject.pk)
     if isinstance(locked, Work) and isinstance(subject, Work) and locked.fence != subject.fence:
         raise LeaseLost(f"{locked} was taken by another worker.")
     before = getattr(locked, machine.field)
@@ -59,7 +67,8 @@ def transition(
     return record(event, locked, from_state=before, to_state=after, detail=detail, reason=reason)  # type: ignore[arg-type]  # every machine's model is a Subject
 
 
-@transaction.atomic
+# No savepoint: nobody goes on without the event of what was done.
+@transaction.atomic(savepoint=False)
 def record(
     name: str,
     subject: Subject,

@@ -42,6 +42,7 @@ WITHOUT: Mapping[str, str] = {
     "PatientWord": DERIVED,
     "RefusedReport": f"{ONCE}; then a counter of repetitions, with a case of its own",
     "RuleSetVersion": ONCE,
+    "ScheduledStation": DERIVED,
     "Series": "what the first image said, and how many there are",
     "Subscription": "our own errand to our own code",
     "UnknownCaller": "a counter of calls; letting it in writes the history of the peer it becomes",

@@ -37,6 +37,7 @@ def write(model: Any) -> None:
     elsewhere = model("orchestrator", "Site").objects.create(code="ELSE", name="Elsewhere")
     patient = model("orchestrator", "Patient").objects.create(name="García-López^José", folded_name="GARCIA JOSE LOPEZ")
     model("orchestrator", "Patient").objects.create(name="")
+    write_worklist(model, site, patient)
     study = model("orchestrator", "Study").objects.create(
         study_instance_uid="1.2.3", site=site, patient=patient, first_received_at=now, last_received_at=now
     )
@@ -63,12 +64,30 @@ def write(model: Any) -> None:
     )  # fmt: skip
 
 
+def write_worklist(model: Any, site: Any, patient: Any) -> None:
+    """A step for two stations, one for any, and one that was performed."""
+    order = model("orchestrator", "ImagingServiceRequest").objects.create(site=site, patient=patient)
+    procedure = model("orchestrator", "RequestedProcedure").objects.create(order=order, study_instance_uid="1.2.4")
+    for sps_id, visible, stations in (("S1", True, ["CT1", "CT2"]), ("S2", True, []), ("S3", False, ["CT1"])):
+        step = model("orchestrator", "ScheduledProcedureStep").objects.create(
+            procedure=procedure, site=site, sps_id=sps_id, modality="CT"
+        )
+        entry = model("worklists", "WorklistEntry").objects.create(
+            step=step, site=site, visible=visible, start="20261128103000000000", start_time="103000000000",
+            modality="CT", any_station=not stations, sps_id=sps_id, character_set="ISO_IR 100", answer=b"",
+        )  # fmt: skip
+        for key, value in (("patient", "GARCIA-LOPEZ^JOSE"), *(("station", title) for title in stations)):
+            model("worklists", "MatchValue").objects.create(entry=entry, key=key, value=value)
+
+
 def told() -> dict[str, Any]:
     """What the product of today finds; the KPIs before and after they were counted anew."""
     from orchestrator.models import WHOLE_DAY, ClaimWord, KpiTally, PatientWord
     from orchestrator.services import diagnostics, kpi_rollups, names
     from routing.models import Delivery
+    from worklists.models import MatchValue, ScheduledStation
 
+    stations = ScheduledStation.objects.filter(site__code="OLD", start="20261128103000000000", modality="CT")
     before = [finding.advice for finding in diagnostics.check_kpis()]
     kpi_rollups.rebuild()
     tallies = KpiTally.objects.filter(hour=WHOLE_DAY).order_by("subject")
@@ -77,6 +96,8 @@ def told() -> dict[str, Any]:
         "claim_words": sorted(ClaimWord.objects.values_list("word", flat=True)),
         "lost_names": names.count_lost(),
         "site_of_delivery": Delivery.objects.get().site.code,
+        "stations": sorted(stations.values_list("entry__sps_id", "ae_title")),
+        "match_values": sorted(MatchValue.objects.values_list("entry__sps_id", "key", "value")),
         "kpi_advice": before,
         "kpi_wrong": len(kpi_rollups.differences()),
         "tallies": list(tallies.values_list("subject", "site__code", "modality", "source", "outcome", "count")),

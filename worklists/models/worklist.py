@@ -16,7 +16,6 @@ class WorklistEntry(models.Model):
     step = models.OneToOneField(
         ScheduledProcedureStep, on_delete=models.CASCADE, primary_key=True, related_name="worklist_entry"
     )
-    # No index of its own: a planner would take it, and read the whole site, before better ones.
     site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
     visible = models.BooleanField(help_text="Whether the step waits to be performed.")
     # YYYYMMDDHHMMSSFFFFFF and HHMMSSFFFFFF, wall clock, as answered. Fixed width: text order is time order under any
@@ -39,22 +38,50 @@ class WorklistEntry(models.Model):
     class Meta:
         verbose_name_plural = "worklist entries"
         indexes: ClassVar = [
-            models.Index(fields=["modality", "start"], condition=models.Q(visible=True), name="entry_modality_start"),
-            models.Index(fields=["start"], condition=models.Q(visible=True), name="entry_start"),
-            models.Index(fields=["patient_id"], condition=models.Q(visible=True), name="entry_patient_id"),
+            models.Index(
+                fields=["site", "modality", "start"], condition=models.Q(visible=True), name="entry_modality_start"
+            ),
+            models.Index(fields=["site", "start"], condition=models.Q(visible=True), name="entry_start"),
+            # For beginnings too, which PostgreSQL looks up by this class of operators only.
+            models.Index(
+                fields=["patient_id"], condition=models.Q(visible=True), name="entry_patient_id",
+                opclasses=["varchar_pattern_ops"],
+            ),
+            models.Index(fields=["requested_procedure_id"], condition=models.Q(visible=True), name="entry_procedure"),
+            models.Index(fields=["sps_id"], condition=models.Q(visible=True), name="entry_sps_id"),
             models.Index(fields=["accession_number"], name="entry_accession"),
             models.Index(fields=["study_instance_uid"], name="entry_study_uid"),
-        ]
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"worklist entry {self.pk}"
 
 
+class ScheduledStation(models.Model):
+    """Where a visible entry is scheduled: a row for each station, or one with an empty AE title for any station.
+
+    It repeats of the entry what stations ask with: one index gives a station its day, however many entries that has.
+    """
+
+    entry = models.ForeignKey(WorklistEntry, on_delete=models.CASCADE, related_name="stations")
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
+    ae_title = models.CharField(max_length=16, blank=True)
+    start = models.CharField(max_length=20, blank=True)
+    modality = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["site", "ae_title", "start", "modality", "entry"], name="scheduled_station"),
+        ]
+
+    def __str__(self) -> str:
+        return f"station of worklist entry {self.entry_id}"
+
+
 class MatchValue(models.Model):
-    """One value of a matching key that has several per entry: station AE titles, groups of person names."""
+    """One value of a matching key of which a visible entry has several: the groups of person names."""
 
     class Key(models.TextChoices):
-        STATION_AE_TITLE = "station", "Scheduled Station AE Title"
         PATIENT_NAME = "patient", "Patient's Name, folded"
         PERFORMING_PHYSICIAN = "physician", "Scheduled Performing Physician's Name, folded"
 

@@ -3,46 +3,67 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from django.db import transaction
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
-from orchestrator.models import ScheduledProcedureStep
+from orchestrator.models import PatientIdentifier, ScheduledProcedureStep
 from orchestrator.states import STEP_ON_WORKLIST
 from worklists.datasets.encoding import encode
 from worklists.datasets.entry import due, fitted, identifier_of, modality_of, primary_identifier
 from worklists.matching import name_groups
-from worklists.models import MatchValue, WorklistEntry
+from worklists.models import MatchValue, ScheduledStation, WorklistEntry
 
 _COLUMNS = [field.name for field in WorklistEntry._meta.concrete_fields if not field.primary_key]
 # Under SQLite's limit of variables per statement, and few enough to hold in memory.
 _BATCH = 200
 
 
-@transaction.atomic
-def project(step_ids: Iterable[int]) -> None:
-    """Write the worklist entries of these steps anew. A step that is not to be performed stays, hidden."""
+_IDENTIFIERS = Prefetch(
+    "procedure__order__patient__identifiers", PatientIdentifier.objects.select_related("issuer").order_by("pk")
+)
+
+
+# No savepoint: nobody goes on with a step whose entry could not be written.
+@transaction.atomic(savepoint=False)
+def project(step_ids: Iterable[int], *, new: Sequence[ScheduledProcedureStep] = ()) -> None:
+    """Write the worklist entries of these steps anew. A step that is not to be performed stays, hidden.
+
+    `new`: steps that this transaction has made, with the rows above them; they have no entries yet.
+    """
+    if new:
+        prefetch_related_objects(new, _IDENTIFIERS)
+        _write(new, anew=False)
     ids = sorted(set(step_ids))
     for begin in range(0, len(ids), _BATCH):
-        _project(ids[begin : begin + _BATCH])
+        _write(_read(ids[begin : begin + _BATCH]), anew=True)
 
 
-def _project(ids: Sequence[int]) -> None:
-    steps = (
-        ScheduledProcedureStep.objects.filter(pk__in=ids)
-        .select_related(
-            "site",
-            "procedure__order__patient",
-            "procedure__order__accession_issuer",
-            "procedure__order__visit__issuer",
-        )
-        .prefetch_related("procedure__order__patient__identifiers__issuer")
+def _read(ids: Sequence[int]) -> QuerySet[ScheduledProcedureStep]:
+    steps = ScheduledProcedureStep.objects.filter(pk__in=ids).select_related(
+        "site",
+        "procedure__order__patient",
+        "procedure__order__accession_issuer",
+        "procedure__order__visit__issuer",
     )
+    return steps.prefetch_related(_IDENTIFIERS)
+
+
+def _write(steps: Iterable[ScheduledProcedureStep], *, anew: bool) -> None:
     entries: list[WorklistEntry] = []
-    values: list[MatchValue] = []
+    stations: list[ScheduledStation] = []
+    names: list[MatchValue] = []
     for step in steps:
-        entries.append(_entry(step))
-        values += _match_values(step)
+        entry, titles = _entry(step), _stations(step)
+        entries.append(entry)
+        if entry.visible:
+            stations += (_at(entry, title) for title in titles or [""])
+            names += _names(step)
     WorklistEntry.objects.bulk_create(entries, update_conflicts=True, unique_fields=["step"], update_fields=_COLUMNS)
-    MatchValue.objects.filter(entry__in=ids).delete()
-    MatchValue.objects.bulk_create(values)
+    # After the entries: they are locked by now, and nobody else's rows come in between.
+    if anew:
+        ScheduledStation.objects.filter(entry__in=entries).delete()
+        MatchValue.objects.filter(entry__in=entries).delete()
+    ScheduledStation.objects.bulk_create(stations)
+    MatchValue.objects.bulk_create(names)
 
 
 def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
@@ -58,7 +79,7 @@ def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
         start=f"{day:%Y%m%d}{time:%H%M%S%f}",
         start_time=f"{time:%H%M%S%f}",
         modality=modality_of(step),
-        any_station=not any(map(_station, step.station_ae_titles)),
+        any_station=not _stations(step),
         patient_id=fitted("PatientID", primary.value) if primary else "",
         accession_number=fitted("AccessionNumber", order.accession_number),
         requested_procedure_id=fitted("RequestedProcedureID", procedure.requested_procedure_id),
@@ -69,18 +90,23 @@ def _entry(step: ScheduledProcedureStep) -> WorklistEntry:
     )
 
 
-def _station(ae_title: str) -> str:
-    return fitted("ScheduledStationAETitle", ae_title)
+def _stations(step: ScheduledProcedureStep) -> list[str]:
+    fitting = (fitted("ScheduledStationAETitle", each) for each in step.station_ae_titles)
+    return list(dict.fromkeys(filter(None, fitting)))
 
 
-def _match_values(step: ScheduledProcedureStep) -> Iterator[MatchValue]:
-    key = MatchValue.Key
+def _at(entry: WorklistEntry, ae_title: str) -> ScheduledStation:
+    return ScheduledStation(
+        entry_id=entry.pk, site_id=entry.site_id, ae_title=ae_title, start=entry.start, modality=entry.modality
+    )
+
+
+def _names(step: ScheduledProcedureStep) -> Iterator[MatchValue]:
     patient_name = fitted("PatientName", step.procedure.order.patient.name)
     physician = fitted("ScheduledPerformingPhysicianName", step.performing_physician)
-    for name, values in (
-        (key.STATION_AE_TITLE, [title for each in step.station_ae_titles if (title := _station(each))]),
-        (key.PATIENT_NAME, name_groups(patient_name)),
-        (key.PERFORMING_PHYSICIAN, name_groups(physician)),
+    for key, name in (
+        (MatchValue.Key.PATIENT_NAME, patient_name),
+        (MatchValue.Key.PERFORMING_PHYSICIAN, physician),
     ):
-        for value in values:
-            yield MatchValue(entry_id=step.pk, key=name, value=value)
+        for group in name_groups(name):
+            yield MatchValue(entry_id=step.pk, key=key, value=group)

@@ -5,18 +5,21 @@ from typing import Any
 from unittest.mock import call, patch
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 from pydicom.dataset import Dataset
 
 from orchestrator.hl7 import handlers
 from orchestrator.hl7.drain import apply_messages
+from orchestrator.hl7.messages import Message
 from orchestrator.models import (
     ExceptionCase,
     HL7Application,
     ImagingServiceRequest,
     InboundMessage,
     Patient,
+    PatientIdentifier,
     ScheduledProcedureStep,
+    Site,
     Visit,
 )
 from orchestrator.services import workflow
@@ -296,3 +299,26 @@ def test_trouble_of_the_database_leaves_the_message_for_later() -> None:
     assert statuses() == [InboundStatus.RECEIVED]
     assert apply_messages(interface.pk) == 1
     assert statuses() == [InboundStatus.APPLIED]
+
+
+_refused: list[str] = []
+
+
+def refused_once(message: Message, inbound: InboundMessage) -> handlers.Effect:
+    """Does all of it, and is told by the database that somebody else was faster."""
+    effect = handlers.orm(message, inbound)
+    if not _refused:
+        _refused.append(message.control_id)
+        raise IntegrityError
+    return effect
+
+
+def test_what_another_worker_was_faster_with_is_applied_once_more_by_what_is_known_then(settings: Any) -> None:
+    settings.HL7_HANDLERS = settings.HL7_HANDLERS | {"ORM^O01": f"{__name__}.refused_once"}
+    _refused.clear()
+    tell(orm())
+    assert _refused
+    assert (last().status, last().error) == (InboundStatus.APPLIED, "")
+    # The issuer of the first try was rolled back with it, and is learned again.
+    assert Site.objects.get().default_issuer == PatientIdentifier.objects.get().issuer
+    assert len(worklist()) == 1
