@@ -16,6 +16,7 @@ from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import messages, new_messages
 from orchestrator.services.messages import RepetitionKey, Sender, UnknownSender
+from orchestrator.services.new_messages import NewMessage
 from orchestrator.states import InboundStatus
 
 
@@ -73,10 +74,11 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
 
 def _store_usual(frames: Sequence[Frame]) -> tuple[list[bytes], set[int]] | None:
     """The same as `_store` for messages of known senders that can be taken and never came before; else None."""
-    judged = [_Judged(frame) for frame in frames]
-    for each in judged:
+    usual = []
+    for frame in frames:
+        each = _Judged(frame)
         try:
-            each.head = read_header(each.frame.raw)
+            each.head = read_header(frame.raw)
         except Malformed:
             return None
         interface = new_messages.interface_of(each.sender)
@@ -85,10 +87,30 @@ def _store_usual(frames: Sequence[Frame]) -> tuple[list[bytes], set[int]] | None
         _check(each, interface)
         if each.problem:
             return None
-    rows = [_row(each, None) for each in judged]
-    if not new_messages.keep_new(rows):
+        usual.append((interface, _new(each, each.head)))
+    if not new_messages.keep_new(usual):
         return None
-    return [bytes(row.ack) for row in rows], {row.interface_id for row in rows if row.interface_id}
+    return [message.ack for _, message in usual], {interface.pk for interface, _ in usual}
+
+
+def _new(each: _Judged, head: Message) -> NewMessage:
+    """A message that is taken, with its acknowledgement."""
+    return NewMessage(
+        control_id=_column(head.control_id, 199),
+        message_type=_column(head.message_type, 32),
+        raw=each.frame.raw,
+        charset=_column(head.charset, 64),
+        digest=each.digest,
+        sent_at=head.sent_at,
+        address=each.frame.address or None,
+        received_at=each.at,
+        ack=_acknowledged(each, "AA"),
+    )
+
+
+def _acknowledged(each: _Judged, code: str) -> bytes:
+    control_id = f"F{secrets.token_hex(9)}"
+    return acknowledge(each.head, code, problem=each.problem, control_id=control_id, now=each.at)
 
 
 @transaction.atomic
@@ -167,8 +189,7 @@ def _row(each: _Judged, first: InboundMessage | None) -> InboundMessage:
         return row
     row.status = InboundStatus.REJECTED if each.problem else InboundStatus.RECEIVED
     row.ack_code = each.problem.ack_code if each.problem else "AA"
-    control_id = f"F{secrets.token_hex(9)}"
-    row.ack = acknowledge(each.head, row.ack_code, problem=each.problem, control_id=control_id, now=each.at)
+    row.ack = _acknowledged(each, row.ack_code)
     return row
 
 

@@ -101,5 +101,5 @@ def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_mes
 
 
 def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
-    names = {each.name for each in InboundMessage._meta.local_concrete_fields}
-    assert set(new_messages._FILLED) <= names
+    names = {each.attname for each in InboundMessage._meta.local_concrete_fields}
+    assert {*new_messages.NewMessage._fields, *new_messages._PLACED, *new_messages._TAKEN} <= names
