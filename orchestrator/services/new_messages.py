@@ -116,11 +116,12 @@ def _look_for_repetitions(cursor: CursorWrapper, messages: Sequence[tuple[HL7App
 def _prepared(message: NewMessage) -> tuple[Any, ...]:
     """The values as the database's driver takes them."""
     ops = connection.ops
-    return message._replace(
-        sent_at=ops.adapt_datetimefield_value(message.sent_at),
-        address=ops.adapt_ipaddressfield_value(message.address),
-        received_at=ops.adapt_datetimefield_value(message.received_at),
-    )
+    adapted = {
+        "sent_at": ops.adapt_datetimefield_value(message.sent_at),
+        "address": ops.adapt_ipaddressfield_value(message.address),
+        "received_at": ops.adapt_datetimefield_value(message.received_at),
+    }
+    return tuple(adapted.get(name, value) for name, value in zip(message._fields, message, strict=True))
 
 
 @lru_cache(maxsize=4)
