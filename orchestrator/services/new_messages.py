@@ -64,12 +64,11 @@ def keep_new(messages: Sequence[tuple[HL7Application, NewMessage]]) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
             places = _places(cursor, [interface for interface, _ in messages])
             _look_for_repetitions(cursor, messages)
-            statement, same = _insert_statement(connection.vendor)
             rows = [
-                (*_prepared(message), interface.pk, interface.site_id, next(places[interface.pk]), *same)
+                (*_prepared(message), interface.pk, interface.site_id, next(places[interface.pk]))
                 for interface, message in messages
             ]
-            cursor.executemany(statement, rows)
+            cursor.executemany(_insert_statement(connection.vendor), rows)
     except _NotUsual:
         return False
     return True
@@ -114,14 +113,13 @@ def _look_for_repetitions(cursor: CursorWrapper, messages: Sequence[tuple[HL7App
 
 
 def _prepared(message: NewMessage) -> tuple[Any, ...]:
-    """The values as the database's driver takes them."""
+    """The values as the database's driver takes them, in their order."""
     ops = connection.ops
-    adapted = {
-        "sent_at": ops.adapt_datetimefield_value(message.sent_at),
-        "address": ops.adapt_ipaddressfield_value(message.address),
-        "received_at": ops.adapt_datetimefield_value(message.received_at),
-    }
-    return tuple(adapted.get(name, value) for name, value in zip(message._fields, message, strict=True))
+    return (
+        message.control_id, message.message_type, message.raw, message.charset, message.digest,
+        ops.adapt_datetimefield_value(message.sent_at), ops.adapt_ipaddressfield_value(message.address),
+        ops.adapt_datetimefield_value(message.received_at), message.ack,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=4)
@@ -146,19 +144,25 @@ def _repetition_statement(vendor: str, number: int) -> str:
 
 
 @lru_cache(maxsize=4)
-def _insert_statement(vendor: str) -> tuple[str, tuple[Any, ...]]:
-    """For the fields of a NewMessage and _PLACED; and the values of the other columns, the same for all messages."""
-    database = connections[DEFAULT_DB_ALIAS]
+def _insert_statement(vendor: str) -> str:
+    """For the fields of a NewMessage and _PLACED; the other columns are what no new message has."""
     given = (*NewMessage._fields, *_PLACED)
     empty = InboundMessage(**_TAKEN)
     same = {
-        each.attname: each.get_db_prep_save(getattr(empty, each.attname), database)
+        each.attname: _literal(each.get_db_prep_save(getattr(empty, each.attname), connections[DEFAULT_DB_ALIAS]))
         for each in InboundMessage._meta.local_concrete_fields
         if not (each.primary_key or each.has_db_default() or each.attname in given)
     }
-    names = ",".join(database.ops.quote_name(name) for name in (*given, *same))
-    values = ",".join(["%s"] * (len(given) + len(same)))
-    return f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})", tuple(same.values())  # noqa: S608
+    names = ",".join(map(connection.ops.quote_name, (*given, *same)))
+    values = ",".join([*["%s"] * len(given), *same.values()])
+    return f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})"  # noqa: S608  our names
+
+
+def _literal(default: object) -> str:
+    """What a column is filled with by itself, as SQL: nothing, a number, a truth or a word of ours."""
+    if default is None:
+        return "NULL"
+    return str(default).upper() if isinstance(default, int) else f"'{default}'"
 
 
 def _table(model: type[HL7Application | InboundMessage | Site]) -> str:
