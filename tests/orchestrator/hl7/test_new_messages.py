@@ -7,6 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from orchestrator.hl7 import intake
+from orchestrator.hl7.messages import Message, read
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import new_messages
 from orchestrator.states import InboundStatus
@@ -85,6 +87,24 @@ def test_one_that_is_refused_keeps_none_from_its_place() -> None:
     take(orm(control_id="1"))
     take(orm(control_id="2"), "no message at all", orm(control_id="3"))
     assert list(InboundMessage.objects.filter(sequence__isnull=False).values_list("sequence", flat=True)) == [1, 2, 3]
+
+
+def test_a_message_is_read_once_also_when_another_one_of_its_batch_is_not_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take(orm(control_id="1"))
+    first = take(orm(control_id="2"))
+    readings: list[bytes] = []
+
+    def noted(raw: bytes, **said: Any) -> Message:
+        readings.append(raw)
+        return read(raw, **said)
+
+    monkeypatch.setattr(intake, "read", noted)
+    answers = take(orm(control_id="3"), orm(control_id="2"), orm("ZZ", control_id="4"))
+    assert [field(each, "MSA", 1) for each in answers] == ["AA", "AA", "AE"]
+    assert answers[1] == first[0]
+    assert len(readings) == 3
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it looks messages up")
