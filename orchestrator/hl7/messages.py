@@ -190,6 +190,8 @@ class Message:
             fields = line.split(encoding.separator)
             if fields[0] == "MSH":
                 fields.insert(1, encoding.separator)
+                # Behind the encoding characters themselves.
+                line = line[8:]
             plain = not (encoding.repetition in line or encoding.escape in line or encoding.subcomponent in line)
             segment = self._segments[place] = Segment(fields[0], fields, encoding, plain)
         return segment
@@ -337,13 +339,11 @@ def acknowledge(
 ) -> bytes:
     """An ACK (chapter 2.9.2): MSA with `code`, and ERR (where, table 0357, severity, text) for a problem."""
     msh = message.msh if message else None
-    event = escape(msh.get(9, 2)[:3]) if msh else ""
-    fields = [
-        "MSH", "^~\\&", _safe(msh, 5), _safe(msh, 6), _safe(msh, 3), _safe(msh, 4), f"{now:%Y%m%d%H%M%S}+0000", "",
-        f"ACK^{event}^ACK" if event else "ACK", control_id, _safe(msh, 11) or "P",
-        _safe(msh, 12) or "2.5.1", "", "", "", "", "", "UNICODE UTF-8",
-    ]  # fmt: skip
-    lines = ["|".join(fields), f"MSA|{code}|{_safe(msh, 10)}"]
+    said = [msh.get(number)[:_LONGEST_SAID] if msh else "" for number in (5, 6, 3, 4, 11, 12)]
+    names, kind, rest = _answers_to(*said, msh.get(9, 2)[:3] if msh else "")
+    about = escape(msh.get(10)[:_LONGEST_SAID]) if msh else ""
+    time = f"{now.year:04}{now.month:02}{now.day:02}{now.hour:02}{now.minute:02}{now.second:02}+0000"
+    lines = [f"{names}|{time}||{kind}|{control_id}|{rest}", f"MSA|{code}|{about}"]
     if problem:
         segment, _, number = problem.where.partition("-")
         location = f"{segment}^1^{number}" if number else f"{segment}^1"
@@ -351,8 +351,17 @@ def acknowledge(
     return ("\r".join(lines) + "\r").encode()
 
 
-def _safe(msh: Segment | None, number: int) -> str:
-    return escape(msh.get(number)[:227]) if msh else ""
+_LONGEST_SAID = 227
+
+
+@lru_cache(maxsize=256)
+def _answers_to(
+    application: str, facility: str, sender: str, its_facility: str, processing: str, version: str, event: str
+) -> tuple[str, str, str]:
+    """What the headers of all answers to a sender have: up to the time, the type, and what follows the control id."""
+    names = "|".join(["MSH", "^~\\&", *map(escape, (application, facility, sender, its_facility))])
+    kind = f"ACK^{escape(event)}^ACK" if event else "ACK"
+    return names, kind, f"{escape(processing) or 'P'}|{escape(version) or '2.5.1'}||||||UNICODE UTF-8"
 
 
 # Control characters would end the segment or the block.
