@@ -16,12 +16,12 @@ _UPDATES = ("ADT^A08", "ADT^A31")
 
 # (segment, field, component): the first that has a value wins.
 Path = tuple[str, int, int]
+PLACER_NUMBER: list[Path] = [("ORC", 2, 1), ("OBR", 2, 1)]
+FILLER_NUMBER: list[Path] = [("ORC", 3, 1), ("OBR", 3, 1)]
+ACCESSION_NUMBER: list[Path] = [("IPC", 1, 1), ("OBR", 18, 1)]
 ORDER: Mapping[str, list[Path]] = {
-    "placer_order_number": [("ORC", 2, 1), ("OBR", 2, 1)],
     "placer_issuer": [("ORC", 2, 2), ("OBR", 2, 2)],
-    "filler_order_number": [("ORC", 3, 1), ("OBR", 3, 1)],
     "filler_issuer": [("ORC", 3, 2), ("OBR", 3, 2)],
-    "accession_number": [("IPC", 1, 1), ("OBR", 18, 1)],
     "reason": [("OBR", 31, 2), ("OBR", 31, 1)],
     "danger_code": [("OBR", 12, 2), ("OBR", 12, 1)],
     "relevant_clinical_information": [("OBR", 13, 1)],
@@ -95,7 +95,7 @@ class Part:
     def order_numbers(self) -> tuple[str, str]:
         """Placer and filler order number; empty where there is none."""
         if self._order_numbers is None:
-            self._order_numbers = self.value(ORDER["placer_order_number"]), self.value(ORDER["filler_order_number"])
+            self._order_numbers = self.value(PLACER_NUMBER), self.value(FILLER_NUMBER)
         return self._order_numbers
 
     @property
@@ -117,18 +117,21 @@ def orders_of(message: Message) -> list[list[Part]]:
 def parts_of(message: Message) -> list[Part]:
     """One for each OBR, or for an ORC without any."""
     groups: list[list[Segment]] = []
-    for group in message.groups("ORC"):
-        head: list[Segment] | None = None
-        part: list[Segment] = []
-        groups.append(part)
-        for segment in group:
-            if segment.name == "OBR":
-                if head is None:
-                    head = part.copy()
-                else:
-                    groups.append(part := head.copy())
-            part.append(segment)
+    head: list[Segment] | None = None
+    for segment in message.segments():
+        if segment.name == "ORC":
+            groups.append([])
+            head = None
+        elif segment.name == "OBR" and groups:
+            if head is None:
+                head = groups[-1].copy()
+            else:
+                groups.append(head.copy())
+        if groups:
+            groups[-1].append(segment)
     parts = [Part(each) for each in groups]
+    if message.first("ZDS") is None:
+        return parts
     # A ZDS at the end of the message is said of the whole requested procedure, however many steps that has (RAD-4).
     zds = list(message.segments("ZDS"))
     if len(zds) == 1 and len({part.names[0] for part in parts}) == 1:
@@ -248,7 +251,7 @@ def _said(segment: Segment | None, number: int) -> str:
 def to_order(message: Message, parts: list[Part]) -> OrderData:
     """One order. Raises Malformed when it cannot be placed."""
     first = parts[0]
-    accession_numbers = {value for part in parts if (value := part.value(ORDER["accession_number"]))}
+    accession_numbers = {value for part in parts if (value := part.value(ACCESSION_NUMBER))}
     if any(len(each) > 16 for each in accession_numbers):
         raise Malformed("OBR-18", "the accession number is longer than 16 characters")
     if len(accession_numbers) > 1:
@@ -259,9 +262,12 @@ def to_order(message: Message, parts: list[Part]) -> OrderData:
         if len(value) > _LONGEST_NUMBER:
             raise Malformed(f"ORC-{number}", f"the order number is longer than {_LONGEST_NUMBER} characters")
     pv1 = message.first("PV1")
-    values = first.table(ORDER) | {"accession_number": next(iter(accession_numbers), "")}
+    placer, filler = first.order_numbers
     return OrderData(
-        **values,
+        **first.table(ORDER),
+        placer_order_number=placer,
+        filler_order_number=filler,
+        accession_number=next(iter(accession_numbers), ""),
         priority=PRIORITY.get(first.value(PRIORITY_PATHS), ""),
         requesting_physician=physician(first["ORC"], 12) or physician(first["OBR"], 16),
         referring_physician=physician(pv1, 8),

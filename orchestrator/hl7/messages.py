@@ -176,6 +176,8 @@ class Message:
     zone: tzinfo = UTC
     # By their places in `lines`, once they are split.
     _segments: dict[int, Segment] = field(default_factory=dict, repr=False, compare=False)
+    # Where each name comes first; empty until somebody asks.
+    _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
     _message_type: str | None = field(default=None, repr=False, compare=False)
     _sent_at: tuple[datetime | None] | None = field(default=None, repr=False, compare=False)
 
@@ -203,21 +205,10 @@ class Message:
                 yield self._segment(place)
 
     def first(self, name: str) -> Segment | None:
-        for place, line in enumerate(self.lines):
-            if line[:3] == name:
-                return self._segment(place)
-        return None
-
-    def groups(self, head: str) -> list[list[Segment]]:
-        """What follows each `head` segment up to the next one: the ORC groups of an order message."""
-        groups: list[list[Segment]] = []
-        for place in range(len(self.lines)):
-            segment = self._segment(place)
-            if segment.name == head:
-                groups.append([])
-            if groups:
-                groups[-1].append(segment)
-        return groups
+        if not self._places:
+            self._places = {line[:3]: place for place, line in reversed(list(enumerate(self.lines)))}
+        place = self._places.get(name)
+        return None if place is None else self._segment(place)
 
     @property
     def message_type(self) -> str:
