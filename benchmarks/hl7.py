@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -48,6 +49,11 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
             contenders = [
                 Contender(OURS, settings, partial(_send, ours.hl7_port, plan, connections)),
                 Contender("bare insert", f"one commit each, no listener ({DURABLE})", partial(_insert, plan, folder)),
+                Contender(
+                    "bare insert, our table",
+                    f"the same with its columns and indexes, {plan.kept:,} kept before",
+                    partial(_insert_ours, plan, ours.data_dir),
+                ),
             ]
             yield from compare(
                 f"HL7 acknowledged, {connections} connection{plural}",
@@ -130,12 +136,38 @@ def _send(port: int, plan: Plan, connections: int) -> float:
 def _insert(plan: Plan, folder: Path) -> float:
     """What durability alone costs here: the same bytes, one transaction each, in our database's settings."""
     messages = [order(f"B{number}") for number in islice(_numbers, plan.messages)]
-    with contextlib.closing(sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)) as database:
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
+    with _durable(folder / "bare.sqlite3") as database:
         database.execute("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY, raw BLOB, digest TEXT, at REAL)")
         started = time.perf_counter()
         for raw in messages:
             row = (raw, hashlib.sha256(raw).hexdigest(), time.time())
             database.execute("INSERT INTO message (raw, digest, at) VALUES (?, ?, ?)", row)
         return plan.messages / (time.perf_counter() - started)
+
+
+def _insert_ours(plan: Plan, data_dir: Path) -> float:
+    """The same into the table that we keep messages in: what its width and its indexes cost whoever fills it."""
+    from orchestrator.models import InboundMessage  # Django is set up by `run`
+
+    messages = [(f"T{number}", order(f"T{number}")) for number in islice(_numbers, plan.messages)]
+    table, own = InboundMessage._meta.db_table, ("control_id", "raw", "digest", "received_at")
+    same = [each.attname for each in InboundMessage._meta.local_concrete_fields if each.attname not in (*own, "id")]
+    with _durable(data_dir / "fiducial.sqlite3") as database:
+        (first,) = database.execute(f"SELECT min(id) FROM {table}").fetchone()  # noqa: S608  our names
+        started = time.perf_counter()
+        for control_id, raw in messages:
+            database.execute(
+                f"INSERT INTO {table} ({','.join((*own, *same))})"  # noqa: S608  our names
+                f" SELECT ?, ?, ?, ?, {','.join(same)} FROM {table} WHERE id = ?",
+                (control_id, raw, hashlib.sha256(raw).hexdigest(), f"{datetime.now(UTC):%F %T.%f}", first),
+            )
+        return plan.messages / (time.perf_counter() - started)
+
+
+@contextlib.contextmanager
+def _durable(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database in the settings of ours."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=20)) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        yield database

@@ -16,6 +16,7 @@ from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import messages, new_messages
 from orchestrator.services.messages import RepetitionKey, Sender, UnknownSender
+from orchestrator.services.new_messages import NewMessage
 from orchestrator.states import InboundStatus
 
 
@@ -24,9 +25,13 @@ class _Judged:
     """A frame, what could be read of it, and what speaks against it."""
 
     frame: Frame
+    # What was read before it was known by whose character set and clock.
+    header: Message | None = None
     head: Message | None = None
     interface: HL7Application | None = None
     problem: Malformed | None = None
+    # The character set and time zone that it was read by.
+    read_by: tuple[str, str] | None = None
     # Refused because of who sends, which has a case of its own.
     unknown_sender: bool = False
     at: datetime = field(default_factory=timezone.now)
@@ -42,7 +47,7 @@ class _Judged:
 
     @property
     def sender(self) -> Sender:
-        msh = self.head.msh if self.head else None
+        msh = self.header.msh if self.header else None
         application, facility = (_column(msh.get(3), 180), _column(msh.get(4), 180)) if msh else ("", "")
         return Sender(application, facility, self.frame.address)
 
@@ -55,51 +60,71 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
     """
     if not frames:
         return []
+    judged = [_Judged(frame) for frame in frames]
     try:
-        answers, interface_ids = _store_usual(frames) or _store(frames)
+        answers, interface_ids = _store_usual(judged) or _store(judged)
     except (OperationalError, InterfaceError):
         # The connection may have died while nobody sent anything: once more, on a new one.
         connection.close()
-        answers, interface_ids = _store(frames)
+        answers, interface_ids = _store(judged)
     except (Error, ValueError):
         # One of them cannot be stored as it was read: the others must not suffer, and its bytes are kept.
         if len(frames) > 1:
             return [answer for frame in frames for answer in store([frame], ring=ring)]
-        answers, interface_ids = _store(frames, readable=False)
+        answers, interface_ids = _store([_unreadable(each) for each in frames])
     if interface_ids:
         ring(interface_ids)
     return answers
 
 
-def _store_usual(frames: Sequence[Frame]) -> tuple[list[bytes], set[int]] | None:
+def _unreadable(frame: Frame) -> _Judged:
+    """Whatever it says, it is kept as bytes."""
+    each = _Judged(frame)
+    each.problem = Malformed("MSH", "the message has values that cannot be stored", 207)
+    return each
+
+
+def _store_usual(judged: Sequence[_Judged]) -> tuple[list[bytes], set[int]] | None:
     """The same as `_store` for messages of known senders that can be taken and never came before; else None."""
-    judged = [_Judged(frame) for frame in frames]
+    usual = []
     for each in judged:
-        try:
-            each.head = read_header(each.frame.raw)
-        except Malformed:
-            return None
-        interface = new_messages.interface_of(each.sender)
+        _read_header(each)
+        interface = new_messages.interface_of(each.sender) if each.header else None
         if interface is None:
             return None
         _check(each, interface)
-        if each.problem:
+        if each.head is None or each.problem:
             return None
-    rows = [_row(each, None) for each in judged]
-    if not new_messages.keep_new(rows):
+        usual.append((interface, _new(each, each.head)))
+    if not new_messages.keep_new(usual):
         return None
-    return [bytes(row.ack) for row in rows], {row.interface_id for row in rows if row.interface_id}
+    return [message.ack for _, message in usual], {interface.pk for interface, _ in usual}
+
+
+def _new(each: _Judged, head: Message) -> NewMessage:
+    """A message that is taken, with its acknowledgement."""
+    return NewMessage(
+        control_id=_column(head.control_id, 199),
+        message_type=_column(head.message_type, 32),
+        raw=each.frame.raw,
+        charset=_column(head.charset, 64),
+        digest=each.digest,
+        sent_at=head.sent_at,
+        address=each.frame.address or None,
+        received_at=each.at,
+        ack=_acknowledged(each, "AA"),
+    )
+
+
+def _acknowledged(each: _Judged, code: str) -> bytes:
+    control_id = f"F{secrets.token_hex(9)}"
+    return acknowledge(each.head, code, problem=each.problem, control_id=control_id, now=each.at)
 
 
 @transaction.atomic
-def _store(frames: Sequence[Frame], *, readable: bool = True) -> tuple[list[bytes], set[int]]:
+def _store(judged: Sequence[_Judged]) -> tuple[list[bytes], set[int]]:
     """Acknowledgements, and the interfaces with messages to apply."""
-    judged = [_Judged(frame) for frame in frames]
-    if readable:
-        _judge(judged)
-    else:
-        for each in judged:
-            each.problem = Malformed("MSH", "the message has values that cannot be stored", 207)
+    _judge(judged)
     earlier = messages.find_repetitions([each.key for each in judged])
     rows = []
     for each in judged:
@@ -118,27 +143,38 @@ def _store(frames: Sequence[Frame], *, readable: bool = True) -> tuple[list[byte
 def _judge(batch: Sequence[_Judged]) -> None:
     """Read and check messages; nothing is raised, what is wrong stands in `problem`."""
     for each in batch:
-        try:
-            each.head = read_header(each.frame.raw)
-        except Malformed as problem:
-            each.problem = problem
-    interfaces = messages.interfaces_for({each.sender for each in batch if each.head})
+        _read_header(each)
+    interfaces = messages.interfaces_for({each.sender for each in batch if each.header})
     for each in batch:
-        if each.head:
+        if each.header:
             _check(each, interfaces[each.sender])
 
 
-def _check(each: _Judged, interface: HL7Application | UnknownSender) -> None:
-    if isinstance(interface, UnknownSender):
-        each.problem, each.unknown_sender = Malformed("MSH-3", str(interface), 204), True
+def _read_header(each: _Judged) -> None:
+    if each.header or each.problem:
         return
-    each.interface = interface
+    try:
+        each.header = each.head = read_header(each.frame.raw)
+    except Malformed as problem:
+        each.problem = problem
+
+
+def _check(each: _Judged, interface: HL7Application | UnknownSender) -> None:
+    """Read a message by what its interface says of it: not again when that has not changed."""
+    if isinstance(interface, UnknownSender):
+        each.interface, each.head, each.read_by, each.unknown_sender = None, each.header, None, True
+        each.problem = Malformed("MSH-3", str(interface), 204)
+        return
+    each.interface, each.unknown_sender = interface, False
+    read_by = interface.default_charset, interface.site.time_zone
+    if read_by == each.read_by:
+        return
+    each.head, each.problem, each.read_by = each.header, None, read_by
     if not each.frame.whole:
         each.problem = Malformed("MSH", "the message is larger than this listener takes", 207)
         return
     try:
-        zone = ZoneInfo(interface.site.time_zone)
-        each.head = read(each.frame.raw, default_charset=interface.default_charset, zone=zone)
+        each.head = read(each.frame.raw, default_charset=read_by[0], zone=ZoneInfo(read_by[1]))
         each.problem = problem_of(each.head)
     except Malformed as problem:
         each.problem = problem
@@ -167,8 +203,7 @@ def _row(each: _Judged, first: InboundMessage | None) -> InboundMessage:
         return row
     row.status = InboundStatus.REJECTED if each.problem else InboundStatus.RECEIVED
     row.ack_code = each.problem.ack_code if each.problem else "AA"
-    control_id = f"F{secrets.token_hex(9)}"
-    row.ack = acknowledge(each.head, row.ack_code, problem=each.problem, control_id=control_id, now=each.at)
+    row.ack = _acknowledged(each, row.ack_code)
     return row
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time
+from datetime import date, time
 from typing import Literal
 
 from orchestrator.hl7.messages import Malformed, Message, Repetition, Segment
@@ -16,12 +16,12 @@ _UPDATES = ("ADT^A08", "ADT^A31")
 
 # (segment, field, component): the first that has a value wins.
 Path = tuple[str, int, int]
+PLACER_NUMBER: list[Path] = [("ORC", 2, 1), ("OBR", 2, 1)]
+FILLER_NUMBER: list[Path] = [("ORC", 3, 1), ("OBR", 3, 1)]
+ACCESSION_NUMBER: list[Path] = [("IPC", 1, 1), ("OBR", 18, 1)]
 ORDER: Mapping[str, list[Path]] = {
-    "placer_order_number": [("ORC", 2, 1), ("OBR", 2, 1)],
     "placer_issuer": [("ORC", 2, 2), ("OBR", 2, 2)],
-    "filler_order_number": [("ORC", 3, 1), ("OBR", 3, 1)],
     "filler_issuer": [("ORC", 3, 2), ("OBR", 3, 2)],
-    "accession_number": [("IPC", 1, 1), ("OBR", 18, 1)],
     "reason": [("OBR", 31, 2), ("OBR", 31, 1)],
     "danger_code": [("OBR", 12, 2), ("OBR", 12, 1)],
     "relevant_clinical_information": [("OBR", 13, 1)],
@@ -44,6 +44,9 @@ STEP: Mapping[str, list[Path]] = {
 }
 STATION: list[Path] = [("IPC", 9, 1), ("ORC", 18, 1), ("OBR", 21, 1)]
 START: list[Path] = [("TQ1", 7, 1), ("ORC", 7, 4), ("OBR", 27, 4), ("OBR", 36, 1)]
+# Code, scheme and meaning.
+PROTOCOL: list[list[Path]] = [[("OBR", 4, 4)], [("OBR", 4, 6)], [("OBR", 4, 5)]]
+SAID_AT: list[Path] = [("ORC", 9, 1)]
 PRIORITY_PATHS: list[Path] = [("TQ1", 9, 1), ("ORC", 7, 6), ("OBR", 27, 6)]
 PRIORITY = {"S": "STAT", "A": "HIGH", "P": "HIGH", "C": "HIGH", "R": "ROUTINE", "T": "MEDIUM"}
 # U (unknown) takes nothing away from who knows.
@@ -56,28 +59,44 @@ class Part:
 
     def __init__(self, segments: list[Segment]) -> None:
         self._by_name = {segment.name: segment for segment in reversed(segments)}
+        self._order_numbers: tuple[str, str] | None = None
 
     def __getitem__(self, name: str) -> Segment | None:
         return self._by_name.get(name)
 
     def value(self, paths: list[Path]) -> str:
-        return self.found(paths)[1]
+        """The value of the first path that has one; empty without."""
+        by_name = self._by_name
+        for name, number, component in paths:
+            segment = by_name.get(name)
+            if segment is not None and (value := segment.get(number, component)) and value != DELETE:
+                return value
+        return ""
 
     def found(self, paths: list[Path]) -> tuple[str, str]:
         """(where, value) of the first path that has one: ("ORC-7", "20260705"); two empty strings without."""
-        for name, number, component in paths:
-            segment = self._by_name.get(name)
-            if segment and (value := segment.get(number, component)) and value != DELETE:
-                return f"{name}-{number}", value
+        for path in paths:
+            if value := self.value([path]):
+                return f"{path[0]}-{path[1]}", value
         return "", ""
 
     def table(self, table: Mapping[str, list[Path]]) -> dict[str, str]:
-        return {name: self.value(paths) for name, paths in table.items()}
+        """The values of a table's rows, but for those without one."""
+        by_name, found = self._by_name, {}
+        for row, paths in table.items():
+            for name, number, component in paths:
+                segment = by_name.get(name)
+                if segment is not None and (value := segment.get(number, component)) and value != DELETE:
+                    found[row] = value
+                    break
+        return found
 
     @property
     def order_numbers(self) -> tuple[str, str]:
         """Placer and filler order number; empty where there is none."""
-        return self.value(ORDER["placer_order_number"]), self.value(ORDER["filler_order_number"])
+        if self._order_numbers is None:
+            self._order_numbers = self.value(PLACER_NUMBER), self.value(FILLER_NUMBER)
+        return self._order_numbers
 
     @property
     def names(self) -> tuple[str, str]:
@@ -98,12 +117,21 @@ def orders_of(message: Message) -> list[list[Part]]:
 def parts_of(message: Message) -> list[Part]:
     """One for each OBR, or for an ORC without any."""
     groups: list[list[Segment]] = []
-    for group in message.groups("ORC"):
-        starts = [number for number, segment in enumerate(group) if segment.name == "OBR"]
-        head = group[: starts[0]] if starts else group
-        ends = [*starts[1:], len(group)]
-        groups += [[*head, *group[start:end]] for start, end in zip(starts, ends, strict=False)] or [head]
+    head: list[Segment] | None = None
+    for segment in message.segments():
+        if segment.name == "ORC":
+            groups.append([])
+            head = None
+        elif segment.name == "OBR" and groups:
+            if head is None:
+                head = groups[-1].copy()
+            else:
+                groups.append(head.copy())
+        if groups:
+            groups[-1].append(segment)
     parts = [Part(each) for each in groups]
+    if message.first("ZDS") is None:
+        return parts
     # A ZDS at the end of the message is said of the whole requested procedure, however many steps that has (RAD-4).
     zds = list(message.segments("ZDS"))
     if len(zds) == 1 and len({part.names[0] for part in parts}) == 1:
@@ -113,20 +141,21 @@ def parts_of(message: Message) -> list[Part]:
 
 def person_name(repetition: Repetition) -> str:
     """XPN/XCN's family^given^middle^suffix^prefix^degree as DICOM PN family^given^middle^prefix^suffix degree."""
-    return _pn([repetition.get(number) for number in range(1, 7)])
+    return _pn(repetition.first(6))
 
 
 def _pn(parts: list[str]) -> str:
-    family, given, middle, suffix, prefix, degree = (
+    family, given, middle, suffix, prefix, degree = [
         "" if part == DELETE else part.replace("=", " ").replace("^", " ") for part in parts
-    )
-    return "^".join([family, given, middle, prefix, " ".join(filter(None, (suffix, degree)))]).rstrip("^")
+    ]
+    suffix = f"{suffix} {degree}" if suffix and degree else suffix or degree
+    return "^".join([family, given, middle, prefix, suffix]).rstrip("^")
 
 
 def physician(segment: Segment | None, number: int) -> str:
     """An XCN's name (its first component is an id); empty when absent."""
     repetitions = segment.repetitions(number) if segment else []
-    return _pn([repetitions[0].get(component) for component in range(2, 8)]) if repetitions else ""
+    return _pn(repetitions[0].first(7)[1:]) if repetitions else ""
 
 
 def to_patient(message: Message) -> PatientData:
@@ -137,14 +166,13 @@ def to_patient(message: Message) -> PatientData:
     identifiers = identifiers_of(pid)
     if not identifiers or not all(map(_is_usable, identifiers)):
         raise Malformed("PID-3", "an identifier or its assigning authority is empty, too long or no plain text", 102)
-    names = [name for each in pid.repetitions(5) if (name := person_name(each))]
-    born = pid.get(7)
+    born, sex = pid.get(7), pid.get(8)
     evn = message.first("EVN")
     return PatientData(
         identifiers=identifiers,
-        name=names[0] if names else None,
+        name=next(filter(None, map(person_name, pid.repetitions(5))), None),
         birth_date=_birth_date(born) if born else None,
-        sex=SEX.get(pid.get(8).upper()) if pid.get(8) else None,
+        sex=SEX.get(sex.upper()) if sex else None,
         at=(message.moment(evn.get(2)) if evn else None) or message.sent_at,
         leads=message.message_type.startswith("ADT"),
         updates=message.message_type in _UPDATES,
@@ -163,31 +191,35 @@ def _is_usable(identifier: IdentifierData) -> bool:
         len(identifier.value) <= 64
         and len(identifier.namespace) <= 64
         and len(identifier.universal_id) <= 199
-        and all(each.isprintable() for each in (identifier.value, identifier.namespace, identifier.universal_id))
+        and (identifier.value + identifier.namespace + identifier.universal_id).isprintable()
     )
 
 
 def _identifier(cx: Repetition) -> IdentifierData:
+    value, _, _, namespace, type_code = cx.first(5)
     return IdentifierData(
-        value=cx.get(1).strip(),
-        namespace=cx.get(4, 1).strip(),
+        value=value.strip(),
+        namespace=namespace.strip(),
         universal_id=cx.get(4, 2).strip(),
         universal_id_type=cx.get(4, 3)[:16],
-        type_code=cx.get(5),
+        type_code=type_code,
     )
+
+
+_EIGHT_DIGITS = re.compile(r"\d{8}", re.ASCII)
 
 
 def _birth_date(text: str) -> date | Literal[""] | None:
     """PID-7, its first eight digits: a date without a zone, never shifted."""
     if text == DELETE:
         return ""
-    if not re.match(r"\d{8}", text, re.ASCII):
+    if not _EIGHT_DIGITS.match(text):
         # Some senders know the year only: what we know stands.
         if re.fullmatch(r"\d{4}(\d\d)?", text, re.ASCII):
             return None
         raise Malformed("PID-7", "the birth date is no date")
     try:
-        return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007  a birth date has no zone
+        return date.fromisoformat(text[:8])
     except ValueError:
         raise Malformed("PID-7", "the birth date is no date") from None
 
@@ -219,7 +251,7 @@ def _said(segment: Segment | None, number: int) -> str:
 def to_order(message: Message, parts: list[Part]) -> OrderData:
     """One order. Raises Malformed when it cannot be placed."""
     first = parts[0]
-    accession_numbers = {value for part in parts if (value := part.value(ORDER["accession_number"]))}
+    accession_numbers = {value for part in parts if (value := part.value(ACCESSION_NUMBER))}
     if any(len(each) > 16 for each in accession_numbers):
         raise Malformed("OBR-18", "the accession number is longer than 16 characters")
     if len(accession_numbers) > 1:
@@ -230,25 +262,27 @@ def to_order(message: Message, parts: list[Part]) -> OrderData:
         if len(value) > _LONGEST_NUMBER:
             raise Malformed(f"ORC-{number}", f"the order number is longer than {_LONGEST_NUMBER} characters")
     pv1 = message.first("PV1")
-    values = first.table(ORDER) | {"accession_number": next(iter(accession_numbers), "")}
+    placer, filler = first.order_numbers
     return OrderData(
-        **values,
+        **first.table(ORDER),
+        placer_order_number=placer,
+        filler_order_number=filler,
+        accession_number=next(iter(accession_numbers), ""),
         priority=PRIORITY.get(first.value(PRIORITY_PATHS), ""),
         requesting_physician=physician(first["ORC"], 12) or physician(first["OBR"], 16),
         referring_physician=physician(pv1, 8),
-        at=message.moment(first.value([("ORC", 9, 1)])) or message.sent_at,
+        at=message.moment(first.value(SAID_AT)) or message.sent_at,
         procedures=[_procedure(part) for part in parts if part["OBR"]],
     )
 
 
 def _procedure(part: Part) -> ProcedureData:
     values = part.table(PROCEDURE)
-    if (uid := values["study_instance_uid"]) and (len(uid) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid)):
+    if (uid := values.get("study_instance_uid")) and (len(uid) > 64 or not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid)):
         raise Malformed("ZDS-1", "the Study Instance UID is no UID")
     day, clock = _start(*part.found(START))
     stations = part.value(STATION)
-    code = part.value([("OBR", 4, 4)])
-    protocol = [code, part.value([("OBR", 4, 6)]), part.value([("OBR", 4, 5)])]
+    protocol = [part.value(paths) for paths in PROTOCOL]
     return ProcedureData(
         **values,
         steps=[
@@ -258,22 +292,26 @@ def _procedure(part: Part) -> ProcedureData:
                 start_date=day,
                 start_time=clock,
                 performing_physician=physician(part["OBR"], 34),
-                protocol_codes=[protocol] if code else [],
+                protocol_codes=[protocol] if protocol[0] else [],
             )
         ],
     )
+
+
+_WALL_CLOCK = re.compile(r"(\d{8})(?:(\d\d)(?:(\d\d)(\d\d)?)?)?(?:\.\d+)?(?:[+-]\d{4})?", re.ASCII)
 
 
 def _start(where: str, text: str) -> tuple[date | None, time | None]:
     """The wall clock as sent, without its zone: that is what a modality matches."""
     if not text:
         return None, None
-    found = re.fullmatch(r"(\d{8})(\d\d(?:\d\d){0,2})?(?:\.\d+)?(?:[+-]\d{4})?", text.strip(), re.ASCII)
+    found = _WALL_CLOCK.fullmatch(text.strip())
     if found is None:
         raise Malformed(where, "the start is no date and time")
     try:
-        day = datetime.strptime(found[1], "%Y%m%d").date()  # noqa: DTZ007  wall clock
-        clock = datetime.strptime(found[2].ljust(6, "0"), "%H%M%S").time() if found[2] else None  # noqa: DTZ007
+        day = date.fromisoformat(found[1])
+        hour, minute, second = found.groups("0")[1:]
+        clock = time(int(hour), int(minute), int(second)) if found[2] else None
     except ValueError:
         raise Malformed(where, "the start is no date and time") from None
     return day, clock

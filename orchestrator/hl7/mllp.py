@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from queue import SimpleQueue
+from threading import Thread
+from typing import Protocol, cast
 
 from django.db import connections
 
@@ -18,8 +21,13 @@ MAXIMUM_FRAME = 16 * 1024 * 1024
 KEPT_OF_TOO_LARGE = 65536
 ENDLESS = 8 * MAXIMUM_FRAME
 IDLE_SECONDS = 600.0
-_READ = 65536
+# Messages in one commit, about.
 _BATCH = 500
+# How many bytes of one connection may wait for their answers before no more of it is read, and what a message
+# counts beside its own length.
+_UNANSWERED, _OF_EACH = 256 * 1024, 500
+# Seconds: whoever does not take its answers is not waited for longer when we stop.
+_FAREWELL = 5.0
 
 
 @dataclass(frozen=True)
@@ -99,98 +107,201 @@ class Framer:
         return frames
 
 
+class _Connection(asyncio.Protocol):
+    """One sender. Its frames are handed to the listener as they come, and answered in that order."""
+
+    def __init__(self, listener: "Listener", idle_seconds: float, maximum: int) -> None:
+        self._listener, self._idle_seconds, self._maximum = listener, idle_seconds, maximum
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        # Counted in bytes; whether its answers are not taken; whether no more of it is read.
+        self._unanswered, self._is_full, self._is_ending = 0, False, False
+        # Something of it could not be stored: what it sent after that is not stored either, or it would come too early.
+        self.failed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        self._framer = Framer(self._address, self._maximum)
+        self._timer = self._loop.call_later(self._idle_seconds, self._look_for_silence)
+        self._listener.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        frames = self._framer.feed(data)
+        if frames:
+            self._unanswered += sum(len(each.raw) + _OF_EACH for each in frames)
+            self._listener.take(self, frames)
+        if (self._framer.dropped or 0) > ENDLESS:
+            logger.warning("A message without end was refused")
+            self.end()
+        elif self._unanswered > _UNANSWERED:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """It says no more, but may wait for answers (TLS cannot: it ends on both sides)."""
+        self.end()
+        return self._transport.get_extra_info("sslcontext") is None
+
+    def answer(self, answers: Sequence[tuple[Frame, bytes]]) -> None:
+        """The acknowledgements of frames, which are stored."""
+        self._heard = self._loop.time()
+        self._unanswered -= sum(len(frame.raw) + _OF_EACH for frame, _ in answers)
+        if not self._transport.is_closing():
+            self._transport.write(b"".join([START + answer + END for _, answer in answers]))
+        self._go_on()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def end(self) -> None:
+        """Read no more; close when all is answered."""
+        self._is_ending = True
+        self._transport.pause_reading()
+        self._go_on()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._heard, self._is_full = self._loop.time(), False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_ending:
+            if not self._unanswered:
+                self._transport.close()
+        elif not self._is_full and self._unanswered <= _UNANSWERED and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _look_for_silence(self) -> None:
+        """Close a connection whose peer is silent too long, or does not take its answers; not one that waits for us."""
+        rest = self._heard + self._idle_seconds - self._loop.time()
+        if self._unanswered and not self._is_full:
+            rest = self._idle_seconds
+        if rest > 0:
+            self._timer = self._loop.call_later(rest, self._look_for_silence)
+        else:
+            logger.info("Connection from %s closed (silent)", self._address)
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # What it sent whole is stored.
+        self._timer.cancel()
+        if error:
+            logger.info("Connection from %s closed (%s)", self._address, type(error).__name__)
+        if self._framer.inside:
+            logger.warning("Connection from %s ended inside a message, which was not stored", self._address)
+        self._listener.left(self)
+
+
+_Batch = list[tuple[_Connection, Frame]]
+
+
 class Listener:
-    """Answers MLLP connections. `store` is called with all frames that wait, so that they share one commit."""
+    """Answers MLLP connections. `store` is called with all frames that wait, so that they share one commit.
+
+    The loop cuts frames and writes answers; one thread, whose database connection is its own, stores them. While it
+    commits, the next frames gather.
+    """
 
     def __init__(self, store: Store, *, idle_seconds: float = IDLE_SECONDS, maximum: int = MAXIMUM_FRAME) -> None:
         self._store, self._idle_seconds, self._maximum = store, idle_seconds, maximum
-        self._waiting: asyncio.Queue[tuple[Frame, asyncio.Future[bytes]]] = asyncio.Queue()
-        self._connections: set[asyncio.Task[None]] = set()
-        self._reading: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        # One writer, in one thread: its database connection is its own.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hl7-store")
+        self._connections: set[_Connection] = set()
+        self._is_stopping, self._deserted = False, asyncio.Event()
+        # What came in this turn of the loop, and what waits for the thread; None ends it.
+        self._arrived: _Batch = []
+        self._waiting: SimpleQueue[_Batch | None] = SimpleQueue()
 
     async def run(
         self, host: str, port: int, stop: asyncio.Event, *, tls: ssl.SSLContext | None = None,
         ready: Callable[[int], None] = lambda port: None,
     ) -> None:  # fmt: skip
         """Listen until `stop` is set; frames that were read are stored and answered first."""
-        server = await asyncio.start_server(self._connected, host, port, ssl=tls, backlog=256)
-        committer = asyncio.create_task(self._commit())
+        self._loop = asyncio.get_running_loop()
+        server = await self._loop.create_server(
+            lambda: _Connection(self, self._idle_seconds, self._maximum), host, port, ssl=tls, backlog=256
+        )
+        thread = Thread(target=self._commit, name="hl7-store", daemon=True)
+        thread.start()
         ready(server.sockets[0].getsockname()[1])
         await stop.wait()
         server.close()
-        self._stopping = True
-        for task in list(self._reading):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        committer.cancel()
-        await asyncio.get_running_loop().run_in_executor(self._thread, connections.close_all)
-        self._thread.shutdown()
+        self._is_stopping = True
+        for each in list(self._connections):
+            each.end()
+        self._hand_over()
+        self._waiting.put(None)
+        await self._loop.run_in_executor(None, thread.join)
+        if self._connections:
+            self._deserted.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._deserted.wait(), _FAREWELL)
+        for each in list(self._connections):
+            each.abort()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        peer = writer.get_extra_info("peername")
-        if task is None or peer is None:
-            writer.close()
-            return
-        self._connections.add(task)
-        framer = Framer(str(peer[0]), self._maximum)
-        try:
-            await self._converse(reader, writer, framer, task)
-        except (OSError, TimeoutError, asyncio.CancelledError) as error:
-            # The peer left, was silent too long, or we stop. What it sent whole is stored.
-            logger.info("Connection from %s closed (%s)", peer[0], type(error).__name__)
-        finally:
-            if framer.inside:
-                logger.warning("Connection from %s ended inside a message, which was not stored", peer[0])
-            self._connections.discard(task)
-            writer.close()
+    def joined(self, connection: _Connection) -> None:
+        self._connections.add(connection)
+        if self._is_stopping:
+            connection.end()
 
-    async def _converse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, framer: Framer, task: "asyncio.Task[None]"
-    ) -> None:
-        while not self._stopping:
-            self._reading.add(task)
+    def left(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._deserted.set()
+
+    def take(self, connection: _Connection, frames: Sequence[Frame]) -> None:
+        """Store these frames soon, together with all others that came in this turn of the loop."""
+        if not self._arrived:
+            self._loop.call_soon(self._hand_over)
+        self._arrived += [(connection, frame) for frame in frames]
+
+    def _hand_over(self) -> None:
+        if self._arrived:
+            self._waiting.put(self._arrived)
+            self._arrived = []
+
+    def _commit(self) -> None:
+        """In its thread: commit what waits, then have it answered: the one writer."""
+        for batch in self._batches():
             try:
-                async with asyncio.timeout(self._idle_seconds):
-                    data = await reader.read(_READ)
-            finally:
-                self._reading.discard(task)
-            if not data:
-                return
-            answers = [self._enqueue(frame) for frame in framer.feed(data)]
-            if answers:
-                writer.write(b"".join([START + await answer + END for answer in answers]))
-                async with asyncio.timeout(self._idle_seconds):
-                    await writer.drain()
-            if (framer.dropped or 0) > ENDLESS:
-                logger.warning("A message without end was refused")
-                return
-
-    def _enqueue(self, frame: Frame) -> "asyncio.Future[bytes]":
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait((frame, future))
-        return future
-
-    async def _commit(self) -> None:
-        """Take all that waits, commit it once, then answer each: the one writer."""
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = [await self._waiting.get()]
-            while not self._waiting.empty() and len(batch) < _BATCH:
-                batch.append(self._waiting.get_nowait())
-            try:
-                answers = await loop.run_in_executor(self._thread, self._store, [frame for frame, _ in batch])
+                answers = self._store([frame for _, frame in batch])
+                told = [(*each, answer) for each, answer in zip(batch, answers, strict=True)]
             except Exception as error:
                 # Nothing was stored, so nothing is answered: the senders keep their messages and send them again.
                 # The error's text may quote a message: it stays out of the log.
                 logger.error("%d messages could not be stored (%s)", len(batch), type(error).__name__)  # noqa: TRY400
-                for _, future in batch:
-                    future.set_exception(ConnectionError("not stored"))
-                    future.exception()
+                for connection in {connection for connection, _ in batch}:
+                    connection.failed = True
+                    self._loop.call_soon_threadsafe(connection.close)
             else:
-                for (_, future), answer in zip(batch, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+                self._loop.call_soon_threadsafe(self._answer, told)
+        connections.close_all()
+
+    def _batches(self) -> Iterator[_Batch]:
+        """All that waits, again and again; nothing of a connection once it failed."""
+        waiting: _Batch = []
+        while True:
+            arrived = [] if waiting else self._waiting.get()
+            while arrived is not None and len(waiting := waiting + arrived) < _BATCH and not self._waiting.empty():
+                arrived = self._waiting.get()
+            if arrived is None and not waiting:
+                return
+            if arrived is None:
+                self._waiting.put(None)
+            batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
+            if batch := [each for each in batch if not each[0].failed]:
+                yield batch
+
+    def _answer(self, told: Sequence[tuple[_Connection, Frame, bytes]]) -> None:
+        """In the loop: each connection writes its own once."""
+        answers: defaultdict[_Connection, list[tuple[Frame, bytes]]] = defaultdict(list)
+        for connection, frame, answer in told:
+            answers[connection].append((frame, answer))
+        for connection, its in answers.items():
+            connection.answer(its)

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
+from django.db.models.functions import Now
 
 from orchestrator.models.endpoint import HL7Application, Site
 from orchestrator.models.workflow import Work
@@ -16,6 +17,8 @@ class InboundMessage(Work):
         HL7Application, on_delete=models.PROTECT, null=True, related_name="messages", db_index=False
     )
     site = models.ForeignKey(Site, on_delete=models.PROTECT, db_index=False)
+    # Nothing looks for messages by this time: the sweep asks for their status.
+    next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
     # Order within the interface, given at commit; empty for what was refused before it had one.
     sequence = models.BigIntegerField(null=True)
     control_id = models.CharField(max_length=199, blank=True)
@@ -35,10 +38,15 @@ class InboundMessage(Work):
     applied_at = models.DateTimeField(null=True, blank=True)
     # A person has seen the conflict that it was set aside for, and wants it applied.
     confirmed = models.BooleanField(default=False)
-    waits_for = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting")
-    duplicate_of = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats")
+    # These are indexed where they are told, below: a message that has just come would pay for four empty entries.
+    waits_for = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="waiting", db_index=False
+    )
+    duplicate_of = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeats", db_index=False
+    )
     patient = models.ForeignKey(
-        "orchestrator.Patient", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+        "orchestrator.Patient", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
     order = models.ForeignKey(
         "orchestrator.ImagingServiceRequest",
@@ -46,6 +54,7 @@ class InboundMessage(Work):
         null=True,
         blank=True,
         related_name="messages",
+        db_index=False,
     )
 
     class Meta:
@@ -63,6 +72,10 @@ class InboundMessage(Work):
                 fields=["interface", "sequence"],
                 condition=models.Q(status=InboundStatus.RECEIVED),
                 name="message_to_apply",
+            ),
+            *(
+                models.Index(fields=[name], condition=models.Q((f"{name}__isnull", False)), name=f"message_{name}")
+                for name in ("waits_for", "duplicate_of", "patient", "order")
             ),
         ]
 

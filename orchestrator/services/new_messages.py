@@ -1,23 +1,40 @@
 """The usual case of `services.messages`, in three statements: what a known sender sends for the first time.
 
-An acknowledgement waits for this, and Django spends more time on writing its statements anew for each message than a
-database on executing them. Whatever is not usual is left to `services.messages`, with nothing done.
+An acknowledgement waits for this, and Django spends more time on making a row and writing its statements anew for each
+message than a database on executing them: both are made once. Whatever is not usual is left to `services.messages`,
+with nothing done.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services.messages import Sender
 
-# What a new message may differ in from all others.
-_FILLED = (
-    "interface", "site", "sequence", "control_id", "message_type", "raw", "charset", "digest", "sent_at", "address",
-    "received_at", "status", "ack", "ack_code",
-)  # fmt: skip
+
+class NewMessage(NamedTuple):
+    """What a new message may differ in from all others, named as its columns."""
+
+    control_id: str
+    message_type: str
+    raw: bytes
+    charset: str
+    digest: str
+    sent_at: datetime | None
+    address: str | None
+    received_at: datetime
+    ack: bytes
+
+
+# Beside those: what its interface and its place make it, and that it was taken.
+_PLACED = ("interface_id", "site_id", "sequence")
+_TAKEN = {"ack_code": "AA"}
 # As they were read last; `_last_sequence` looks whether they are so still.
 _interfaces: dict[tuple[str, str], HL7Application] = {}
 
@@ -38,95 +55,114 @@ class _NotUsual(Exception):
     """A message came before, or an interface is no longer what it was."""
 
 
-def keep_new(messages: Sequence[InboundMessage]) -> bool:
+def keep_new(messages: Sequence[tuple[HL7Application, NewMessage]]) -> bool:
     """Keep messages in state RECEIVED, with their places in the order of their interfaces (`interface_of`).
 
     False when nothing was kept: one of them came before, or an interface is switched off or changed.
     """
     try:
-        with transaction.atomic():
-            _give_places(messages)
-            _look_for_repetitions(messages)
-            _insert(messages)
+        with transaction.atomic(), connection.cursor() as cursor:
+            places = _places(cursor, [interface for interface, _ in messages])
+            _look_for_repetitions(cursor, messages)
+            rows = [
+                (*_prepared(message), interface.pk, interface.site_id, next(places[interface.pk]))
+                for interface, message in messages
+            ]
+            cursor.executemany(_insert_statement(connection.vendor), rows)
     except _NotUsual:
         return False
     return True
 
 
-def _give_places(messages: Sequence[InboundMessage]) -> None:
-    """The update locks each interface until the commit: the places are given in the order of the commits."""
-    following: dict[int, Iterator[int]] = {}
-    numbers = Counter(each.interface for each in messages)
+def _places(cursor: CursorWrapper, interfaces: Sequence[HL7Application]) -> dict[int, Iterator[int]]:
+    """The next places of each interface. Each is locked until the commit, and so they are in the order of commits."""
+    numbers: dict[int, int] = {}
+    for each in interfaces:
+        numbers[each.pk] = numbers.get(each.pk, 0) + 1
+    by_key = {each.pk: each for each in interfaces}
     # Always locked in the same order.
-    for interface, number in sorted(numbers.items(), key=lambda each: each[0].pk if each[0] else 0):
-        if interface is None:
-            raise _NotUsual
-        last = _last_sequence(interface, number)
-        following[interface.pk] = iter(range(last - number + 1, last + 1))
-    for each in messages:
-        each.sequence = next(following[each.interface_id or 0])
+    last = {pk: _last_sequence(cursor, by_key[pk], numbers[pk]) for pk in sorted(numbers)}
+    return {pk: iter(range(last[pk] - numbers[pk] + 1, last[pk] + 1)) for pk in numbers}
 
 
-def _last_sequence(interface: HL7Application, number: int) -> int:
+def _last_sequence(cursor: CursorWrapper, interface: HL7Application, number: int) -> int:
     """Move an interface's counter on. What the messages were read by must still be so."""
-    table, sites = _table(HL7Application), _table(Site)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} SET last_sequence = last_sequence + %s, last_message_at = %s"  # noqa: S608  our names
-            " WHERE id = %s AND sending_application = %s AND sending_facility = %s AND enabled"
-            f" AND default_charset = %s AND site_id = (SELECT id FROM {sites} WHERE id = %s AND time_zone = %s)"
-            " RETURNING last_sequence",
-            [
-                number, connection.ops.adapt_datetimefield_value(timezone.now()),
-                interface.pk, interface.sending_application, interface.sending_facility,
-                interface.default_charset, interface.site_id, interface.site.time_zone,
-            ],
-        )  # fmt: skip
-        row = cursor.fetchone()
+    cursor.execute(
+        _place_statement(connection.vendor),
+        [
+            number, connection.ops.adapt_datetimefield_value(timezone.now()),
+            interface.pk, interface.sending_application, interface.sending_facility,
+            interface.default_charset, interface.site_id, interface.site.time_zone,
+        ],
+    )  # fmt: skip
+    row = cursor.fetchone()
     if row is None:
         _interfaces.clear()
         raise _NotUsual
     return int(row[0])
 
 
-def _look_for_repetitions(messages: Sequence[InboundMessage]) -> None:
+def _look_for_repetitions(cursor: CursorWrapper, messages: Sequence[tuple[HL7Application, NewMessage]]) -> None:
     """Raises _NotUsual when any of them is known, or stands here twice (by sender, control id and bytes)."""
-    keys = {(each.control_id, each.interface_id, each.digest) for each in messages}
+    keys = {(each.control_id, interface.pk, each.digest) for interface, each in messages}
     if len(keys) < len(messages):
         raise _NotUsual
-    places = ",".join(["(%s,%s,%s)"] * len(keys))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            # SQLite looks up each only when it is made to begin with them (CROSS JOIN); an IN would read all.
-            f"SELECT 1 FROM (VALUES {places}) AS new CROSS JOIN {_table(InboundMessage)} AS known"  # noqa: S608
-            " WHERE known.control_id = new.column1 AND known.interface_id = new.column2"
-            " AND known.digest = new.column3 LIMIT 1",
-            [value for key in keys for value in key],
-        )
-        if cursor.fetchone() is not None:
-            raise _NotUsual
+    cursor.execute(_repetition_statement(connection.vendor, len(keys)), [value for key in keys for value in key])
+    if cursor.fetchone() is not None:
+        raise _NotUsual
 
 
-def _insert(messages: Sequence[InboundMessage]) -> None:
-    database = connections[DEFAULT_DB_ALIAS]
-    columns = [
-        each for each in InboundMessage._meta.local_concrete_fields if not (each.primary_key or each.has_db_default())
-    ]
-    fields = [each for each in columns if each.name in _FILLED]
-    others = [each for each in columns if each.name not in _FILLED]
-    # What no new message has.
-    empty = InboundMessage()
-    same = [each.get_db_prep_save(getattr(empty, each.attname), database) for each in others]
-    rows = [
-        [*(each.get_db_prep_save(getattr(row, each.attname), database) for each in fields), *same] for row in messages
-    ]
-    names = ",".join(database.ops.quote_name(each.attname) for each in [*fields, *others])
-    places = ",".join(["%s"] * len(columns))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({places})",  # noqa: S608  our names
-            rows,
-        )
+def _prepared(message: NewMessage) -> tuple[Any, ...]:
+    """The values as the database's driver takes them, in their order."""
+    ops = connection.ops
+    return (
+        message.control_id, message.message_type, message.raw, message.charset, message.digest,
+        ops.adapt_datetimefield_value(message.sent_at), ops.adapt_ipaddressfield_value(message.address),
+        ops.adapt_datetimefield_value(message.received_at), message.ack,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _place_statement(vendor: str) -> str:
+    return (
+        f"UPDATE {_table(HL7Application)} SET last_sequence = last_sequence + %s, last_message_at = %s"  # noqa: S608  our names
+        " WHERE id = %s AND sending_application = %s AND sending_facility = %s AND enabled"
+        f" AND default_charset = %s AND site_id = (SELECT id FROM {_table(Site)} WHERE id = %s AND time_zone = %s)"
+        " RETURNING last_sequence"
+    )
+
+
+@lru_cache(maxsize=512)
+def _repetition_statement(vendor: str, number: int) -> str:
+    places = ",".join(["(%s,%s,%s)"] * number)
+    return (
+        # SQLite looks up each only when it is made to begin with them (CROSS JOIN); an IN would read all.
+        f"SELECT 1 FROM (VALUES {places}) AS new CROSS JOIN {_table(InboundMessage)} AS known"  # noqa: S608  our names
+        " WHERE known.control_id = new.column1 AND known.interface_id = new.column2"
+        " AND known.digest = new.column3 LIMIT 1"
+    )
+
+
+@lru_cache(maxsize=4)
+def _insert_statement(vendor: str) -> str:
+    """For the fields of a NewMessage and _PLACED; the other columns are what no new message has."""
+    given = (*NewMessage._fields, *_PLACED)
+    empty = InboundMessage(**_TAKEN)
+    same = {
+        each.attname: _literal(each.get_db_prep_save(getattr(empty, each.attname), connections[DEFAULT_DB_ALIAS]))
+        for each in InboundMessage._meta.local_concrete_fields
+        if not (each.primary_key or each.has_db_default() or each.attname in given)
+    }
+    names = ",".join(map(connection.ops.quote_name, (*given, *same)))
+    values = ",".join([*["%s"] * len(given), *same.values()])
+    return f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})"  # noqa: S608  our names
+
+
+def _literal(default: object) -> str:
+    """What a column is filled with by itself, as SQL: nothing, a number, a truth or a word of ours."""
+    if default is None:
+        return "NULL"
+    return str(default).upper() if isinstance(default, int) else f"'{default}'"
 
 
 def _table(model: type[HL7Application | InboundMessage | Site]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from orchestrator.hl7 import intake
-from orchestrator.hl7.mllp import MAXIMUM_FRAME, Frame, Listener
+from orchestrator.hl7.mllp import MAXIMUM_FRAME, Frame, Listener, Store
 from orchestrator.models import InboundMessage
 from tests.peers import LOOPBACK
 
@@ -121,15 +121,15 @@ class Sender:
 @contextlib.contextmanager
 def listening(
     *, idle_seconds: float = 60.0, maximum: int = MAXIMUM_FRAME, tls: ssl.SSLContext | None = None,
-    batches: list[int] | None = None,
+    batches: list[int] | None = None, store: Store | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """Our listener in a thread of this process, on the test's database: its port. Notes the sizes of its batches."""
     ready, port, stopping = threading.Event(), [0], []
 
-    def store(frames: Sequence[Frame]) -> list[bytes]:
+    def noted(frames: Sequence[Frame]) -> list[bytes]:
         if batches is not None:
             batches.append(len(frames))
-        return partial(intake.store, ring=lambda interface_ids: None)(frames)
+        return (store or partial(intake.store, ring=lambda interface_ids: None))(frames)
 
     def known(number: int) -> None:
         port[0] = number
@@ -138,7 +138,7 @@ def listening(
     async def serve() -> None:
         stop = asyncio.Event()
         stopping.append((asyncio.get_running_loop(), stop))
-        await Listener(store, idle_seconds=idle_seconds, maximum=maximum).run(LOOPBACK, 0, stop, tls=tls, ready=known)
+        await Listener(noted, idle_seconds=idle_seconds, maximum=maximum).run(LOOPBACK, 0, stop, tls=tls, ready=known)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()

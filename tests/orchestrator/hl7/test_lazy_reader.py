@@ -66,7 +66,7 @@ def test_any_bytes_behind_a_header_are_read_or_refused_and_answered(tail: bytes,
         answer = acknowledge(None, problem.ack_code, problem=problem, now=NOW)
     else:
         assert all(segment.get(1) is not None for segment in message.segments())
-        _ = (message.sent_at, message.groups("ORC"))
+        _ = (message.sent_at, parts_of(message))
         answer = acknowledge(message, "AA", now=NOW)
     assert read(answer).first("MSA") is not None
 

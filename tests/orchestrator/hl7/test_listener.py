@@ -1,11 +1,18 @@
 """The MLLP listener over real sockets: framing, batches, limits, TLS. What is stored is looked at by other tests."""
 
+import contextlib
+import socket
 import ssl
 import subprocess
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 
+from orchestrator.hl7.mllp import Frame, Listener
 from orchestrator.models import ExceptionCase, InboundMessage
 from orchestrator.states import InboundStatus
 from tests.factories import make_site
@@ -128,6 +135,74 @@ def test_a_listener_that_stops_answers_what_it_has_read_and_lets_go_of_the_rest(
     assert silent.closed()
     for each in (silent, sender):
         each.socket.close()
+
+
+def test_a_sender_that_says_no_more_is_still_answered() -> None:
+    with listening() as port, Sender(port) as sender:
+        sender.write(b"".join(framed(adt(control_id=f"C{number}")) for number in range(3)))
+        sender.socket.shutdown(socket.SHUT_WR)
+        assert [field(sender.answer(), "MSA", 2) for _ in range(3)] == ["C0", "C1", "C2"]
+        assert sender.closed()
+
+
+class Slow:
+    """A store that waits until it may go on, and answers each message with itself."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.taken: list[bytes] = []
+
+    def __call__(self, frames: Sequence[Frame]) -> list[bytes]:
+        assert self.may_go_on.wait(30)
+        self.taken += [each.raw for each in frames]
+        return [each.raw for each in frames]
+
+
+def test_a_sender_that_does_not_wait_for_answers_is_read_no_further_until_it_has_some() -> None:
+    store, raw = Slow(), framed(b"A" * 100_000)
+    with listening(store=store) as port, Sender(port) as sender:
+        stream = memoryview(raw * 1000)
+        sent = 0
+        sender.socket.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while sent < len(stream):
+                sent += sender.socket.send(stream[sent:])
+        assert sent < len(stream)
+        store.may_go_on.set()
+        sender.socket.settimeout(20)
+        number = -(-sent // len(raw))
+        sender.write(bytes(stream[sent : number * len(raw)]))
+        assert {sender.answer() for _ in range(number)} == {"A" * 100_000}
+    assert len(store.taken) == number
+
+
+def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came, second_came, taken = threading.Event(), threading.Event(), list[bytes]()
+    take = Listener.take
+
+    def noted(listener: Listener, connection: Any, frames: Sequence[Frame]) -> None:
+        take(listener, connection, frames)
+        if frames[0].raw == b"SECOND":
+            second_came.set()
+
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        if not came.is_set():
+            came.set()
+            assert second_came.wait(30)
+            raise OperationalError
+        taken.extend(each.raw for each in frames)
+        return [b"MSA"] * len(frames)
+
+    monkeypatch.setattr(Listener, "take", noted)
+    with listening(store=store) as port, Sender(port) as sender, Sender(port) as other:
+        sender.write(framed("FIRST"))
+        assert came.wait(30)
+        sender.write(framed("SECOND"))
+        assert sender.closed()
+        assert other.say("OTHER") == "MSA"
+    assert taken == [b"OTHER"]
 
 
 @pytest.fixture

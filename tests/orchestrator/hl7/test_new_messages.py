@@ -7,6 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from orchestrator.hl7 import intake
+from orchestrator.hl7.messages import Message, read
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import new_messages
 from orchestrator.states import InboundStatus
@@ -87,6 +89,24 @@ def test_one_that_is_refused_keeps_none_from_its_place() -> None:
     assert list(InboundMessage.objects.filter(sequence__isnull=False).values_list("sequence", flat=True)) == [1, 2, 3]
 
 
+def test_a_message_is_read_once_also_when_another_one_of_its_batch_is_not_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take(orm(control_id="1"))
+    first = take(orm(control_id="2"))
+    readings: list[bytes] = []
+
+    def noted(raw: bytes, **said: Any) -> Message:
+        readings.append(raw)
+        return read(raw, **said)
+
+    monkeypatch.setattr(intake, "read", noted)
+    answers = take(orm(control_id="3"), orm(control_id="2"), orm("ZZ", control_id="4"))
+    assert [field(each, "MSA", 1) for each in answers] == ["AA", "AA", "AE"]
+    assert answers[1] == first[0]
+    assert len(readings) == 3
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it looks messages up")
 def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_messages() -> None:
     take(orm(control_id="1"))
@@ -101,5 +121,5 @@ def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_mes
 
 
 def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
-    names = {each.name for each in InboundMessage._meta.local_concrete_fields}
-    assert set(new_messages._FILLED) <= names
+    names = {each.attname for each in InboundMessage._meta.local_concrete_fields}
+    assert {*new_messages.NewMessage._fields, *new_messages._PLACED, *new_messages._TAKEN} <= names
