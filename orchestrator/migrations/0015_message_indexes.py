@@ -29,7 +29,7 @@ FIELDS = {
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orchestrator", "0013_kpi_indexes")]
+    dependencies = [("orchestrator", "0014_page_indexes")]
 
     operations = [
         migrations.SeparateDatabaseAndState(
