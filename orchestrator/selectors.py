@@ -184,7 +184,9 @@ def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
     """Those of the patients whose name has words that begin as those of the text do; `beyond_few` when of all patients
     more have such a name than are counted.
     """
-    found = find(rows, Way([with_words(PatientWord, "patient", text)], has_words(PatientWord, "patient", text)))
+    # Each once, however many of the words that begin so it has: the number is told.
+    words = with_words(PatientWord, "patient", text).distinct()
+    found = find(rows, Way([words], has_words(PatientWord, "patient", text)))
     return found.alias(beyond_few=Value(1)) if is_gone_through(found) and not rows.query.where else found
 
 
@@ -193,8 +195,17 @@ def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
     return [] if _date(text) else [with_words(PatientWord, "patient", text)]
 
 
-def every_patient() -> QuerySet[Patient]:
-    """All that stand for themselves: not to be shown, but to say how far a search goes (`models.search`)."""
+def patients_gone_through(viewer: Viewer, site: str = "") -> QuerySet[Patient]:
+    """The patients of whom a search looks at the latest for one page (`models.search`): those of the list.
+
+    They are those that the viewer sees, at this site if one is given.
+    """
+    # Who sees all sites sees also whom none has: nothing need be asked of each.
+    listed = visible_to(_patients(), viewer, "patients.view")
+    return listed.filter(sites=int(site)) if site else listed
+
+
+def _patients() -> QuerySet[Patient]:
     return Patient.objects.filter(merged_into=None)
 
 
@@ -203,7 +214,7 @@ def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
 
     A name is given by its words or their beginnings, in any order and without accents.
     """
-    queryset = visible_to(every_patient(), viewer, "patients.view")
+    queryset = visible_to(_patients(), viewer, "patients.view")
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
         exact = Way(

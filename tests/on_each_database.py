@@ -94,7 +94,7 @@ def _environment(url: str) -> dict[str, str]:
 
 
 def _pytest(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pytest", *words]
+    return [sys.executable, "-u", "-m", "pytest", *words]
 
 
 if __name__ == "__main__":

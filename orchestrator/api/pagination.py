@@ -8,11 +8,13 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from orchestrator.models.search import FEW
+
 if TYPE_CHECKING:
     # Imported by rest_framework.views itself, through the settings.
     from rest_framework.views import APIView
 
-EXACT_TO = 10_000
+EXACT_TO = FEW
 
 
 class KeysetPagination(CursorPagination):

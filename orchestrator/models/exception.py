@@ -64,10 +64,11 @@ class ExceptionCase(models.Model):
                 condition=models.Q(status__in=sorted(CASE_OPEN)),
                 name="case_open_due",
             ),
-            # All that the queue is counted and filtered by: its figures are read from here alone.
+            # All that the queue is counted and filtered by: on SQLite its figures are read from here alone.
             models.Index(fields=["status", "due_at", "kind", "site", "modality", "source", "owner"], name="case_queue"),
             models.Index(fields=["-resolved_at"], name="case_resolved"),
             # What waits is counted in this order: in the navigation of every page, the control room and the queue.
+            # PostgreSQL alone reads it: SQLite does not see that states given as parameters fit the condition.
             models.Index(
                 fields=["kind", "site", "modality", "source", "owner", "due_at", "opened_at"],
                 condition=models.Q(status__in=sorted(CASE_WAITING)),

@@ -130,7 +130,7 @@ def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[
         return found, None
     times = among.prefetch_related(None).order_by(f"-{column}").values_list(column, flat=True)
     ends = list(times[WINDOW - 1 : WINDOW + 1])
-    if len(ends) < 2:
+    if len(ends) < 2 or (ends[0] == ends[1] and not among.filter(**{f"{column}__lt": ends[0]}).exists()):
         return found, None
     return found.filter(**{f"{column}__gte": ends[0]}), ends[0]
 

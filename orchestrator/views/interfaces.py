@@ -120,7 +120,7 @@ def message_list(request: HttpRequest) -> HttpResponse:
     # The bytes are for the message's own page.
     found = lists.page_of(
         request, queryset.defer("raw", "ack"), "received_at",
-        among=narrowed(selectors.messages(viewer), request.GET, site),
+        among=narrowed(selectors.messages(viewer), request.GET, site), is_live=True,
     )  # fmt: skip
     record_access(
         viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")

@@ -122,13 +122,14 @@ class Rows(NamedTuple, Generic[M]):
 
 def page_of(
     request: HttpRequest, queryset: QuerySet[M], column: str, *, ascending: bool = False,
-    among: QuerySet[M] | None = None,
+    among: QuerySet[M] | None = None, is_live: bool = False,
 ) -> Rows[M]:  # fmt: skip
     """The page that `?after=<time>~<id>` asks for, ordered by the time in `column` and the id.
 
     By key, not by number: the millionth row costs what the first does, and no row is seen twice when others come.
     `among` is the list without the search, latest first: one that goes through its rows goes no further than a part of
-    them for one page, and the next page goes on there.
+    them for one page, and the next page goes on there. `is_live`: a poll shows other rows than these (`live`), and asks
+    only which are new.
     """
     after = request.GET.get("after", "")
     if after:
@@ -139,7 +140,7 @@ def page_of(
         bound = {f"{column}__{beyond}e": moment}
         queryset, among = queryset.filter(rest, **bound), among if among is None else among.filter(rest, **bound)
     queryset, last = (queryset, None) if among is None else search.within_window(queryset, among, column)
-    if shown_of(request):  # of what the page would have a poll asks only whether it is new
+    if is_live and shown_of(request):
         queryset = queryset.select_related(None).prefetch_related(None).only(column)
     ordered = queryset.order_by(column, "pk") if ascending else search.latest_first(queryset, column)
     rows = list(ordered[: PAGE_ROWS + 1])

@@ -44,7 +44,9 @@ def order_list(request: HttpRequest) -> HttpResponse:
         return begin
     text, site, status = searches.text_of(request), lists.site_filter(request), request.GET.get("status", "")
     queryset = narrowed(selectors.order_rows(selectors.orders(viewer, text)), request.GET, site)
-    found = lists.page_of(request, queryset, "created_at", among=narrowed(selectors.orders(viewer), request.GET, site))
+    found = lists.page_of(
+        request, queryset, "created_at", among=narrowed(selectors.orders(viewer), request.GET, site), is_live=True
+    )
     record_access(
         viewer, "orders.view", "order", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )

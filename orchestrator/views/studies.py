@@ -61,7 +61,11 @@ def study_list(request: HttpRequest) -> HttpResponse:
     text, site = searches.text_of(request), lists.site_filter(request)
     queryset = narrowed(selectors.study_rows(selectors.studies(viewer, text)), request.GET, site)
     found = lists.page_of(
-        request, queryset, "last_received_at", among=narrowed(selectors.studies(viewer), request.GET, site)
+        request,
+        queryset,
+        "last_received_at",
+        among=narrowed(selectors.studies(viewer), request.GET, site),
+        is_live=True,
     )
     record_access(
         viewer, "studies.view", "study", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")

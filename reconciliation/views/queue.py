@@ -159,7 +159,9 @@ def queue(request: HttpRequest) -> HttpResponse:
     shown = lists.shown_of(request)
     newest_first = view == "closed" or request.GET.get("sort") == "-due"
     column = "resolved_at" if view == "closed" else "due_at"
-    found = lists.page_of(request, queue_rows(filter_cases(base, chosen)), column, ascending=not newest_first)
+    found = lists.page_of(
+        request, queue_rows(filter_cases(base, chosen)), column, ascending=not newest_first, is_live=True
+    )
     # A poll answers with the rows that are on the screen, in their places: none jumps under the pointer.
     rows = lists.in_place(queue_rows(cases(viewer, "all")), shown) if shown else found.rows
     record_access(

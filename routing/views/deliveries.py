@@ -45,7 +45,7 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     queryset = narrowed(selectors.uncounted(viewer, text), request.GET, site)
     found = lists.page_of(
         request, queryset if polled else selectors.with_counts(queryset), "created_at",
-        among=narrowed(selectors.uncounted(viewer), request.GET, site),
+        among=narrowed(selectors.uncounted(viewer), request.GET, site), is_live=True,
     )  # fmt: skip
     record_access(
         viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),

@@ -342,3 +342,8 @@ def test_a_name_that_many_have_is_not_counted_to_the_end(call: Caller, monkeypat
     rest = call("GET", page["next"].partition("/api/v1/")[2])["results"]
     assert {each["name"] for each in (*page["results"], *rest)} == {"SMITH^A", "SMITH^B", "SMITHERS^C"}
     assert call("GET", "patients/?name=jones")["count"] == 1
+    # Two words that begin so, and one person.
+    for number, name in enumerate(("JOHNSON^JOHN", "JOHNSTON^JOHNNY"), 1):
+        make_patient(name=name)
+        page = call("GET", "patients/?name=john")
+        assert (page["count"], page.get("count_is_estimate")) == (number, None)

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import selectors
 from orchestrator.models import IdentityClaim, ImagingServiceRequest, Patient, Role, Site, Study, folded_words, search
 from orchestrator.permissions import Viewer
-from orchestrator.views import lists
+from orchestrator.views import hits, lists
 from tests.factories import make_order, make_patient, make_site, make_study, make_user
 
+BACKEND = "django.contrib.auth.backends.ModelBackend"
 NAMES = (
     "Müller^Anna", "Muller^Hanna^Maria", "O'Brien^Zoë", "García-López^José", "Yamada^Tarō=山田^太郎", "de Souza^Ana",
     "Smith^John", "Smithers^Jon", "ANNA^SMITH", "", "Łukasik^Ewa",
@@ -118,7 +120,7 @@ def test_what_is_common_and_rare_in_a_list_is_looked_for_part_by_part_and_all_of
 ) -> None:
     monkeypatch.setattr(search, "FEW", 0)
     monkeypatch.setattr(search, "WINDOW", 5)
-    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(make_user(), backend=BACKEND)
     finds = {"patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders}
     for page, find in finds.items():
         address, found, pages = client.post(f"/{page}/", {"q": "a"}).headers["Location"], list[int](), 0
@@ -140,7 +142,7 @@ def test_what_came_at_one_moment_is_found_once_whether_or_not_a_part_of_the_list
     monkeypatch.setattr(search, "FEW", few)
     monkeypatch.setattr(search, "WINDOW", 2)
     monkeypatch.setattr(lists, "PAGE_ROWS", 2)
-    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(make_user(), backend=BACKEND)
     middle = list(Patient.objects.order_by("created_at", "pk"))[1:]
     Patient.objects.filter(pk__in=[each.pk for each in middle]).update(created_at=middle[0].created_at)
     address, found = client.post("/patients/", {"q": "a"}).headers["Location"], list[int]()
@@ -154,12 +156,46 @@ def test_what_came_at_one_moment_is_found_once_whether_or_not_a_part_of_the_list
 
 
 @pytest.mark.django_db
+def test_who_sees_one_site_looks_through_its_patients_and_not_through_those_of_others(
+    monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    monkeypatch.setattr(search, "WINDOW", 2)
+    here, there = make_site("LAKE"), make_site("HILL")
+    make_patient("1", name="Smith^Ann", site=here)
+    for number in range(4):
+        make_patient(f"9{number}", name="Smith^Bob", site=there)
+    client.force_login(make_user(Role.PACS_ADMINISTRATOR, site=here), backend=BACKEND)
+    address = client.post("/patients/", {"q": "smith"}).headers["Location"]
+    found = client.get(address).context["found"]
+    assert ([each.name for each in found.rows], found.next) == (["Smith^Ann"], "")
+    viewer = Viewer.of(make_user(Role.PACS_ADMINISTRATOR, site=here))
+    assert [each["title"] for each in hits.find(viewer, "smith", 5) if each["kind"] == "Patients"] == ["SMITH, Ann"]
+
+
+@pytest.mark.django_db
+def test_a_window_that_ends_in_one_moment_with_the_list_has_nothing_behind_it(
+    monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    monkeypatch.setattr(search, "WINDOW", 2)
+    site = make_site()
+    for number in range(4):
+        make_patient(f"9{number}", name="Smith^Bob", site=site)
+    Patient.objects.update(created_at=timezone.now())
+    client.force_login(make_user(), backend=BACKEND)
+    address = client.post("/patients/", {"q": "smith"}).headers["Location"]
+    found = client.get(address).context["found"]
+    assert (len(found.rows), found.next) == (4, "")
+
+
+@pytest.mark.django_db
 def test_a_part_of_a_list_without_any_says_how_far_it_was_looked_and_where_to_go_on(
     site: Site, monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:
     monkeypatch.setattr(search, "FEW", 0)
     monkeypatch.setattr(search, "WINDOW", 1)
-    client.force_login(make_user(), backend="django.contrib.auth.backends.ModelBackend")
+    client.force_login(make_user(), backend=BACKEND)
     Patient.objects.order_by("-created_at")[0].words.all().delete()
     address = client.post("/patients/", {"q": "anna"}).headers["Location"]
     assert "Look further back" in client.get(address).content.decode()

@@ -20,6 +20,7 @@ from orchestrator.services.workflow import transition
 from tests.factories import make_user
 from tests.worklists.ward import ask, found, keys, peer, schedule
 from worklists.models import WorklistQuery
+from worklists.views import board as boards
 
 pytestmark = pytest.mark.django_db
 
@@ -89,6 +90,15 @@ def test_many_steps_are_counted_and_one_station_shows_them_all(today: dt.date) -
     assert board(client)["CT_NORTH"][1].endswith("2 more")
     assert "NUMBER4" in board(client, "/worklist/?station=CT_NORTH")["CT_NORTH"][1]
     assert board(client, "/worklist/?station=*") == {}
+
+
+def test_a_day_with_more_steps_than_the_board_shows_says_so(today: dt.date, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        schedule(name=f"NUMBER{number}^X", day=today)
+    client = signed_in()
+    for most, said in ((3, False), (2, True)):
+        monkeypatch.setattr(boards, "_STEPS", most)
+        assert ("the board shows the first 2 of them" in client.get("/worklist/").text) is said
 
 
 def test_a_station_says_what_it_asked_last_and_what_it_got(today: dt.date) -> None:

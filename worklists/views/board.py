@@ -112,11 +112,11 @@ def _stations(
     ]
 
 
-def _tell(viewer: Viewer, stations: Iterable[dict[str, Any]]) -> None:
-    """Say what each step that has a place is, and of whom: a busy day has many more steps than places."""
+def _tell(viewer: Viewer, stations: Iterable[dict[str, Any]]) -> int:
+    """Say what each step that has a place is, and of whom: a busy day has many more steps than places. How many are."""
     lanes = [lane for station in stations for lane in station["lanes"]]
     rows = visible_to(ScheduledProcedureStep.objects.all(), viewer, "worklist.view").filter(
-        pk__in={step.pk for lane in lanes for step in lane["steps"]}
+        pk__among=sorted({step.pk for lane in lanes for step in lane["steps"]})
     )
     order = "procedure__order"
     found = rows.values_list(
@@ -130,6 +130,7 @@ def _tell(viewer: Viewer, stations: Iterable[dict[str, Any]]) -> None:
             for step in lane["steps"]
             if step.pk in told
         ]
+    return len(told)
 
 
 def _days(request: HttpRequest, day: dt.date, today: dt.date) -> list[dict[str, Any]]:
@@ -163,13 +164,15 @@ def board(request: HttpRequest) -> HttpResponse:
     if site:
         queryset = queryset.filter(site_id=int(site))
         asked = {title: question for title, question in asked.items() if question.site_id == int(site)}
-    found = queryset.values_list("pk", "status", "modality", "station_ae_titles", "site__name")[:_STEPS]
+    found = queryset.values_list("pk", "status", "modality", "station_ae_titles", "site__name")[: _STEPS + 1]
     steps = list(map(_Step._make, found))
-    record_access(
-        viewer, "worklist.view", "step", number_of_records=len(steps), address=request.META.get("REMOTE_ADDR")
-    )
+    left_out = len(steps) > _STEPS
+    del steps[_STEPS:]
     stations = _stations(steps, asked, today, only)
-    _tell(viewer, stations)
+    record_access(
+        viewer, "worklist.view", "step", number_of_records=_tell(viewer, stations),
+        address=request.META.get("REMOTE_ADDR"),
+    )  # fmt: skip
     lanes = [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()]
     context = {
         "section": "worklist",
@@ -180,9 +183,10 @@ def board(request: HttpRequest) -> HttpResponse:
             {**station, "url": lists.address(request, station=station["title"] or _NO_STATION)} for station in stations
         ],
         "only": only,
+        "first": _STEPS if left_out else 0,
         "every_station": lists.address(request, station=""),
         "days": _days(request, day, today),
         "here": request.get_full_path(),
     }
-    version = (request.get_full_path(), today, lanes, stations)
+    version = (request.get_full_path(), today, lanes, stations, left_out)
     return replies.page(request, "worklists/board.html", "worklists/_board.html", context, version=version)
