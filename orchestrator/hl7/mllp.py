@@ -279,6 +279,8 @@ class Listener:
                 for connection in {connection for connection, _ in batch}:
                     connection.failed = True
                     self._loop.call_soon_threadsafe(connection.close)
+                # The database may be another one now, or may not be written to: what comes next asks anew.
+                connections.close_all()
             else:
                 self._loop.call_soon_threadsafe(self._answer, told)
         connections.close_all()

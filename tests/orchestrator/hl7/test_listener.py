@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InternalError, OperationalError, connection
 
 from orchestrator.hl7.mllp import Frame, Listener
 from orchestrator.models import ExceptionCase, InboundMessage
@@ -203,6 +203,24 @@ def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_befo
         assert sender.closed()
         assert other.say("OTHER") == "MSA"
     assert taken == [b"OTHER"]
+
+
+def test_after_a_failed_commit_the_next_one_has_a_new_connection() -> None:
+    were_open: list[bool] = []
+
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        were_open.append(connection.connection is not None)
+        connection.ensure_connection()
+        if len(were_open) == 2:
+            raise InternalError("cannot execute UPDATE in a read-only transaction")
+        return [b"MSA"] * len(frames)
+
+    with listening(store=store) as port, Sender(port) as sender, Sender(port) as other:
+        assert sender.say("1") == "MSA"
+        sender.write(framed("2"))
+        assert sender.closed()
+        assert other.say("3") == "MSA"
+    assert were_open == [False, True, False]
 
 
 @pytest.fixture
