@@ -107,6 +107,11 @@ class Framer:
         return frames
 
 
+def _tell_dropped(number: int) -> None:
+    if number:
+        logger.error("%d messages behind one that could not be stored were dropped", number)
+
+
 class _Connection(asyncio.Protocol):
     """One sender. Its frames are handed to the listener in the order they came in, and answered in it.
 
@@ -165,7 +170,13 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"".join([START + answer + END for _, answer in answers]))
         self._go_on()
 
-    def close(self) -> None:
+    def fail(self) -> None:
+        """Something of it was not stored: what came after that is not, and it has to send all of it again."""
+        _tell_dropped(len(self._waiting))
+        self._waiting.clear()
+        self._close()
+
+    def _close(self) -> None:
         # Once: a second time breaks a transport of TLS.
         if not self._transport.is_closing():
             self._transport.close()
@@ -202,7 +213,7 @@ class _Connection(asyncio.Protocol):
         self._hand_on()
         if self._is_ending:
             if not self._unanswered:
-                self.close()
+                self._close()
         elif not self._is_full and self._unanswered <= _UNANSWERED and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -306,7 +317,7 @@ class Listener:
                 logger.error("%d messages could not be stored (%s)", len(batch), type(error).__name__)  # noqa: TRY400
                 for connection in {connection for connection, _ in batch}:
                     connection.failed = True
-                    self._loop.call_soon_threadsafe(connection.close)
+                    self._loop.call_soon_threadsafe(connection.fail)
                 # The database may be another one now, or may not be written to: what comes next asks anew.
                 connections.close_all()
             else:
@@ -325,8 +336,10 @@ class Listener:
             if arrived is None:
                 self._waiting.put(None)
             batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
-            if batch := [each for each in batch if not each[0].failed]:
-                yield batch
+            to_store = [each for each in batch if not each[0].failed]
+            _tell_dropped(len(batch) - len(to_store))
+            if to_store:
+                yield to_store
 
     def _answer(self, told: Sequence[tuple[_Connection, Frame, bytes]]) -> None:
         """In the loop: each connection writes its own once."""

@@ -258,7 +258,7 @@ def test_a_failed_connection_whose_peer_takes_nothing_is_let_go_of(monkeypatch: 
 
 
 def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_before_it(
-    came: list[tuple[Listener, bytes]],
+    came: list[tuple[Listener, bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = list[bytes]()
 
@@ -276,6 +276,19 @@ def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_befo
         assert sender.closed()
         assert other.say("OTHER") == "MSA"
     assert taken == [b"OTHER"]
+    assert "1 messages behind one that could not be stored were dropped" in caplog.text
+    assert "SECOND" not in caplog.text
+
+
+def test_what_was_read_but_not_handed_on_before_a_failure_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        raise OperationalError
+
+    with listening(store=store) as port, Sender(port) as many:
+        many.write(framed("X") * 5000)
+        assert many.closed()
+    told = [each.args[0] for each in caplog.records if "messages" in each.msg and isinstance(each.args, tuple)]
+    assert sum(number for number in told if isinstance(number, int)) == 5000
 
 
 def test_after_a_failed_commit_the_next_one_has_a_new_connection() -> None:
