@@ -1,11 +1,15 @@
 """The usual message is kept in few statements, and just as the others are."""
 
 import re
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from orchestrator.hl7 import intake
 from orchestrator.hl7.messages import Message, read
@@ -59,6 +63,16 @@ def test_whoever_is_switched_off_is_refused_at_once() -> None:
     assert last().sequence is None
     HL7Application.objects.update(enabled=True)
     assert field(take(orm(control_id="4"))[0], "MSA", 1) == "AA"
+    assert last().sequence == 3
+
+
+def test_the_old_name_of_a_renamed_interface_is_not_taken_beside_the_new_one(settings: Settings) -> None:
+    take(orm(control_id="1"))
+    take(orm(control_id="2"))
+    HL7Application.objects.update(sending_application="RIS2")
+    settings.TRUST = "known"
+    answers = take(orm(control_id="3"), orm(control_id="4", application="RIS2"))
+    assert [field(each, "MSA", 1) for each in answers] == ["AR", "AA"]
     assert last().sequence == 3
 
 
@@ -120,6 +134,27 @@ def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_mes
     assert f"SEARCH known USING COVERING INDEX message_control_id ({columns})" in plan
 
 
-def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
+def test_every_column_is_filled_by_a_message_its_place_or_a_default_which_is_the_same_for_all() -> None:
     names = {each.attname for each in InboundMessage._meta.local_concrete_fields}
-    assert {*new_messages.NewMessage._fields, *new_messages._PLACED, *new_messages._TAKEN} <= names
+    given = {*new_messages.NewMessage._fields, *new_messages._PLACED}
+    same = {each.attname: new_messages._same_for_all(each) for each in new_messages._left_to_defaults()}
+    assert given | same.keys() | {"id", "next_attempt_at"} == names
+    row = InboundMessage(ack_code="AA")
+    assert same == {name: getattr(row, name) for name in same}
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {','.join(map(new_messages._literal, same.values()))}")
+        assert cursor.fetchone() == tuple(same.values())
+
+
+@pytest.mark.parametrize("value", ["it's", "100 %", "a\\b", b"", uuid4(), timezone.now(), {}, 1.5])
+def test_what_would_have_to_be_quoted_or_adapted_is_no_literal(value: object) -> None:
+    with pytest.raises(TypeError):
+        new_messages._literal(value)
+
+
+@pytest.mark.parametrize("default", [uuid4, timezone.now, dict])
+def test_a_default_that_differs_from_message_to_message_is_no_part_of_the_statement(default: Callable[[], Any]) -> None:
+    field = models.TextField(default=default)
+    field.set_attributes_from_name("novelty")
+    with pytest.raises(TypeError, match="novelty is made anew"):
+        new_messages._same_for_all(field)
