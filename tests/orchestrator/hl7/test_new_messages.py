@@ -6,17 +6,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection, models
+from django.db import OperationalError, connection, models
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from orchestrator.hl7 import intake
 from orchestrator.hl7.messages import Message, read
+from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import new_messages
 from orchestrator.states import InboundStatus
+from tests.factories import make_site
 from tests.orchestrator.hl7.speech import adt, field, last, orm, take
+from tests.peers import LOOPBACK
 
 pytestmark = pytest.mark.django_db
 
@@ -119,6 +122,51 @@ def test_a_message_is_read_once_also_when_another_one_of_its_batch_is_not_usual(
     assert [field(each, "MSA", 1) for each in answers] == ["AA", "AA", "AE"]
     assert answers[1] == first[0]
     assert len(readings) == 3
+
+
+_keep_new = new_messages.keep_new
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_committed", [False, True])
+def test_a_database_that_goes_away_once_keeps_each_message_once(
+    monkeypatch: pytest.MonkeyPatch, has_committed: bool
+) -> None:
+    make_site()
+    take(orm(control_id="1"))
+    attempts: list[bool] = []
+
+    def going_away(usual: Any) -> bool:
+        attempts.append(has_committed and _keep_new(usual))
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(new_messages, "keep_new", going_away)
+    answers = take(orm(control_id="2"), orm(control_id="3"))
+    assert attempts == [has_committed]
+    assert [field(each, "MSA", 1) for each in answers] == ["AA", "AA"]
+    kept = InboundMessage.objects.filter(status=InboundStatus.RECEIVED, control_id__in="23").order_by("sequence")
+    assert [bytes(each.ack).decode() for each in kept] == answers
+    repeated = InboundMessage.objects.filter(status=InboundStatus.DUPLICATE).order_by("control_id")
+    assert [bytes(each.ack).decode() for each in repeated] == (answers if has_committed else [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_keeps_no_message_answers_none_and_rings_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_site()
+    take(orm(control_id="1"))
+    rung: list[int] = []
+
+    def away(given: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(new_messages, "keep_new", away)
+    monkeypatch.setattr(intake, "_store", away)
+    with pytest.raises(OperationalError):
+        intake.store([Frame(orm(control_id="2").encode(), LOOPBACK)], ring=rung.extend)
+    assert rung == []
+    assert last().control_id == "1"
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it looks messages up")
