@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from django.db import DataError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from orchestrator.hl7.checks import problem_of
@@ -56,7 +56,7 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
     """Keep all frames in one transaction; answers their acknowledgements in order. For `Listener`.
 
     `ring` is called after the commit with the interfaces that have new messages. Raises Error (the database's)
-    when nothing could be stored.
+    when they could not be stored now: none may be answered.
     """
     if not frames:
         return []
@@ -67,7 +67,7 @@ def store(frames: Sequence[Frame], *, ring: Callable[[Iterable[int]], None]) -> 
         # The connection may have died while nobody sent anything: once more, on a new one.
         connection.close()
         answers, interface_ids = _store(judged)
-    except (Error, ValueError):
+    except (DataError, ValueError):
         # One of them cannot be stored as it was read: the others must not suffer, and its bytes are kept.
         if len(frames) > 1:
             return [answer for frame in frames for answer in store([frame], ring=ring)]

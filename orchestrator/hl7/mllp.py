@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ ENDLESS = 8 * MAXIMUM_FRAME
 IDLE_SECONDS = 600.0
 # Messages in one commit, about.
 _BATCH = 500
-# How many bytes of one connection may wait for their answers before no more of it is read, and what a message
-# counts beside its own length.
-_UNANSWERED, _OF_EACH = 256 * 1024, 500
+# How many bytes of one connection may wait for their answers, and what a message counts beside its own length, so that
+# none has more than two commits to itself.
+_UNANSWERED, _OF_EACH = 512 * 1024, 525
 # Seconds: whoever does not take its answers is not waited for longer when we stop.
 _FAREWELL = 5.0
 
@@ -107,13 +107,22 @@ class Framer:
         return frames
 
 
+def _tell_dropped(number: int) -> None:
+    if number:
+        logger.error("%d messages behind one that could not be stored were dropped", number)
+
+
 class _Connection(asyncio.Protocol):
-    """One sender. Its frames are handed to the listener as they come, and answered in that order."""
+    """One sender. Its frames are handed to the listener in the order they came in, and answered in it.
+
+    No more than `_UNANSWERED` wait for their answers, so that others have theirs soon; what was read beyond waits here.
+    """
 
     def __init__(self, listener: "Listener", idle_seconds: float, maximum: int) -> None:
         self._listener, self._idle_seconds, self._maximum = listener, idle_seconds, maximum
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
+        self._waiting: deque[Frame] = deque()
         # Counted in bytes; whether its answers are not taken; whether no more of it is read.
         self._unanswered, self._is_full, self._is_ending = 0, False, False
         # Something of it could not be stored: what it sent after that is not stored either, or it would come too early.
@@ -123,26 +132,35 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
+        # Asked now: a closed transport of TLS answers no more questions.
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
         self._framer = Framer(self._address, self._maximum)
         self._timer = self._loop.call_later(self._idle_seconds, self._look_for_silence)
         self._listener.joined(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
-        frames = self._framer.feed(data)
-        if frames:
-            self._unanswered += sum(len(each.raw) + _OF_EACH for each in frames)
-            self._listener.take(self, frames)
+        self._waiting += self._framer.feed(data)
+        self._hand_on()
         if (self._framer.dropped or 0) > ENDLESS:
             logger.warning("A message without end was refused")
             self.end()
         elif self._unanswered > _UNANSWERED:
-            self._transport.pause_reading()
+            self._pause()
+
+    def _hand_on(self) -> None:
+        """Have stored what may wait for its answer: while something waits here, something waits for an answer."""
+        frames = []
+        while self._waiting and self._unanswered <= _UNANSWERED:
+            frames.append(frame := self._waiting.popleft())
+            self._unanswered += len(frame.raw) + _OF_EACH
+        if frames:
+            self._listener.take(self, frames)
 
     def eof_received(self) -> bool:
         """It says no more, but may wait for answers (TLS cannot: it ends on both sides)."""
         self.end()
-        return self._transport.get_extra_info("sslcontext") is None
+        return not self._is_tls
 
     def answer(self, answers: Sequence[tuple[Frame, bytes]]) -> None:
         """The acknowledgements of frames, which are stored."""
@@ -152,37 +170,57 @@ class _Connection(asyncio.Protocol):
             self._transport.write(b"".join([START + answer + END for _, answer in answers]))
         self._go_on()
 
-    def close(self) -> None:
-        self._transport.close()
+    def fail(self) -> None:
+        """Something of it was not stored: what came after that is not, and it has to send all of it again."""
+        _tell_dropped(len(self._waiting))
+        self._waiting.clear()
+        self._close()
+
+    def _close(self) -> None:
+        # Once: a second time breaks a transport of TLS.
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def end(self) -> None:
         """Read no more; close when all is answered."""
         self._is_ending = True
-        self._transport.pause_reading()
+        self._pause()
         self._go_on()
+
+    def hand_all_on(self) -> None:
+        """Have stored what was read, however much it is: there is no later."""
+        frames = list(self._waiting)
+        self._waiting.clear()
+        self._unanswered += sum(len(each.raw) + _OF_EACH for each in frames)
+        self._listener.take(self, frames)
 
     def abort(self) -> None:
         self._transport.abort()
 
     def pause_writing(self) -> None:
         self._is_full = True
-        self._transport.pause_reading()
+        self._pause()
 
     def resume_writing(self) -> None:
         self._heard, self._is_full = self._loop.time(), False
         self._go_on()
 
+    def _pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
     def _go_on(self) -> None:
+        self._hand_on()
         if self._is_ending:
             if not self._unanswered:
-                self._transport.close()
+                self._close()
         elif not self._is_full and self._unanswered <= _UNANSWERED and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _look_for_silence(self) -> None:
         """Close a connection whose peer is silent too long, or does not take its answers; not one that waits for us."""
         rest = self._heard + self._idle_seconds - self._loop.time()
-        if self._unanswered and not self._is_full:
+        if self._unanswered and not self._is_full and not self._transport.is_closing():
             rest = self._idle_seconds
         if rest > 0:
             self._timer = self._loop.call_later(rest, self._look_for_silence)
@@ -234,6 +272,7 @@ class Listener:
         server.close()
         self._is_stopping = True
         for each in list(self._connections):
+            each.hand_all_on()
             each.end()
         self._hand_over()
         self._waiting.put(None)
@@ -278,7 +317,9 @@ class Listener:
                 logger.error("%d messages could not be stored (%s)", len(batch), type(error).__name__)  # noqa: TRY400
                 for connection in {connection for connection, _ in batch}:
                     connection.failed = True
-                    self._loop.call_soon_threadsafe(connection.close)
+                    self._loop.call_soon_threadsafe(connection.fail)
+                # The database may be another one now, or may not be written to: what comes next asks anew.
+                connections.close_all()
             else:
                 self._loop.call_soon_threadsafe(self._answer, told)
         connections.close_all()
@@ -295,8 +336,10 @@ class Listener:
             if arrived is None:
                 self._waiting.put(None)
             batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
-            if batch := [each for each in batch if not each[0].failed]:
-                yield batch
+            to_store = [each for each in batch if not each[0].failed]
+            _tell_dropped(len(batch) - len(to_store))
+            if to_store:
+                yield to_store
 
     def _answer(self, told: Sequence[tuple[_Connection, Frame, bytes]]) -> None:
         """In the loop: each connection writes its own once."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
+from django.db.models import Field
 from django.utils import timezone
 
 from orchestrator.models import HL7Application, InboundMessage, Site
@@ -80,6 +81,10 @@ def _places(cursor: CursorWrapper, interfaces: Sequence[HL7Application]) -> dict
     for each in interfaces:
         numbers[each.pk] = numbers.get(each.pk, 0) + 1
     by_key = {each.pk: each for each in interfaces}
+    # Read at different times: it was renamed in between, and only one of them would be looked at.
+    if any(by_key[each.pk] is not each for each in interfaces):
+        _interfaces.clear()
+        raise _NotUsual
     # Always locked in the same order.
     last = {pk: _last_sequence(cursor, by_key[pk], numbers[pk]) for pk in sorted(numbers)}
     return {pk: iter(range(last[pk] - numbers[pk] + 1, last[pk] + 1)) for pk in numbers}
@@ -147,22 +152,37 @@ def _repetition_statement(vendor: str, number: int) -> str:
 def _insert_statement(vendor: str) -> str:
     """For the fields of a NewMessage and _PLACED; the other columns are what no new message has."""
     given = (*NewMessage._fields, *_PLACED)
-    empty = InboundMessage(**_TAKEN)
-    same = {
-        each.attname: _literal(each.get_db_prep_save(getattr(empty, each.attname), connections[DEFAULT_DB_ALIAS]))
-        for each in InboundMessage._meta.local_concrete_fields
-        if not (each.primary_key or each.has_db_default() or each.attname in given)
-    }
+    same = {each.attname: _literal(_same_for_all(each)) for each in _left_to_defaults()}
     names = ",".join(map(connection.ops.quote_name, (*given, *same)))
     values = ",".join([*["%s"] * len(given), *same.values()])
     return f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})"  # noqa: S608  our names
 
 
-def _literal(default: object) -> str:
-    """What a column is filled with by itself, as SQL: nothing, a number, a truth or a word of ours."""
-    if default is None:
+def _left_to_defaults() -> "list[Field[Any, Any]]":
+    """The columns that neither a message nor the database fills."""
+    given = (*NewMessage._fields, *_PLACED)
+    fields = InboundMessage._meta.local_concrete_fields
+    return [each for each in fields if not (each.primary_key or each.has_db_default() or each.attname in given)]
+
+
+def _same_for_all(field: "Field[Any, Any]") -> object:
+    """What Django would fill a column with. TypeError when that may differ from message to message."""
+    if field.attname in _TAKEN:
+        return _TAKEN[field.attname]
+    if field.has_default() and callable(field.default):
+        raise TypeError(f"{field.attname} is made anew for each message")
+    return field.get_db_prep_save(field.get_default(), connections[DEFAULT_DB_ALIAS])
+
+
+def _literal(value: object) -> str:
+    """Nothing, a truth, a number or a word of ours as SQL. TypeError for what would have to be quoted or adapted."""
+    if value is None:
         return "NULL"
-    return str(default).upper() if isinstance(default, int) else f"'{default}'"
+    if isinstance(value, int):
+        return str(value).upper()
+    if isinstance(value, str) and not set(value) & set("'%\\"):
+        return f"'{value}'"
+    raise TypeError(f"{value!r} is no literal")
 
 
 def _table(model: type[HL7Application | InboundMessage | Site]) -> str:

@@ -1,8 +1,12 @@
 """What is taken, what is refused and what is kept, before anything is applied."""
 
+from typing import Any
+
 import pytest
+from django.db import IntegrityError, InternalError
 from pytest_django.fixtures import Settings
 
+from orchestrator.hl7 import intake
 from orchestrator.hl7.drain import apply_messages
 from orchestrator.models import (
     ExceptionCase,
@@ -146,6 +150,26 @@ def test_nul_bytes_are_refused_and_the_others_of_the_batch_are_taken() -> None:
     answers = take(adt(control_id="1"), hostile, escaped, adt(control_id="2"))
     assert [field(answer, "MSA", 1) for answer in answers] == ["AA", "AR", "AA", "AA"]
     assert InboundMessage.objects.filter(status=InboundStatus.REJECTED).get().control_id == "NUL"
+
+
+def test_a_database_that_takes_nothing_refuses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(judged: Any) -> None:
+        raise InternalError("cannot execute UPDATE in a read-only transaction")
+
+    take(adt(control_id="1"))
+    with monkeypatch.context() as standby:
+        standby.setattr(intake, "_store_usual", read_only)
+        with pytest.raises(InternalError):
+            take(adt(control_id="2"))
+    assert [field(answer, "MSA", 1) for answer in take(adt(control_id="2"))] == ["AA"]
+
+
+def test_a_counter_behind_its_messages_refuses_no_message() -> None:
+    take(adt(control_id="1"))
+    HL7Application.objects.update(last_sequence=0)
+    with pytest.raises(IntegrityError):
+        take(adt(control_id="2"))
+    assert InboundMessage.objects.get().control_id == "1"
 
 
 def test_an_unknown_sender_is_refused_recorded_and_one_case_asks_for_a_decision(settings: Settings) -> None:

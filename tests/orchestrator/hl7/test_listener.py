@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InternalError, OperationalError, connection
 
 from orchestrator.hl7.mllp import Frame, Listener
 from orchestrator.models import ExceptionCase, InboundMessage
@@ -176,33 +176,137 @@ def test_a_sender_that_does_not_wait_for_answers_is_read_no_further_until_it_has
     assert len(store.taken) == number
 
 
-def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_before_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    came, second_came, taken = threading.Event(), threading.Event(), list[bytes]()
+@pytest.fixture
+def came(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Listener, bytes]]:
+    """What listeners were given to store, as it came."""
+    noted: list[tuple[Listener, bytes]] = []
     take = Listener.take
 
-    def noted(listener: Listener, connection: Any, frames: Sequence[Frame]) -> None:
+    def noting(listener: Listener, connection: Any, frames: Sequence[Frame]) -> None:
         take(listener, connection, frames)
-        if frames[0].raw == b"SECOND":
-            second_came.set()
+        noted.extend((listener, each.raw) for each in frames)
+
+    monkeypatch.setattr(Listener, "take", noting)
+    return noted
+
+
+def test_a_sender_of_very_many_small_messages_holds_up_no_other(came: list[tuple[Listener, bytes]]) -> None:
+    store = Slow()
+    with listening(store=store) as port, Sender(port) as many, Sender(port) as other:
+        many.write(framed("X") * 5000)
+        wait_for(lambda: came, what="the first of many")
+        other.write(framed("OTHER"))
+        wait_for(lambda: came[-1][1] == b"OTHER", what="the one of the other")
+        store.may_go_on.set()
+        assert other.answer() == "OTHER"
+        assert store.taken.index(b"OTHER") < 1500
+        assert {many.answer() for _ in range(5000)} == {"X"}
+
+
+def test_a_sender_of_very_many_small_messages_that_says_no_more_has_all_answers() -> None:
+    store = Slow()
+    with listening(store=store) as port, Sender(port) as many:
+        many.write(framed("X") * 5000)
+        many.socket.shutdown(socket.SHUT_WR)
+        store.may_go_on.set()
+        assert {many.answer() for _ in range(5000)} == {"X"}
+        assert many.closed()
+
+
+def test_a_listener_that_stops_stores_all_that_it_has_read(came: list[tuple[Listener, bytes]]) -> None:
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        wait_for(lambda: came[0][0]._is_stopping, what="the stop")
+        return [each.raw for each in frames]
+
+    with listening(store=store) as port:
+        many = Sender(port)
+        many.write(framed("X") * 5000)
+        wait_for(lambda: came, what="the first of many")
+    with many:
+        assert {many.answer() for _ in range(5000)} == {"X"}
+        assert many.closed()
+
+
+def test_a_failed_connection_whose_peer_takes_nothing_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[Any] = []
+    said, taken = list[bytes](), list[bytes]()
+    joined = Listener.joined
+
+    def noting(listener: Listener, connection: Any) -> None:
+        connections.append(connection)
+        connection._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        joined(listener, connection)
 
     def store(frames: Sequence[Frame]) -> list[bytes]:
-        if not came.is_set():
-            came.set()
-            assert second_came.wait(30)
+        if frames[0].raw == b"FAIL":
+            raise OperationalError
+        taken.extend(each.raw for each in frames)
+        return [b"A" * 10_000] * len(frames)
+
+    monkeypatch.setattr(Listener, "joined", noting)
+    with listening(store=store, idle_seconds=1.0) as port, Sender(port) as sender:
+        # Some answers wait for it, and not so many that it is read no further.
+        untaken = 0
+        while untaken < 3:
+            said.append(b"TAKE")
+            sender.write(framed(said[-1]))
+            wait_for(lambda: taken == said and not connections[0]._unanswered, what="the answer")
+            untaken += connections[0]._transport.get_write_buffer_size() > 0
+        assert not connections[0]._is_full
+        sender.write(framed("FAIL"))
+        wait_for(lambda: not connections[0]._listener._connections, what="the end of the connection")
+
+
+def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_before_it(
+    came: list[tuple[Listener, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = list[bytes]()
+
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        if frames[0].raw == b"FIRST":
+            wait_for(lambda: len(came) > 1, what="the second")
             raise OperationalError
         taken.extend(each.raw for each in frames)
         return [b"MSA"] * len(frames)
 
-    monkeypatch.setattr(Listener, "take", noted)
     with listening(store=store) as port, Sender(port) as sender, Sender(port) as other:
         sender.write(framed("FIRST"))
-        assert came.wait(30)
+        wait_for(lambda: came, what="the first")
         sender.write(framed("SECOND"))
         assert sender.closed()
         assert other.say("OTHER") == "MSA"
     assert taken == [b"OTHER"]
+    assert "1 messages behind one that could not be stored were dropped" in caplog.text
+    assert "SECOND" not in caplog.text
+
+
+def test_what_was_read_but_not_handed_on_before_a_failure_is_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        raise OperationalError
+
+    with listening(store=store) as port, Sender(port) as many:
+        many.write(framed("X") * 5000)
+        assert many.closed()
+    told = [each.args[0] for each in caplog.records if "messages" in each.msg and isinstance(each.args, tuple)]
+    assert sum(number for number in told if isinstance(number, int)) == 5000
+
+
+def test_after_a_failed_commit_the_next_one_has_a_new_connection() -> None:
+    were_open: list[bool] = []
+
+    def store(frames: Sequence[Frame]) -> list[bytes]:
+        were_open.append(connection.connection is not None)
+        connection.ensure_connection()
+        if len(were_open) == 2:
+            raise InternalError("cannot execute UPDATE in a read-only transaction")
+        return [b"MSA"] * len(frames)
+
+    with listening(store=store) as port, Sender(port) as sender, Sender(port) as other:
+        assert sender.say("1") == "MSA"
+        sender.write(framed("2"))
+        assert sender.closed()
+        assert other.say("3") == "MSA"
+    assert were_open == [False, True, False]
 
 
 @pytest.fixture
@@ -229,3 +333,23 @@ def test_a_message_over_tls_is_taken_and_plain_bytes_are_not(certificate: tuple[
             plain.write(framed(adt(control_id="PLAIN")))
             assert plain.closed()
     assert InboundMessage.objects.get().control_id == "1"
+
+
+@pytest.mark.peer("openssl")
+def test_a_listener_lets_go_of_senders_over_tls_without_an_error(
+    certificate: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    client = ssl.create_default_context(cafile=str(certificate[0]))
+    with listening(tls=server) as port:
+        sender = Sender(port, tls=client)
+        assert field(sender.say(adt(control_id="1")), "MSA", 1) == "AA"
+        assert isinstance(sender.socket, ssl.SSLSocket)
+        end = sender.socket.unwrap
+        # It answers the end of the connection with its own.
+        reader = threading.Thread(target=lambda: sender.closed() and end())
+        reader.start()
+    reader.join(20)
+    sender.socket.close()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]

@@ -1,18 +1,25 @@
 """The usual message is kept in few statements, and just as the others are."""
 
 import re
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, models
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from orchestrator.hl7 import intake
 from orchestrator.hl7.messages import Message, read
+from orchestrator.hl7.mllp import Frame
 from orchestrator.models import HL7Application, InboundMessage, Site
 from orchestrator.services import new_messages
 from orchestrator.states import InboundStatus
+from tests.factories import make_site
 from tests.orchestrator.hl7.speech import adt, field, last, orm, take
+from tests.peers import LOOPBACK
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +69,16 @@ def test_whoever_is_switched_off_is_refused_at_once() -> None:
     assert last().sequence == 3
 
 
+def test_the_old_name_of_a_renamed_interface_is_not_taken_beside_the_new_one(settings: Settings) -> None:
+    take(orm(control_id="1"))
+    take(orm(control_id="2"))
+    HL7Application.objects.update(sending_application="RIS2")
+    settings.TRUST = "known"
+    answers = take(orm(control_id="3"), orm(control_id="4", application="RIS2"))
+    assert [field(each, "MSA", 1) for each in answers] == ["AR", "AA"]
+    assert last().sequence == 3
+
+
 def test_the_time_zone_and_the_character_set_of_now_count() -> None:
     take(orm(control_id="1"))
     take(orm(control_id="2"))
@@ -107,6 +124,51 @@ def test_a_message_is_read_once_also_when_another_one_of_its_batch_is_not_usual(
     assert len(readings) == 3
 
 
+_keep_new = new_messages.keep_new
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_committed", [False, True])
+def test_a_database_that_goes_away_once_keeps_each_message_once(
+    monkeypatch: pytest.MonkeyPatch, has_committed: bool
+) -> None:
+    make_site()
+    take(orm(control_id="1"))
+    attempts: list[bool] = []
+
+    def going_away(usual: Any) -> bool:
+        attempts.append(has_committed and _keep_new(usual))
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(new_messages, "keep_new", going_away)
+    answers = take(orm(control_id="2"), orm(control_id="3"))
+    assert attempts == [has_committed]
+    assert [field(each, "MSA", 1) for each in answers] == ["AA", "AA"]
+    kept = InboundMessage.objects.filter(status=InboundStatus.RECEIVED, control_id__in="23").order_by("sequence")
+    assert [bytes(each.ack).decode() for each in kept] == answers
+    repeated = InboundMessage.objects.filter(status=InboundStatus.DUPLICATE).order_by("control_id")
+    assert [bytes(each.ack).decode() for each in repeated] == (answers if has_committed else [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_keeps_no_message_answers_none_and_rings_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_site()
+    take(orm(control_id="1"))
+    rung: list[int] = []
+
+    def away(given: Any) -> None:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(new_messages, "keep_new", away)
+    monkeypatch.setattr(intake, "_store", away)
+    with pytest.raises(OperationalError):
+        intake.store([Frame(orm(control_id="2").encode(), LOOPBACK)], ring=rung.extend)
+    assert rung == []
+    assert last().control_id == "1"
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="asks SQLite how it looks messages up")
 def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_messages() -> None:
     take(orm(control_id="1"))
@@ -120,6 +182,27 @@ def test_repetitions_of_a_batch_are_looked_up_and_not_searched_for_among_all_mes
     assert f"SEARCH known USING COVERING INDEX message_control_id ({columns})" in plan
 
 
-def test_every_column_that_messages_differ_in_is_one_of_a_message() -> None:
+def test_every_column_is_filled_by_a_message_its_place_or_a_default_which_is_the_same_for_all() -> None:
     names = {each.attname for each in InboundMessage._meta.local_concrete_fields}
-    assert {*new_messages.NewMessage._fields, *new_messages._PLACED, *new_messages._TAKEN} <= names
+    given = {*new_messages.NewMessage._fields, *new_messages._PLACED}
+    same = {each.attname: new_messages._same_for_all(each) for each in new_messages._left_to_defaults()}
+    assert given | same.keys() | {"id", "next_attempt_at"} == names
+    row = InboundMessage(ack_code="AA")
+    assert same == {name: getattr(row, name) for name in same}
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {','.join(map(new_messages._literal, same.values()))}")
+        assert cursor.fetchone() == tuple(same.values())
+
+
+@pytest.mark.parametrize("value", ["it's", "100 %", "a\\b", b"", uuid4(), timezone.now(), {}, 1.5])
+def test_what_would_have_to_be_quoted_or_adapted_is_no_literal(value: object) -> None:
+    with pytest.raises(TypeError):
+        new_messages._literal(value)
+
+
+@pytest.mark.parametrize("default", [uuid4, timezone.now, dict])
+def test_a_default_that_differs_from_message_to_message_is_no_part_of_the_statement(default: Callable[[], Any]) -> None:
+    field = models.TextField(default=default)
+    field.set_attributes_from_name("novelty")
+    with pytest.raises(TypeError, match="novelty is made anew"):
+        new_messages._same_for_all(field)
