@@ -23,7 +23,7 @@ def _indexed() -> set[str]:
 
 
 def test_the_indexes_that_were_dropped_are_made_again_and_dropped_again() -> None:
-    migration = import_module("orchestrator.migrations.0014_hl72")
+    migration = import_module("orchestrator.migrations.0015_message_indexes")
     editor = connection.schema_editor()
     migration.make_full_indexes(apps, editor)
     assert _indexed() == set(migration.COLUMNS)
