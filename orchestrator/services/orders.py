@@ -126,6 +126,7 @@ def place(
 ) -> ImagingServiceRequest:  # fmt: skip
     """Place an order or bring it up to date: upsert per (order, procedure, step). Nothing ends by being absent.
 
+    `patient` and `visit` are locked, or made, by this transaction: the worklist is written of them as they are here.
     `anew`: as a new order, which brings back what was canceled. `received_at`: when the message that asks for it came.
     Raises Refused for a change of what is canceled.
     """
