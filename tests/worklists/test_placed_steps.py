@@ -67,15 +67,15 @@ def test_a_new_order_is_on_the_worklist_as_it_was_written(said: str, known: bool
 
 def test_what_was_read_of_a_patient_before_and_after_an_order_is_not_taken_for_what_is() -> None:
     site = Site.objects.get(code="MAIN")
-    first, second, third = (IdentifierData(f"P{number}", f"HOSPITAL{number}") for number in range(3))
+    first, second, third = (IdentifierData(f"ID{number}", f"HOSPITAL{number}") for number in range(3))
     patient = upsert_patient(data=PatientData([first], name="Doe^Jane"), site=site)
     prefetch_related_objects([patient], "identifiers")
     upsert_patient(data=PatientData([first, second]), site=site)
     order = OrderData("PL1", "RIS", procedures=[ProcedureData("R1", steps=[STEP])])
     place(order=None, data=order, patient=patient, visit=None, interface=None, site=site, anew=True)
-    assert b"P1" in bytes(WorklistEntry.objects.get().answer)
+    assert b"ID1" in bytes(WorklistEntry.objects.get().answer)
     upsert_patient(data=PatientData([first, third]), site=site)
-    assert {each.value for each in patient.identifiers.all()} == {"P0", "P1", "P2"}
+    assert {each.value for each in patient.identifiers.all()} == {"ID0", "ID1", "ID2"}
 
 
 def test_an_order_of_a_new_patient_costs_no_more_statements_than_it_did(
