@@ -47,10 +47,9 @@ def apply_at_once(interfaces: Sequence[int]) -> None:
 
 def test_two_interfaces_that_tell_of_new_patients_at_once_make_each_of_them_once() -> None:
     people = [pid(f"P{number}", f"Doe{number}^Jane") for number in range(12)]
-    for number, each in enumerate(people):
-        renamed = pid(f"P{number}", f"New{number}^Jane")
-        take(adt(control_id=f"{number}", application="HIS", person=each))
-        take(adt("A08", f"{number}R", application="HIS", person=renamed))
+    renamed = [pid(f"P{number}", f"New{number}^Jane") for number in range(12)]
+    take(*(adt(control_id=str(number), application="HIS", person=each) for number, each in enumerate(people)))
+    take(*(adt("A08", f"R{number}", application="HIS", person=each) for number, each in enumerate(renamed)))
     take(*(orm(control_id=str(number), number=str(number), person=each) for number, each in enumerate(people)))
     interfaces = list(HL7Application.objects.values_list("pk", flat=True))
     apply_at_once(interfaces)
