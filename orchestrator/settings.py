@@ -508,4 +508,5 @@ DOCTOR_CHECKS: list[str] = [
     "orchestrator.services.diagnostics.check_kpis",
     "orchestrator.services.diagnostics.check_names",
     "routing.services.diagnostics.check_destinations",
+    "worklists.services.diagnostics.check_stations",
 ]

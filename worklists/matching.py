@@ -62,10 +62,16 @@ def narrowest(keys: Keys) -> str:
     for name in _IDENTIFYING:
         if globs.get(name) and all(is_literal(glob) for glob in globs[name]):
             return name
-    for name in _COMMON:
-        if globs.get(name) and not any(glob[0] in "*?" for glob in globs[name]):
+    # Without a day all that waits is looked through for the others: an exam's number begins like few.
+    for name in _COMMON if keys.start else ("accession_number", *_COMMON):
+        if globs.get(name) and all(_begins(name, glob) for glob in globs[name]):
             return name
     return "start"
+
+
+def _begins(name: str, glob: str) -> bool:
+    """Whether an index has what fits in one place: of a station, whose days follow its title, by the whole title."""
+    return is_literal(glob) if name == "station_ae_titles" else glob[0] not in "*?"
 
 
 def is_literal(glob: str) -> bool:

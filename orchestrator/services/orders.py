@@ -94,6 +94,8 @@ def find_order(data: OrderData) -> ImagingServiceRequest | None:
 
     Several orders may follow from one request and share its placer number: one that has another filler number is
     another order. Raises Refused when the numbers lead to more than one.
+    All orders of the placer number are locked, also those that are not meant. Two who each hold one that the other
+    wants are parted by the database; whom it sends away comes again (hl7.drain, worklists.dimse).
     """
     filler, placer = data.filler_order_number, data.placer_order_number
     by_filler = Q(filler_order_number=filler, filler_issuer=data.filler_issuer) if filler else Q()
@@ -126,6 +128,7 @@ def place(
 ) -> ImagingServiceRequest:  # fmt: skip
     """Place an order or bring it up to date: upsert per (order, procedure, step). Nothing ends by being absent.
 
+    `patient` and `visit` are locked, or made, by this transaction: the worklist is written of them as they are here.
     `anew`: as a new order, which brings back what was canceled. `received_at`: when the message that asks for it came.
     Raises Refused for a change of what is canceled.
     """

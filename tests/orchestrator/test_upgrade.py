@@ -44,8 +44,8 @@ def test_an_upgrade_from_the_last_release_keeps_and_fills_what_is_there(own_data
         "lost_names": 0,
         "site_of_delivery": "OLD",
         # What waits to be performed, and only that, is found by its stations and its patient's name.
-        "stations": [["S1", "CT1"], ["S1", "CT2"], ["S2", ""]],
-        "match_values": [[step, "patient", "GARCIA-LOPEZ^JOSE"] for step in ("S1", "S2")],
+        "stations": [["ELSE", "S5", "CT1"], ["OLD", "S1", "CT1"], ["OLD", "S1", "CT2"], ["OLD", "S2", ""]],
+        "match_values": [[step, "patient", "GARCIA-LOPEZ^JOSE"] for step in ("S1", "S2", "S5")],
         # Events of before are counted when somebody says so; until then the doctor does.
         "kpi_advice": ["Run `manage.py kpis --rebuild`."],
         "kpi_wrong": 0,

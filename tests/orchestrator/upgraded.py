@@ -37,7 +37,7 @@ def write(model: Any) -> None:
     elsewhere = model("orchestrator", "Site").objects.create(code="ELSE", name="Elsewhere")
     patient = model("orchestrator", "Patient").objects.create(name="García-López^José", folded_name="GARCIA JOSE LOPEZ")
     model("orchestrator", "Patient").objects.create(name="")
-    write_worklist(model, site, patient)
+    write_worklist(model, {"OLD": site, "ELSE": elsewhere}, patient)
     study = model("orchestrator", "Study").objects.create(
         study_instance_uid="1.2.3", site=site, patient=patient, first_received_at=now, last_received_at=now
     )
@@ -64,11 +64,17 @@ def write(model: Any) -> None:
     )  # fmt: skip
 
 
-def write_worklist(model: Any, site: Any, patient: Any) -> None:
-    """A step for two stations, one for any, and one that was performed."""
-    order = model("orchestrator", "ImagingServiceRequest").objects.create(site=site, patient=patient)
-    procedure = model("orchestrator", "RequestedProcedure").objects.create(order=order, study_instance_uid="1.2.4")
-    for sps_id, visible, stations in (("S1", True, ["CT1", "CT2"]), ("S2", True, []), ("S3", False, ["CT1"])):
+def write_worklist(model: Any, sites: dict[str, Any], patient: Any) -> None:
+    """Steps for two stations (one named twice) and for any, at one site and at another, and two that were performed."""
+    for number, (sps_id, code, visible, stations) in enumerate([
+        ("S1", "OLD", True, ["CT1", "CT2", "CT1"]), ("S2", "OLD", True, []), ("S3", "OLD", False, ["CT1"]),
+        ("S4", "OLD", False, []), ("S5", "ELSE", True, ["CT1"]),
+    ]):  # fmt: skip
+        site = sites[code]
+        order = model("orchestrator", "ImagingServiceRequest").objects.create(site=site, patient=patient)
+        procedure = model("orchestrator", "RequestedProcedure").objects.create(
+            order=order, study_instance_uid=f"1.2.4.{number}"
+        )
         step = model("orchestrator", "ScheduledProcedureStep").objects.create(
             procedure=procedure, site=site, sps_id=sps_id, modality="CT"
         )
@@ -87,7 +93,7 @@ def told() -> dict[str, Any]:
     from routing.models import Delivery
     from worklists.models import MatchValue, ScheduledStation
 
-    stations = ScheduledStation.objects.filter(site__code="OLD", start="20261128103000000000", modality="CT")
+    stations = ScheduledStation.objects.filter(start="20261128103000000000", modality="CT")
     before = [finding.advice for finding in diagnostics.check_kpis()]
     kpi_rollups.rebuild()
     tallies = KpiTally.objects.filter(hour=WHOLE_DAY).order_by("subject")
@@ -96,7 +102,7 @@ def told() -> dict[str, Any]:
         "claim_words": sorted(ClaimWord.objects.values_list("word", flat=True)),
         "lost_names": names.count_lost(),
         "site_of_delivery": Delivery.objects.get().site.code,
-        "stations": sorted(stations.values_list("entry__sps_id", "ae_title")),
+        "stations": sorted(stations.values_list("site__code", "entry__sps_id", "ae_title")),
         "match_values": sorted(MatchValue.objects.values_list("entry__sps_id", "key", "value")),
         "kpi_advice": before,
         "kpi_wrong": len(kpi_rollups.differences()),

@@ -1,9 +1,9 @@
 """The entries of new orders are made of what is in memory: the same as of what was written."""
 
 import datetime as dt
-from typing import Any
 
 import pytest
+from django.db.models import prefetch_related_objects
 from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.hl7.drain import apply_messages
@@ -12,7 +12,8 @@ from orchestrator.services.orders import OrderData, ProcedureData, StepData, pla
 from orchestrator.services.patients import IdentifierData, PatientData, upsert_patient
 from orchestrator.services.visits import VisitData, upsert_visit
 from tests.orchestrator.hl7.speech import orm, pid, take
-from worklists.models import MatchValue, ScheduledStation, WorklistEntry
+from tests.worklists.ward import kept
+from worklists.models import WorklistEntry
 from worklists.services.steps import project
 
 pytestmark = pytest.mark.django_db
@@ -41,17 +42,6 @@ ORDERS = {
 }
 
 
-def kept() -> list[Any]:
-    """All that the worklist is answered from."""
-    columns = [field.attname for field in WorklistEntry._meta.fields]
-    entries = [
-        tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
-        for row in WorklistEntry.objects.order_by("pk").values_list(*columns)
-    ]
-    stations = ScheduledStation.objects.values_list("entry", "site", "ae_title", "start", "modality")
-    return [entries, sorted(stations), sorted(MatchValue.objects.values_list("entry", "key", "value"))]
-
-
 @pytest.mark.parametrize("known", [False, True], ids=["a new patient", "a known patient with a visit"])
 @pytest.mark.parametrize("said", ORDERS)
 def test_a_new_order_is_on_the_worklist_as_it_was_written(said: str, known: bool) -> None:
@@ -73,6 +63,19 @@ def test_a_new_order_is_on_the_worklist_as_it_was_written(said: str, known: bool
     assert [row[0] for row in as_placed[0]] == steps
     project(steps)
     assert kept() == as_placed
+
+
+def test_what_was_read_of_a_patient_before_and_after_an_order_is_not_taken_for_what_is() -> None:
+    site = Site.objects.get(code="MAIN")
+    first, second, third = (IdentifierData(f"ID{number}", f"HOSPITAL{number}") for number in range(3))
+    patient = upsert_patient(data=PatientData([first], name="Doe^Jane"), site=site)
+    prefetch_related_objects([patient], "identifiers")
+    upsert_patient(data=PatientData([first, second]), site=site)
+    order = OrderData("PL1", "RIS", procedures=[ProcedureData("R1", steps=[STEP])])
+    place(order=None, data=order, patient=patient, visit=None, interface=None, site=site, anew=True)
+    assert b"ID1" in bytes(WorklistEntry.objects.get().answer)
+    upsert_patient(data=PatientData([first, third]), site=site)
+    assert {each.value for each in patient.identifiers.all()} == {"ID0", "ID1", "ID2"}
 
 
 def test_an_order_of_a_new_patient_costs_no_more_statements_than_it_did(

@@ -4,6 +4,7 @@ import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -14,9 +15,10 @@ from hypothesis.extra.django import TestCase
 from orchestrator.models import ScheduledProcedureStep, Site
 from orchestrator.states import STEP_ON_WORKLIST, StepStatus
 from tests.worklists.ward import schedule
-from worklists.matching import Keys, Range, fold_name, name_groups, narrowest
+from worklists import selectors
+from worklists.matching import Keys, Range, alternatives, fold_name, name_alternatives, name_groups, narrowest
 from worklists.models import MatchValue, ScheduledStation, WorklistEntry
-from worklists.selectors import matching_entries
+from worklists.selectors import answers, matching_entries
 from worklists.services.steps import project
 
 TITLES, MODALITIES = ("CT_NORTH", "CT_SOUTH", "MR", "ct_north"), ("CT", "MR", "US")
@@ -139,49 +141,82 @@ class FastAsPlain(TestCase):
 
 
 DAY = Range("20260705" + "0" * 12, "20260705" + "9" * 12, True)
-CT: dict[str, tuple[str, ...]] = {"modality": ("CT",)}
+
+
+def asked_by(*, station: str = "", name: str = "", physician: str = "", day: bool = True, **columns: str) -> Keys:
+    """What a modality says of each key, read as the product reads it."""
+    return Keys(
+        columns={column: alternatives(column, said) for column, said in columns.items()},
+        station_ae_titles=alternatives("station", station),
+        patient_names=name_alternatives("name", name),
+        performing_physician_names=name_alternatives("physician", physician),
+        start=DAY if day else None,
+    )
+
+
+NAMES_INDEX = "worklists_matchvalue_value"
 # What is asked → the key by which it is found, the index.
 FOUND_BY: dict[str, tuple[Keys, str, str]] = {
     "station, day, modality": (
-        Keys(CT, station_ae_titles=("CT_NORTH",), start=DAY), "station_ae_titles", "scheduled_station"
+        asked_by(station="CT_NORTH", modality="CT"), "station_ae_titles", "scheduled_station"
     ),
-    "station": (Keys(station_ae_titles=("CT_NORTH",)), "station_ae_titles", "scheduled_station"),
-    "day, modality": (Keys(CT, start=DAY), "start", "entry_modality_start"),
-    "day": (Keys(start=DAY), "start", "entry_start"),
-    "modality": (Keys(CT), "start", "entry_modality_start"),
-    "station by its end, day": (Keys(station_ae_titles=("*NORTH",), start=DAY), "start", "entry_start"),
+    "stations, day": (asked_by(station="CT_NORTH\\CT_SOUTH"), "station_ae_titles", "scheduled_station"),
+    "station": (asked_by(station="CT_NORTH", day=False), "station_ae_titles", "scheduled_station"),
+    "station by its beginning, day": (asked_by(station="CT*"), "start", "entry_start"),
+    "station by its beginning, day, modality": (
+        asked_by(station="CT*", modality="CT"), "start", "entry_modality_start"
+    ),
+    "station by its beginning, modality": (
+        asked_by(station="CT*", modality="CT", day=False), "start", "entry_modality_start"
+    ),
+    "station by its end, day": (asked_by(station="*NORTH"), "start", "entry_start"),
+    "day, modality": (asked_by(modality="CT"), "start", "entry_modality_start"),
+    "day": (asked_by(), "start", "entry_start"),
+    "modality": (asked_by(modality="CT", day=False), "start", "entry_modality_start"),
     "patient id, day, modality, station": (
-        Keys(CT | {"patient_id": ("P1",)}, station_ae_titles=("CT_NORTH",), start=DAY), "patient_id", "entry_patient_id"
+        asked_by(patient_id="P1", modality="CT", station="CT_NORTH"), "patient_id", "entry_patient_id"
     ),
-    "patient id by its beginning, day": (Keys({"patient_id": ("P1*",)}, start=DAY), "patient_id", "entry_patient_id"),
+    "patient id by its beginning, day": (asked_by(patient_id="P1*"), "patient_id", "entry_patient_id"),
     "accession number, day, modality": (
-        Keys(CT | {"accession_number": ("A1",)}, start=DAY), "accession_number", "entry_accession"
+        asked_by(accession_number="A1", modality="CT"), "accession_number", "entry_accession"
     ),
-    "accession number by its beginning, day": (Keys({"accession_number": ("A*",)}, start=DAY), "start", "entry_start"),
-    "procedure id, day": (
-        Keys({"requested_procedure_id": ("R1",)}, start=DAY), "requested_procedure_id", "entry_procedure"
+    "accession number by its beginning, day": (asked_by(accession_number="A12*"), "start", "entry_start"),
+    "accession number by its beginning": (
+        asked_by(accession_number="A12*", day=False), "accession_number", "entry_accession"
     ),
-    "step id, day": (Keys({"sps_id": ("S1",)}, start=DAY), "sps_id", "entry_sps_id"),
-    "study, day": (Keys({"study_instance_uid": ("1.2", "1.4")}, start=DAY), "study_instance_uid", "entry_study_uid"),
-    "name, station, day": (
-        Keys(station_ae_titles=("CT_NORTH",), patient_names=("DOE7^JANE",), start=DAY), "patient_names",
-        "worklists_matchvalue_value",
+    "accession number by its beginning, station": (
+        asked_by(accession_number="A12*", station="CT_NORTH", day=False), "accession_number", "entry_accession"
     ),
+    "procedure id, day": (asked_by(requested_procedure_id="R1"), "requested_procedure_id", "entry_procedure"),
+    "step id, day": (asked_by(sps_id="S1"), "sps_id", "entry_sps_id"),
+    "studies, day": (asked_by(study_instance_uid="1.2\\1.4"), "study_instance_uid", "entry_study_uid"),
+    "name, station, day": (asked_by(name="Doe7^Jane", station="CT_NORTH"), "patient_names", NAMES_INDEX),
     "name by its beginning, station, day": (
-        Keys(station_ae_titles=("CT_NORTH",), patient_names=("DOE123*",), start=DAY), "station_ae_titles",
-        "scheduled_station",
+        asked_by(name="Doe123*", station="CT_NORTH"), "station_ae_titles", "scheduled_station"
     ),
-    "name by its beginning, day, modality": (
-        Keys(CT, patient_names=("DOE123*",), start=DAY), "patient_names", "worklists_matchvalue_value"
-    ),
-    "physician, day": (
-        Keys(performing_physician_names=("HOUSE7^*",), start=DAY), "performing_physician_names",
-        "worklists_matchvalue_value",
-    ),
+    "name by its beginning, day, modality": (asked_by(name="Doe123*", modality="CT"), "patient_names", NAMES_INDEX),
+    "family name, day": (asked_by(name="Doe123^*"), "patient_names", NAMES_INDEX),
+    "physician, day": (asked_by(physician="House7^*"), "performing_physician_names", NAMES_INDEX),
 }  # fmt: skip
 
 
 INDEXES = {index for _, _, index in FOUND_BY.values()}
+
+
+def plan_of(keys: Keys, site: Site) -> str:
+    """How the database does what the product sends it."""
+    sent: list[tuple[str, Any]] = []
+
+    def noted(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        sent.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(noted):
+        list(answers(keys, site_id=site.pk))
+    sql, params = sent[0]
+    with connection.cursor() as cursor:
+        cursor.execute(f"{connection.ops.explain_query_prefix()} {sql}", params)
+        return "\n".join(str(row) for row in cursor.fetchall())
 
 
 class Plans(TestCase):
@@ -220,10 +255,34 @@ class Plans(TestCase):
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE")
                 cursor.execute("SET LOCAL enable_seqscan = off")
+        site = Site.objects.get(code="MAIN")
         for asked, (keys, key, index) in FOUND_BY.items():
-            plan = matching_entries(keys, site_id=Site.objects.get(code="MAIN").pk).explain()
+            plan = plan_of(keys, site)
             used = {name for name in INDEXES if name in plan}
             assert (asked, narrowest(keys), used) == (asked, key, {index}), plan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_many_answers_are_read_in_portions_in_order_each_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "_CHUNK", 2)
+    site = Site.objects.get(code="MAIN")
+    late_first = [schedule(time=dt.time(hour)) for hour in range(number, 0, -1)]
+    in_order = [step.pk for step in reversed(late_first)]
+    assert [answer.step_id for answer in answers(Keys(start=DAY), site_id=site.pk)] == in_order
+
+
+@pytest.mark.django_db
+def test_a_step_that_starts_while_many_answers_are_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selectors, "_CHUNK", 2)
+    steps = [schedule(time=dt.time(hour)) for hour in range(5)]
+    reading = answers(Keys(start=DAY), site_id=steps[0].site_id)
+    read = [next(reading).step_id, next(reading).step_id]
+    steps[3].status = StepStatus.STARTED
+    steps[3].save()
+    project([steps[3].pk])
+    read += [answer.step_id for answer in reading]
+    assert read == [steps[number].pk for number in (0, 1, 2, 4)]
 
 
 @pytest.mark.django_db

@@ -23,6 +23,7 @@ from orchestrator.models import (
     Site,
 )
 from worklists.dimse import find_worklist
+from worklists.models import MatchValue, ScheduledStation, WorklistEntry
 from worklists.services.steps import project
 
 WORKLIST = "1.2.840.10008.5.1.4.31"
@@ -72,6 +73,17 @@ def schedule(
     )
     project([step.pk])
     return step
+
+
+def kept() -> list[Any]:
+    """All that the worklist is answered from."""
+    columns = [field.attname for field in WorklistEntry._meta.fields]
+    entries = [
+        tuple(bytes(value) if isinstance(value, memoryview) else value for value in row)
+        for row in WorklistEntry.objects.order_by("pk").values_list(*columns)
+    ]
+    stations = ScheduledStation.objects.values_list("entry", "site", "ae_title", "start", "modality")
+    return [entries, sorted(stations), sorted(MatchValue.objects.values_list("entry", "key", "value"))]
 
 
 def peer(ae_title: str = "CT_NORTH", application_entity_id: int | None = None, site: Site | None = None) -> Peer:

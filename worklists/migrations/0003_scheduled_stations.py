@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
         migrations.RemoveIndex(model_name="worklistentry", name="entry_modality_start"),
         migrations.RemoveIndex(model_name="worklistentry", name="entry_start"),
         migrations.RemoveIndex(model_name="worklistentry", name="entry_patient_id"),
+        migrations.RemoveIndex(model_name="worklistentry", name="entry_accession"),
         migrations.AddIndex(
             model_name="worklistentry",
             index=models.Index(condition=VISIBLE, fields=["site", "modality", "start"], name="entry_modality_start"),
@@ -62,6 +63,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="worklistentry",
             index=models.Index(condition=VISIBLE, fields=["patient_id"], name="entry_patient_id", opclasses=["varchar_pattern_ops"]),
+        ),
+        migrations.AddIndex(
+            model_name="worklistentry",
+            index=models.Index(fields=["accession_number"], name="entry_accession", opclasses=["varchar_pattern_ops"]),
         ),
         migrations.AddIndex(
             model_name="worklistentry",

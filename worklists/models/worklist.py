@@ -49,7 +49,7 @@ class WorklistEntry(models.Model):
             ),
             models.Index(fields=["requested_procedure_id"], condition=models.Q(visible=True), name="entry_procedure"),
             models.Index(fields=["sps_id"], condition=models.Q(visible=True), name="entry_sps_id"),
-            models.Index(fields=["accession_number"], name="entry_accession"),
+            models.Index(fields=["accession_number"], name="entry_accession", opclasses=["varchar_pattern_ops"]),
             models.Index(fields=["study_instance_uid"], name="entry_study_uid"),
         ]  # fmt: skip
 

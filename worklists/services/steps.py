@@ -30,11 +30,19 @@ def project(step_ids: Iterable[int], *, new: Sequence[ScheduledProcedureStep] = 
     `new`: steps that this transaction has made, with the rows above them; they have no entries yet.
     """
     if new:
+        # The patients are the caller's own: what was read of them earlier is not taken, what is read here not left.
+        _forget_what_was_read_of_patients(new)
         prefetch_related_objects(new, _IDENTIFIERS)
         _write(new, anew=False)
+        _forget_what_was_read_of_patients(new)
     ids = sorted(set(step_ids))
     for begin in range(0, len(ids), _BATCH):
         _write(_read(ids[begin : begin + _BATCH]), anew=True)
+
+
+def _forget_what_was_read_of_patients(steps: Iterable[ScheduledProcedureStep]) -> None:
+    for step in steps:
+        vars(step.procedure.order.patient).pop("_prefetched_objects_cache", None)
 
 
 def _read(ids: Sequence[int]) -> QuerySet[ScheduledProcedureStep]:

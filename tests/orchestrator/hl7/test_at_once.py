@@ -23,7 +23,9 @@ from tests.factories import make_site
 from tests.orchestrator.hl7.speech import Sender, adt, listening, orm, pid, take
 from tests.peers import wait_for
 from tests.together import at_once, many_writers, somebody_waits_for_a_lock
+from tests.worklists.ward import kept
 from worklists.models import WorklistEntry
+from worklists.services.steps import project
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,13 +47,18 @@ def apply_at_once(interfaces: Sequence[int]) -> None:
 
 def test_two_interfaces_that_tell_of_new_patients_at_once_make_each_of_them_once() -> None:
     people = [pid(f"P{number}", f"Doe{number}^Jane") for number in range(12)]
+    renamed = [pid(f"P{number}", f"New{number}^Jane") for number in range(12)]
     take(*(adt(control_id=str(number), application="HIS", person=each) for number, each in enumerate(people)))
+    take(*(adt("A08", f"R{number}", application="HIS", person=each) for number, each in enumerate(renamed)))
     take(*(orm(control_id=str(number), number=str(number), person=each) for number, each in enumerate(people)))
     interfaces = list(HL7Application.objects.values_list("pk", flat=True))
     apply_at_once(interfaces)
     assert set(InboundMessage.objects.values_list("status", flat=True)) == {InboundStatus.APPLIED}
     assert (Patient.objects.count(), PatientIdentifier.objects.count()) == (12, 12)
     assert {each.patient.identifiers.count() for each in ImagingServiceRequest.objects.all()} == {1}
+    written = kept()
+    project(ScheduledProcedureStep.objects.values_list("pk", flat=True))
+    assert kept() == written
 
 
 def test_several_workers_at_one_interface_apply_its_messages_once_and_in_their_order() -> None:
