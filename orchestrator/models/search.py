@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
+from django.core.exceptions import EmptyResultSet
 from django.db.models import F, Field, Lookup, Model, OrderBy, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import IsNull
@@ -27,8 +28,10 @@ class Among(Lookup):
     lookup_name = "among"
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[str | int, ...]]:
+        if not self.rhs:
+            raise EmptyResultSet
         left, params = self.process_lhs(compiler, connection)
-        return f"{left} IN ({','.join(map(str, self.rhs)) or 'NULL'})", (*params,)
+        return f"{left} IN ({','.join(map(str, self.rhs))})", (*params,)
 
     def get_prep_lookup(self) -> tuple[int, ...]:
         return tuple(map(int, self.rhs))
