@@ -260,10 +260,11 @@ def test_a_failed_connection_whose_peer_takes_nothing_is_let_go_of(monkeypatch: 
 def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_before_it(
     came: list[tuple[Listener, bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    taken = list[bytes]()
+    taken, begun = list[bytes](), threading.Event()
 
     def store(frames: Sequence[Frame]) -> list[bytes]:
         if frames[0].raw == b"FIRST":
+            begun.set()
             wait_for(lambda: len(came) > 1, what="the second")
             raise OperationalError
         taken.extend(each.raw for each in frames)
@@ -271,7 +272,7 @@ def test_what_comes_behind_a_message_that_could_not_be_stored_is_not_stored_befo
 
     with listening(store=store) as port, Sender(port) as sender, Sender(port) as other:
         sender.write(framed("FIRST"))
-        wait_for(lambda: came, what="the first")
+        assert begun.wait(30)
         sender.write(framed("SECOND"))
         assert sender.closed()
         assert other.say("OTHER") == "MSA"
