@@ -27,7 +27,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # m
 
 from tests.orchestrator.dimse.objects import Listener, environment_in, file_of, image, listening
 from tests.orchestrator.dimse.raw import ABORTED, ACCEPTED, RELEASED, RawCaller, command, encoded
-from tests.peers import LOOPBACK, wait_for
+from tests.peers import LOOPBACK, dcmtk, wait_for
 from tests.tracing import course, tracing
 
 pytestmark = pytest.mark.peer("dcmtk")
@@ -246,10 +246,9 @@ def test_unknown_callers_are_refused_recorded_and_offered(fresh: dict[str, str],
 
 
 def test_who_calls_somebody_else_is_told_so(listener: Listener) -> None:
-    caller = AE(ae_title="CT_NORTH")
-    caller.add_requested_context(Verification)
-    association = caller.associate(LOOPBACK, listener.port, ae_title="NOBODY")
-    assert association.is_rejected
+    call = ("-v", "-aet", "CT_NORTH", "-aec", "NOBODY", LOOPBACK, str(listener.port))
+    answer = dcmtk("echoscu", *call, check=False)
+    assert "Called AE Title Not Recognized" in answer.stdout
 
 
 @pytest.mark.parametrize(
