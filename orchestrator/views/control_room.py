@@ -14,7 +14,7 @@ from orchestrator.models import ExceptionCase, IdentityClaim, InboundMessage, Pa
 from orchestrator.models import ImagingServiceRequest as Order
 from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.services.exceptions import case_kinds
-from orchestrator.states import CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
+from orchestrator.states import ACQUISITIONS, CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
 
 from . import pulse, replies, shell, viewer_of
 
@@ -64,7 +64,8 @@ def _rails(viewer: Viewer, cases: Mapping[str, Mapping[str, tuple[int, dt.dateti
     incomplete = mine(ExceptionCase.objects.filter(kind="incomplete_study", status__in=CASE_OPEN)).count()
     receiving = mine(Study.objects.filter(custody=Custody.RECEIVING, quiet_until__isnull=False)).count()
     pending, held = (
-        selectors.count_up_to(mine(IdentityClaim.objects.filter(identity=each)))
+        # What an AI box made of images, or came back to us, needs no order and is compared with none.
+        selectors.count_up_to(mine(IdentityClaim.objects.filter(identity=each, purpose__in=ACQUISITIONS)))
         for each in (Identity.PENDING, Identity.HELD)
     )
     rows = [

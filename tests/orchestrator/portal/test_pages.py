@@ -34,7 +34,7 @@ from orchestrator.models import (
 )
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.patients import keep_words
-from orchestrator.states import CaseStatus, InboundStatus
+from orchestrator.states import CaseStatus, Identity, InboundStatus, Purpose
 from tests.factories import make_ae, make_order, make_study
 
 pytestmark = pytest.mark.django_db
@@ -412,3 +412,15 @@ def test_the_rail_of_images_counts_the_studies_of_which_something_is_missing(sig
     assert incomplete() == 0
     open_case("incomplete_study", about=study, reason_code="INSTANCES_MISSING", summary="1 is missing", site=north)
     assert incomplete() == 1, "also for who does not see the case itself"
+
+
+def test_the_rail_of_identity_counts_what_is_compared_and_not_what_was_derived(sign_in: SignIn, north: Site) -> None:
+    study_of(order_of(north)).claims.update(identity=Identity.PENDING)
+    client = sign_in(Role.READER)
+
+    def to_compare() -> int:
+        return int(next(rail for rail in client.get("/").context["rails"] if rail["name"] == "Identity")["queue"])
+
+    assert to_compare() == 1
+    IdentityClaim.objects.update(purpose=Purpose.DERIVED)
+    assert to_compare() == 0
