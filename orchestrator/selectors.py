@@ -195,26 +195,12 @@ def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
     return [] if _date(text) else [with_words(PatientWord, "patient", text)]
 
 
-def patients_gone_through(viewer: Viewer, site: str = "") -> QuerySet[Patient]:
-    """The patients of whom a search looks at the latest for one page (`models.search`): those of the list.
-
-    They are those that the viewer sees, at this site if one is given.
-    """
-    # Who sees all sites sees also whom none has: nothing need be asked of each.
-    listed = visible_to(_patients(), viewer, "patients.view")
-    return listed.filter(sites=int(site)) if site else listed
-
-
-def _patients() -> QuerySet[Patient]:
-    return Patient.objects.filter(merged_into=None)
-
-
 def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
     """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
 
     A name is given by its words or their beginnings, in any order and without accents.
     """
-    queryset = visible_to(_patients(), viewer, "patients.view")
+    queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
         exact = Way(

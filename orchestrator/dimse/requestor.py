@@ -95,6 +95,8 @@ class Requestor:
             raise
         # One that is answered with a transfer syntax that was not offered could only be misunderstood.
         self._context_ids = {pair: key for key, pair in self._offered.items() if accepted.get(key) in (pair[1], "")}
+        # What may be sent.
+        self.accepted = frozenset(self._context_ids)
 
     def _answer_to_proposal(self, seconds: float) -> tuple[Mapping[int, str], int]:
         """The contexts that the peer takes and the longest PDU; a peer that takes none has accepted all the same."""
@@ -104,11 +106,6 @@ class Requestor:
         if kind != wire.ASSOCIATE_AC:
             raise Malformed("no answer to an A-ASSOCIATE-RQ")
         return negotiation.read_acceptance(bytes(body))
-
-    @property
-    def accepted(self) -> frozenset[Pair]:
-        """What may be sent."""
-        return frozenset(self._context_ids)
 
     @property
     def is_alive(self) -> bool:

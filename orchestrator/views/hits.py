@@ -21,7 +21,7 @@ def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
     """Identifiers whole, names by their words; what the viewer may not see is not searched."""
     if can(viewer, "patients.view"):
         people = selectors.patients(viewer, text)
-        yield from map(_patient, _latest(people, selectors.patients_gone_through(viewer), "created_at", most))
+        yield from map(_patient, _latest(people, selectors.patients(viewer), "created_at", most))
     if can(viewer, "orders.view"):
         ordered = selectors.orders(viewer, text).select_related("patient")
         yield from map(_order, _latest(ordered, selectors.orders(viewer), "created_at", most))

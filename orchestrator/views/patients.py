@@ -28,7 +28,7 @@ def patient_list(request: HttpRequest) -> HttpResponse:
     at_site = Q(sites=int(site)) if site else Q()
     found = lists.page_of(
         request, selectors.patients(viewer, text).filter(at_site), "created_at",
-        among=selectors.patients_gone_through(viewer, site),
+        among=selectors.patients(viewer).filter(at_site),
     )  # fmt: skip
     record_access(
         viewer, "patients.view", "patient", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")

@@ -169,10 +169,8 @@ def board(request: HttpRequest) -> HttpResponse:
     left_out = len(steps) > _STEPS
     del steps[_STEPS:]
     stations = _stations(steps, asked, today, only)
-    record_access(
-        viewer, "worklist.view", "step", number_of_records=_tell(viewer, stations),
-        address=request.META.get("REMOTE_ADDR"),
-    )  # fmt: skip
+    told = _tell(viewer, stations)
+    record_access(viewer, "worklist.view", "step", number_of_records=told, address=request.META.get("REMOTE_ADDR"))
     lanes = [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()]
     context = {
         "section": "worklist",
