@@ -7,14 +7,18 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from benchmarks.objects import CT_EDGE, SMALL_EDGE, files
-from benchmarks.ours import DURABLE, Installation
+from benchmarks.ours import DURABLE, Installation, broker
 from benchmarks.rounds import OURS, Contender, Plan, Row, compare, summary
 from tests.peers import LOOPBACK, Orthanc, StoreScp, missing, orthanc, program, storescp
+
+if TYPE_CHECKING:
+    from routing.models import Destination
 
 # Enough files that reading them counts, few enough for a disk; each is sent several times.
 _FILES = 100
@@ -48,7 +52,7 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
                     f"forward {what}, 1 association",
                     metric="throughput", unit="objects/s", contenders=contenders, rounds=plan.rounds,
                 )  # fmt: skip
-        yield _delivery(plan, archive)
+        yield from _deliveries(plan, archive, folder, paths)
     settings = f"objects whose answer is unknown, of {len(paths) * repeat} each round"
     yield summary("forward, lost responses", OURS, settings, "count", "objects", lost, None)
 
@@ -74,22 +78,35 @@ def _ours(archive: StoreScp, paths: list[Path], repeat: int, lost: list[float]) 
     return len(items) / elapsed
 
 
-def _delivery(plan: Plan, archive: StoreScp) -> Row:
-    """A matched study by its delivery as a worker does it: from the rule's row to custody."""
-    from routing.services.deliver import serve  # Django is set up by `run`
-    from tests.routing.ward import destination, matched_study, queued
+def _deliveries(plan: Plan, archive: StoreScp, folder: Path, paths: list[Path]) -> Iterator[Row]:
+    """A whole study with all that is kept of its delivery, beside Orthanc's job, which keeps its own."""
+    from tests.routing.ward import destination  # Django is set up by `run`
 
-    to, rates = destination(archive.port, ae_title=archive.ae_title), []
-    for _ in range(plan.rounds):
-        delivery = queued(matched_study(instances=min(_FILES, plan.forwards)), to)
-        started = time.perf_counter()
-        serve(to)
-        rates.append(delivery.instances.count() / (time.perf_counter() - started))
-        delivery.refresh_from_db()
-        if delivery.status != "SENT":
-            raise NotSent(f"{delivery.status} {delivery.last_error}")
-    settings = f"a study of {min(_FILES, plan.forwards)} objects: its rows, attempt and custody ({DURABLE})"
-    return summary("delivery 10 KB, from its row to custody", OURS, settings, "throughput", "objects/s", rates, None)
+    to = destination(archive.port, ae_title=archive.ae_title)
+    settings = f"a study of {len(paths)} objects by a worker's turn: its rows, attempt and custody ({DURABLE})"
+    with broker(), contextlib.ExitStack() as stack:
+        contenders = [
+            Contender(OURS, settings, partial(_deliver, to, len(paths))),
+            *_orthanc(stack, folder / "sender-study", archive, paths, 1),
+        ]
+        yield from compare(
+            "delivery of a study, 10 KB objects",
+            metric="throughput", unit="objects/s", contenders=contenders, rounds=plan.rounds,
+        )  # fmt: skip
+
+
+def _deliver(to: "Destination", instances: int) -> float:
+    from routing.services.deliver import serve  # Django is set up by `run`
+    from tests.routing.ward import matched_study, queued
+
+    delivery = queued(matched_study(instances=instances), to)
+    started = time.perf_counter()
+    serve(to)
+    elapsed = time.perf_counter() - started
+    delivery.refresh_from_db()
+    if delivery.status != "SENT" or delivery.instances.count() != instances:
+        raise NotSent(f"{delivery.status} {delivery.last_error}")
+    return instances / elapsed
 
 
 def _as_it_is(path: Path) -> contextlib.AbstractContextManager[Path]:

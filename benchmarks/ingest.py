@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage
 
 from benchmarks.dicom import Association
 from benchmarks.objects import CT_EDGE, SMALL_EDGE, store_messages
-from benchmarks.ours import AE_TITLE, DURABLE, Installation
+from benchmarks.ours import AE_TITLE, DATABASE, DURABLE, Installation, broker
 from benchmarks.rounds import OURS, Contender, Plan, Row, compare
 from tests.peers import Orthanc, missing, orthanc, storescp, wait_for
 
@@ -29,9 +29,10 @@ Play = Callable[[int, int, int], float]
 
 def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
     with contextlib.ExitStack() as stack:
+        stack.enter_context(broker())
         stack.enter_context(ours.running("listen_dicom", ours.dicom_port))
         systems: list[tuple[str, str, Play]] = [
-            (OURS, f"fsynced, indexed ({DURABLE}); 2 processes", partial(_ours, ours)),
+            (OURS, f"fsynced, indexed ({DURABLE}); the listener's 2 processes and the broker", partial(_ours, ours)),
             *_storescp(stack, folder),
             *_orthanc(stack, folder),
         ]
@@ -66,10 +67,10 @@ def _orthanc(stack: contextlib.ExitStack, folder: Path) -> Iterator[tuple[str, s
     if missing("orthanc"):
         return
     for system, settings, options in (
-        ("orthanc", "fsynced, indexed; default (SyncStorageArea true)", _AS_INSTALLED),
+        ("orthanc", "fsynced, indexed; default (SyncStorageArea true), StableAge 1, with DICOMweb", _AS_INSTALLED),
         (
             "orthanc tuned",
-            "not durable, indexed; SyncStorageArea false, MaximumPduLength 131072, DicomThreadsCount 8, no MD5",
+            "not durable; as above, SyncStorageArea false, MaximumPduLength 131072, DicomThreadsCount 8, no MD5",
             _TUNED,
         ),
     ):
@@ -85,7 +86,7 @@ def _to_orthanc(peer: Orthanc, objects: int, edge: int, associations: int) -> fl
 
 def _ours(ours: Installation, objects: int, edge: int, associations: int) -> float:
     """Until the last answer, and until every object has its rows: what Orthanc has done when it answers."""
-    with contextlib.closing(sqlite3.connect(ours.data_dir / "fiducial.sqlite3", timeout=20)) as database:
+    with contextlib.closing(sqlite3.connect(ours.data_dir / DATABASE, timeout=20)) as database:
 
         def rows() -> int:
             return int(database.execute("SELECT count(*) FROM orchestrator_instance").fetchone()[0])

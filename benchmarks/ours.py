@@ -12,6 +12,7 @@ from tests.peers import free_port, listens, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 AE_TITLE = "FIDUCIAL"
+DATABASE = "fiducial.sqlite3"
 DURABLE = "SQLite WAL synchronous=FULL"
 QUIET_SECONDS = 1.0
 """After so long without a further object a study is taken for whole."""
@@ -69,3 +70,19 @@ class Installation:
 def installation(folder: Path) -> Installation:
     folder.mkdir(mode=0o700)
     return Installation(folder, free_port(), free_port(), free_port())
+
+
+@contextlib.contextmanager
+def broker() -> Iterator[None]:
+    """The broker beside a single process, as in the product. `manage.py up` starts its own."""
+    from django.conf import settings  # Django is set up by who calls
+
+    from orchestrator.supervisor.broker import answers, broker_command
+
+    command = broker_command(data_dir=settings.RUN_DIR, socket_path=settings.BROKER_SOCKET)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: answers(settings.BROKER_SOCKET), what="the broker")
+            yield
+        finally:
+            process.terminate()

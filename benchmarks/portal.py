@@ -5,7 +5,6 @@
 """
 
 import argparse
-import contextlib
 import http.client
 import json
 import math
@@ -22,10 +21,10 @@ from urllib.parse import urlencode
 import django
 
 from benchmarks.cpu import parent_of, used_ms
-from benchmarks.ours import ROOT, Installation, installation
+from benchmarks.ours import ROOT, Installation, broker, installation
 from benchmarks.pages import Page
 from benchmarks.rounds import OURS, Plan, Row, summary
-from tests.peers import free_port, wait_for
+from tests.peers import free_port
 
 LIST_MS, FRAGMENT_MS = 200.0, 100.0
 """What UI.md promises of a list page and of a fragment."""
@@ -75,7 +74,7 @@ def _measure(rounds: int, only: str) -> Iterator[Row]:
     here = Installation(settings.DATA_DIR, port, free_port(), free_port(), url)
     times: dict[str, list[float]] = {page.name: [] for page in pages}
     spent: dict[str, list[tuple[float, float]]] = {page.name: [] for page in pages}
-    with _broker(), here.running("web", port) as web:
+    with broker(), here.running("web", port) as web:
         for turn in range(rounds + 1):
             for page in pages:
                 before = used_ms(web), used_ms(database)
@@ -104,22 +103,6 @@ def _measure(rounds: int, only: str) -> Iterator[Row]:
         )
         yield summary(f"portal, {page.name}", OURS, said, "p50", "ms", [median(values), values[0], values[-1]], None)
         yield summary(f"portal, {page.name}", OURS, said, "p95", "ms", [p95], None)
-
-
-@contextlib.contextmanager
-def _broker() -> Iterator[None]:
-    """The broker beside the web, as in the product: what is counted for everybody is kept in it for a while."""
-    from django.conf import settings
-
-    from orchestrator.supervisor.broker import answers, broker_command
-
-    command = broker_command(data_dir=settings.RUN_DIR, socket_path=settings.BROKER_SOCKET)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: answers(settings.BROKER_SOCKET), what="the broker")
-            yield
-        finally:
-            process.terminate()
 
 
 def _queries(page: Page) -> int:

@@ -42,7 +42,7 @@ class Plan:
     steps: Sequence[int] = (1_000, 10_000, 100_000)
     query_seconds: float = 2.0
     messages: int = 1_500
-    forwards: int = 400
+    forwards: int = 2_000
     orders: int = 20
     matched: int = 10
     kept: int = 100_000
@@ -56,7 +56,7 @@ class Plan:
 
 
 TINY = Plan(
-    rounds=1, ct_objects=4, small_objects=4, steps=(40,), query_seconds=0.1, messages=64, forwards=4, orders=2,
+    rounds=1, ct_objects=4, small_objects=4, steps=(40, 60), query_seconds=0.1, messages=64, forwards=4, orders=2,
     matched=1, kept=100,
     studies=300, page_rounds=1,
     parsed=4, claims=20, idle_seconds=0.5,

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -46,9 +47,11 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     # Beside the results and not in /tmp, which may be memory: there fsync costs nothing.
     with tempfile.TemporaryDirectory(prefix="work-", dir=RESULTS) as folder:
-        rows = _run(_plan(tiny=chosen.tiny, studies=chosen.studies), chosen.only, Path(folder))
+        rows, failed = _run(_plan(tiny=chosen.tiny, studies=chosen.studies), chosen.only, Path(folder))
     chosen.output.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(f"{table(rows, goals.verdict)}\nwritten: {chosen.output}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def _plan(*, tiny: bool, studies: int | None) -> Plan:
@@ -56,7 +59,8 @@ def _plan(*, tiny: bool, studies: int | None) -> Plan:
     return replace(plan, studies=studies) if studies else plan
 
 
-def _run(plan: Plan, names: Sequence[str], folder: Path) -> list[Row]:
+def _run(plan: Plan, names: Sequence[str], folder: Path) -> tuple[list[Row], list[str]]:
+    """What was measured, and the benchmarks that failed: the others' rows are not lost with them."""
     ours = installation(folder / "data")
     # Before the settings are read: steps are scheduled, and objects sent, from this process.
     os.environ.update(ours.environment)
@@ -64,15 +68,20 @@ def _run(plan: Plan, names: Sequence[str], folder: Path) -> list[Row]:
     call_command("migrate", interactive=False, verbosity=0)
     connections.close_all()
     rows: list[Row] = []
+    failed: list[str] = []
     begun = time.monotonic()
     for name in (each for each in BENCHMARKS if each in names):
         started = time.monotonic()
         if started - begun > 60 * plan.minutes:
             print(f"left out after {plan.minutes:g} minutes: {name}")
             continue
-        rows += BENCHMARKS[name](plan, ours, folder)
+        try:
+            rows.extend(BENCHMARKS[name](plan, ours, folder))
+        except Exception:  # whatever it was: it is shown, and the run ends as failed
+            traceback.print_exc()
+            failed.append(name)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return rows
+    return rows, failed
 
 
 if __name__ == "__main__":
