@@ -79,7 +79,8 @@ _FAULTS: Mapping[str, Callable[[Claim, Candidate], Claim]] = {
 }
 
 
-# Of those, what leaves an order factor and two patient factors, and no conflict: to hold it is a failure too.
+# Of those, what leaves an order factor and two patient factors, and no conflict: to hold it is a failure too. All else
+# is for a person: a match by itself is wrong there, whichever order it finds.
 _SUFFICIENT = frozenset({"none", "no accession number", "no study UID of ours"})
 
 
@@ -96,9 +97,10 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
         started = time.perf_counter()
         found = match(claim, orders).match
         times.append((time.perf_counter() - started) * 1000)
+        is_right = kind in _SUFFICIENT and found is not None and found.candidate.key == truth.key
         if kind in _SUFFICIENT:
-            sufficient.append(found is not None and found.candidate.key == truth.key)
-        counts["held" if found is None else "right" if found.candidate.key == truth.key else "wrong"] += 1
+            sufficient.append(is_right)
+        counts["held" if found is None else "right" if is_right else "wrong"] += 1
     times.sort()
     settings = (
         f"{_CANDIDATES} candidates, {plan.claims} claims with {len(_FAULTS) - 1} kinds of faults; pure, no database"

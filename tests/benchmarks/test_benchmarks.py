@@ -71,8 +71,8 @@ def test_the_profile_tells_layers_apart() -> None:
 def test_a_tiny_run_measures_ours_beside_the_peer_and_writes_the_promised_file(tmp_path: Path) -> None:
     output = tmp_path / "latest.json"
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "--tiny", "--output", str(output), "--only", "worklist", "forward",
-         "match"],
+        [sys.executable, "-m", "benchmarks.run", "--tiny", "--output", str(output), "--only", "ingest", "worklist",
+         "hl7", "forward", "match"],
         cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=380,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-3000:]
@@ -80,7 +80,12 @@ def test_a_tiny_run_measures_ours_beside_the_peer_and_writes_the_promised_file(t
     assert all(list(row) == PROMISED for row in rows)
     measured = {(row["name"], row["system"]) for row in rows}
     assert {
-        ("worklist, 40 steps, 20 found", "fiducial"), ("worklist, 40 steps, 20 found", "wlmscpfs"),
+        ("C-STORE 10 KB, 4 associations", "fiducial"), ("C-STORE 10 KB, 4 associations", "storescp"),
+        ("worklist, 60 steps, 20 found", "fiducial"), ("worklist, 60 steps, 20 found", "wlmscpfs"),
+        ("worklist, 60 steps, 20 found", "fiducial at the fewest steps"),
+        ("HL7 acknowledged, 32 connections", "fiducial"),
+        ("HL7 acknowledged, 32 connections", "bare insert, our table"),
+        ("delivery of a study, 10 KB objects", "fiducial"),
         ("forward 10 KB, 1 association", "fiducial"), ("forward 10 KB, 1 association", "storescu"),
         ("forward, lost responses", "fiducial"), ("match, right", "fiducial"),
     } <= measured  # fmt: skip
