@@ -113,7 +113,7 @@ class IdentityClaim(models.Model):
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["study", "key"], name="claim_once_per_study")]
         indexes: ClassVar = [
-            models.Index(fields=["identity", "study"], name="claim_identity"),
+            models.Index(fields=["identity", "purpose", "study"], name="claim_identity"),
             models.Index(fields=["accession_number"], name="claim_accession"),
             models.Index(fields=["patient_id"], name="claim_patient_id"),
         ]
