@@ -20,12 +20,15 @@ def main() -> None:
     from django.core.management import call_command  # Django is set up by now
     from django.db import connection
     from django.db.migrations.executor import MigrationExecutor
+    from django.db.migrations.loader import MigrationLoader
 
     executor = MigrationExecutor(connection)
+    # Step by step, as it was then; a new installation begins with all of them as one.
+    executor.loader = MigrationLoader(connection, replace_migrations=False)
     executor.migrate(RELEASED)
     write(executor.loader.project_state(RELEASED).apps.get_model)
     call_command("migrate", interactive=False, verbosity=0)
-    print(json.dumps(told()))
+    print(json.dumps({"told": told(), "schema": schema()}))
 
 
 def write(model: Any) -> None:
@@ -108,6 +111,41 @@ def told() -> dict[str, Any]:
         "kpi_wrong": len(kpi_rollups.differences()),
         "tallies": list(tallies.values_list("subject", "site__code", "modality", "source", "outcome", "count")),
     }
+
+
+def schema() -> dict[str, list[str]]:
+    """Of each table of ours its columns, constraints and indexes, sorted: their order is left to the database."""
+    from django.apps import apps
+    from django.db import connection
+
+    apps_of_ours = ("orchestrator", "reconciliation", "routing", "worklists")
+    models = [model for app in apps_of_ours for model in apps.get_app_config(app).get_models(include_auto_created=True)]
+    asked = _OF_SQLITE if connection.vendor == "sqlite" else _OF_POSTGRESQL
+    described = {}
+    with connection.cursor() as cursor:
+        for table in [model._meta.db_table for model in models]:
+            found = []
+            for question in asked:
+                cursor.execute(question, {"table": table})
+                found += [" ".join(map(str, row)) for row in cursor.fetchall()]
+            described[table] = sorted(found)
+    return described
+
+
+_OF_SQLITE = (
+    'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(:table)',
+    'SELECT \'to\', "table", "from", "to", on_delete FROM pragma_foreign_key_list(:table)',
+    "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :table AND sql IS NOT NULL",
+    # Those of a column or the table itself have no words of their own.
+    "SELECT 'unique', (SELECT group_concat(name) FROM pragma_index_info(listed.name))"
+    " FROM pragma_index_list(:table) AS listed WHERE origin = 'u'",
+)
+_OF_POSTGRESQL = (
+    "SELECT column_name, data_type, character_maximum_length, is_nullable, column_default, is_identity"
+    " FROM information_schema.columns WHERE table_name = %(table)s",
+    "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %(table)s::regclass",
+    "SELECT indexdef FROM pg_indexes WHERE tablename = %(table)s",
+)
 
 
 if __name__ == "__main__":
