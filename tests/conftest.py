@@ -104,19 +104,21 @@ def _nothing_is_left_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 _ONCE = (
     "orchestrator/supervisor/", "orchestrator/simulator/", "orchestrator/dimse/test_listener.py",
     "orchestrator/hl7/test_listen_command.py", "orchestrator/test_interrupted_job.py", "benchmarks/", "test_house.py",
-    "orchestrator/portal/test_every_page.py",
 )  # fmt: skip
+# In a browser a test is about scripts and looks; what the pages read and write, others ask their views.
+_BROWSER = ("_in_browser.py", "orchestrator/portal/test_every_page.py")
 
 
-def _once(item: pytest.Item) -> bool:
-    """Whether what this test shows is the same on each database."""
+def _part(item: pytest.Item) -> str:
+    """The run that this test belongs to: what it shows is the same on each database (once, browser), or is not."""
     path = item.path.relative_to(Path(__file__).parent).as_posix()
     if path.startswith("e2e/") or path == "orchestrator/test_upgrade.py":
         # Whole processes on a database of their own that is of the run's kind.
-        return False
-    # In a browser a test is about scripts and looks; what the pages read and write, others ask their views.
-    is_apart = path.startswith(_ONCE) or path.endswith("_in_browser.py") or item.get_closest_marker("once") is not None
-    return is_apart or not _asks_the_database(item)
+        return "each"
+    if path.endswith(_BROWSER):
+        return "browser"
+    is_apart = path.startswith(_ONCE) or item.get_closest_marker("once") is not None
+    return "once" if is_apart or not _asks_the_database(item) else "each"
 
 
 def _asks_the_database(item: pytest.Item) -> bool:
@@ -130,14 +132,15 @@ def _asks_the_database(item: pytest.Item) -> bool:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--databases",
-        choices=("once", "each"),
-        help="only what is the same on each database, or only the rest (tests/on_each_database.py runs all)",
+        choices=("once", "browser", "each"),
+        help="only what is the same on each database, only what of that needs a browser, or only the rest"
+        " (tests/on_each_database.py runs all)",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On a second database, given as DATABASE_URL, what is the same on each is left out."""
     part = config.getoption("databases") or ("each" if os.environ.get("DATABASE_URL") else "all")
-    left_out = [item for item in items if part != "all" and _once(item) != (part == "once")]
+    left_out = [item for item in items if part not in ("all", _part(item))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]

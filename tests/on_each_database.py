@@ -1,9 +1,9 @@
 """`python -m tests.on_each_database [pytest's words…]`: the whole suite, on SQLite and on PostgreSQL.
 
-Three runs side by side, since half of what tests do is waiting for processes and sockets: what is the same on each
-database (tests/conftest.py), the rest on SQLite, and the rest on PostgreSQL. The first is told as it goes on, the
-others when it has ended: the last line printed is pytest's own closing line. Without PostgreSQL there is one run,
-unless peers are required (then its absence is a failure).
+Four runs side by side, since half of what tests do is waiting for processes and sockets: what is the same on each
+database, without a browser and in one (tests/conftest.py), the rest on SQLite, and the rest on PostgreSQL. The first is
+told as it goes on, the others when it has ended: the last line printed is pytest's own closing line. Without PostgreSQL
+there is one run, unless peers are required (then its absence is a failure).
 """
 
 import contextlib
@@ -39,8 +39,9 @@ def main(words: Sequence[str]) -> int:
         return subprocess.run(_pytest(words), env=_environment(""), check=False).returncode
     with postgresql() as url:
         once = Part("what is the same on each database", "", ["--databases=once"])
+        browser = Part("the same, in a browser", "", ["--databases=browser"])
         each = [Part(name, url, ["--databases=each"]) for name, url in (("SQLite", ""), ("PostgreSQL", url))]
-        return _side_by_side(words, once, each)
+        return _side_by_side(words, once, [browser, *each])
 
 
 def _side_by_side(words: Sequence[str], first: Part, others: Sequence[Part]) -> int:
@@ -55,7 +56,7 @@ def _side_by_side(words: Sequence[str], first: Part, others: Sequence[Part]) -> 
             for name, process in running.items():
                 code = process.wait()
                 told = logs[name].read_text()
-                print(f"tests on {name}\n{told}", end="", flush=True)
+                print(f"tests: {name}\n{told}", end="", flush=True)
                 ends.append((name, code, told.rstrip().rpartition("\n")[2]))
         finally:
             for process in running.values():
