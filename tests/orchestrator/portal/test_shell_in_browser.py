@@ -139,7 +139,7 @@ def test_a_few_cases_are_assigned_and_handed_back_by_keys(open_page: Open, mara:
     assert ExceptionCase.objects.get(owner=mara).pk in (case.pk, other.pk)
     expect(page.locator(".bulk")).to_be_hidden()
     page.keyboard.press("u")
-    expect(page.locator(".toast").last).to_contain_text("1 back in the queue.")
+    expect(page.locator(".toast").last).to_contain_text("1 back as before.")
     assert not ExceptionCase.objects.filter(owner=mara).exists()
 
 
