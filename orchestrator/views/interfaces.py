@@ -64,7 +64,7 @@ def interface_list(request: HttpRequest) -> HttpResponse:
 def _with(status: InboundStatus) -> Coalesce:
     """How many messages of an interface are in this state; a join would read all that ever came."""
     mine = InboundMessage.objects.filter(interface=OuterRef("pk"), status=status).order_by().values("interface")
-    return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
+    return Coalesce(Subquery(mine.annotate(number=Count("*")).values("number")), 0)
 
 
 @require_http_methods(["GET", "POST"])

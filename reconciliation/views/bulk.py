@@ -63,7 +63,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     form.initial["to"] = viewer.user_id
     back = lists.back_to(_ADDRESS, selection.query)
-    groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"), Max("pk"))
+    groups = rows.values_list("status", "owner_id", "kind").annotate(number=Count("*"), newest=Max("pk"))
     to = given_to(job) if act == "hand-back" else None
     shown = bulk.preview(
         ((Standing(status, owner, kind), number, newest) for status, owner, kind, number, newest in groups),
