@@ -90,7 +90,7 @@ def as_picture(request: HttpRequest, name: str, chart: str) -> HttpResponse:
 def review(request: HttpRequest) -> HttpResponse:
     """The week's exceptions and KPIs, to be printed on two sheets and talked about."""
     asked = Asked.by_request(request)
-    if "from" not in request.GET:
+    if not {"from", "to"} & request.GET.keys():
         # The last whole week, Monday to Sunday.
         today = timezone.localdate()
         monday = today - dt.timedelta(days=today.weekday() + 7)

@@ -67,6 +67,19 @@ def test_the_table_of_the_kpis_says_value_target_and_state(ward: Site) -> None:
     assert client(site=make_site("SOUTH", issuer="")).get("/kpis/").content.decode().count("No studies") == 2
 
 
+def test_the_review_is_of_the_last_whole_week_or_of_the_days_that_are_asked_for(ward: Site) -> None:
+    signed_in, today = client(), timezone.localdate()
+    monday = today - dt.timedelta(days=today.weekday() + 7)
+    asked = {
+        "": (monday, monday + dt.timedelta(days=6)),
+        "?to=2026-06-28": (dt.date(2026, 6, 22), dt.date(2026, 6, 28)),
+        "?from=2026-06-01&to=2026-06-28": (dt.date(2026, 6, 1), dt.date(2026, 6, 28)),
+    }
+    for query, days in asked.items():
+        period = signed_in.get(f"/kpis/review/{query}").context["asked"].period
+        assert (period.first, period.last) == days, query
+
+
 def test_every_number_leads_to_what_is_behind_it(ward: Site) -> None:
     signed_in = client()
     page = signed_in.get("/kpis/mismatch_rate/?by=source").content.decode()
