@@ -151,15 +151,26 @@ def test_what_is_delivered_twice_counts_once() -> None:
     assert sum(row["count"] for row in before if row["hour"] == WHOLE_DAY) == 2
 
 
+RINGS = {
+    KpiSubject.STUDY: "claim_judged",
+    KpiSubject.CASE: "case_moved",
+    KpiSubject.ORDER: "order_scheduled",
+}
+
+
 @pytest.mark.django_db
 def test_every_event_that_counts_has_its_subscriber() -> None:
     """Else a fact would stay as it was: each rule's events ring for its subject."""
-    rung = {
-        name
-        for name, subscribers in product.EVENT_SUBSCRIBERS.items()
-        if any(each.startswith(OURS) for each in subscribers)
-    }
-    assert rung == {name for rule in kpi_rollups._RULES.values() for name in rule.names}
+    rung: dict[str, set[str]] = {}
+    for name, subscribers in product.EVENT_SUBSCRIBERS.items():
+        for subscriber in subscribers:
+            rung.setdefault(subscriber, set()).add(name)
+    for subject, subscriber in RINGS.items():
+        # A study's first case gives its reason; it opens in the transaction of the judgement that rings.
+        with_the_judgement = {"case.opened"} if subject == KpiSubject.STUDY else set()
+        assert rung[f"{OURS}{subscriber}"] == {*kpi_rollups._RULES[subject].names} - with_the_judgement
+    assert RINGS.keys() == kpi_rollups._RULES.keys()
+    assert {f"{OURS}{subscriber}" for subscriber in RINGS.values()} == {name for name in rung if name.startswith(OURS)}
 
 
 _STUDY_EVENTS = st.tuples(st.just("claim"), st.integers(0, 2), st.sampled_from(["matched", "held", "rejected"]))

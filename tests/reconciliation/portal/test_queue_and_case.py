@@ -183,14 +183,13 @@ def test_a_rail_of_the_control_room_leads_to_its_cases_of_every_kind(person: Per
 
 
 def test_another_sites_cases_do_not_exist(person: Person, north: Site, south: Site) -> None:
-    case = held(north)
-    client, _ = person("mara", Role.PACS_ADMINISTRATOR, south)
-    assert client.get("/exceptions/").context["rows"] == []
+    case, own = held(north), held(south, 2)
+    client, mara = person("mara", Role.PACS_ADMINISTRATOR, south)
+    assert [row["case"].pk for row in client.get("/exceptions/").context["rows"]] == [own.pk]
     assert client.get(f"/exceptions/{case.pk}/").status_code == 404
     assert client.post(f"/exceptions/{case.pk}/claim/").status_code == 404
-    client.post("/exceptions/claim/", {"case": [case.pk]})
-    case.refresh_from_db()
-    assert case.status == CaseStatus.OPEN
+    client.post("/exceptions/claim/", {"pick": [case.pk, own.pk]})
+    assert [*ExceptionCase.objects.filter(owner=mara)] == [own]
 
 
 def test_who_may_only_look_is_refused_every_write(person: Person, north: Site) -> None:
@@ -199,7 +198,7 @@ def test_who_may_only_look_is_refused_every_write(person: Person, north: Site) -
     assert client.get(f"/exceptions/{case.pk}/").status_code == 200
     for action in ("claim", "hand-back", "snooze", "escalate", "dismiss"):
         assert client.post(f"/exceptions/{case.pk}/{action}/", {"reason": "x"}).status_code == 403, action
-    assert client.post("/exceptions/claim/", {"case": [case.pk]}).status_code == 403
+    assert client.post("/exceptions/claim/", {"pick": [case.pk]}).status_code == 403
     assert person("rita", Role.READER)[0].get("/exceptions/").status_code == 403
 
 
