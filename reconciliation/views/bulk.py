@@ -1,6 +1,7 @@
 """Many cases at once: assign, hand back, snooze, dismiss."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -26,7 +27,7 @@ _JOB = "reconciliation.services.bulk.settle"
 NOUN = ("exception", "exceptions")
 ACTS: Mapping[str, bulk.Act] = {
     "assign": bulk.Act(
-        "Assign", "user", "gets an owner, also when it sleeps.", "get an owner, also those that sleep.", AssignForm,
+        "Assign", "user", "gets an owner, also when it sleeps.", "get an owner, also those that sleep.",
         undo="hand-back",
     ),
     "hand-back": bulk.Act(
@@ -60,7 +61,8 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     asked = _TAKE_BACK if job is not None and act == "hand-back" else ACTS[act]
     rows = selection.of(cases(viewer, "all"), lambda query: queue.matching(viewer, query), job)
     rows = visible_to(rows, viewer, "exceptions.resolve").order_by()
-    form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
+    form_of = partial(AssignForm, viewer=viewer) if act == "assign" else asked.form
+    form = bulk.carrying(form_of(request.POST if "reason" in request.POST else None), selection)
     form.initial["to"] = viewer.user_id
     back = lists.back_to(_ADDRESS, selection.query)
     groups = rows.values_list("status", "owner_id", "kind").annotate(number=Count("*"), newest=Max("pk"))

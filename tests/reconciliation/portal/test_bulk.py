@@ -98,6 +98,19 @@ def test_what_changed_meanwhile_is_left_and_said(north: Site) -> None:
     assert told[slept.pk] == ("skipped", "Changed since you started this: it is escalated.")
 
 
+def test_cases_are_given_to_who_settles_them_there_and_nobody_else_is_named(north: Site) -> None:
+    south = make_site("SOUTH", issuer="")
+    mara, ines = make_user(name="mara", site=north), make_user(name="ines", site=north)
+    chief, sven = make_user(name="chief"), make_user(name="sven", site=south)
+    make_user(Role.READER, name="rita", site=north)
+    picked = {"pick": [failed(north).pk]}
+    asked = client_of(mara).post("/exceptions/bulk/assign/", picked)
+    assert {key for key, _ in asked.context["form"].fields["to"].choices} == {mara.pk, ines.pk, chief.pk}
+    assert client_of(mara).post("/exceptions/bulk/assign/", {**picked, "reason": "x", "to": sven.pk}).status_code == 422
+    everybody = client_of(chief).post("/exceptions/bulk/assign/", picked).context["form"].fields["to"].choices
+    assert {key for key, _ in everybody} == {mara.pk, ines.pk, chief.pk, sven.pk}
+
+
 def test_two_people_at_once_do_no_case_twice(north: Site) -> None:
     mara, ines = make_user(name="mara"), make_user(name="ines")
     case = failed(north)
