@@ -107,11 +107,21 @@ def test_a_write_is_previewed_asked_for_a_reason_told_and_taken_back(open_page: 
     expect(dialog).to_contain_text("This field is required.")
     expect(dialog.locator("[name=reason]")).to_be_focused()
     page.keyboard.type("<i>Disk</i> freed")
+    page.context.set_offline(True)
     page.keyboard.press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("Not sent: there is no connection.")
+    # A word about the dialog can be reached over it.
+    page.locator("[data-toast-close]").click()
+    page.context.set_offline(False)
+    expect(dialog.locator("[name=reason]")).to_have_value("<i>Disk</i> freed")
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    dialog.locator("text=Retry 3 >> nth=-1").dblclick()
     expect(dialog).to_be_hidden()
     expect(page.locator("#toasts")).to_contain_text("Retried: <i>Disk</i> freed")
     page.keyboard.press("u")
     expect(page.locator("#toasts")).to_contain_text("Taken back.")
+    assert sum("confirm" in url for url in sent) == 1, "once, however often it was pressed"
     expect(page.locator("#toasts")).not_to_contain_text("Retried")
 
 
@@ -226,7 +236,7 @@ def test_a_lost_line_is_told_and_then_found_again(open_page: Open) -> None:
     page = open_page()
     page.context.set_offline(True)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
-    expect(page.locator("#lost")).to_contain_text("Connection lost.")
+    expect(page.locator("#lost")).to_contain_text("Connection lost; it goes on by itself.")
     page.context.set_offline(False)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     expect(page.locator("#lost")).to_be_hidden()
