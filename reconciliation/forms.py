@@ -33,11 +33,8 @@ class AssignForm(ReasonForm):
 
     def __init__(self, data: Mapping[str, Any] | None = None, *, viewer: Viewer) -> None:
         super().__init__(data)
-        may, sites = (
-            RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"]),
-            viewer.sites_for("exceptions.resolve"),
-        )
-        if sites is not None:
+        may = RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"])
+        if (sites := viewer.sites_for("exceptions.resolve")) is not None:
             may = may.filter(Q(site__in=sites) | Q(site=None))
         people = User.objects.filter(is_active=True, pk__in=may.values("user"))
         people = people.order_by("last_name", "first_name", "username")
