@@ -11,16 +11,15 @@ _PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
 @dataclass(frozen=True)
 class Page:
-    """An address, and whether htmx asks for a part of the page. `client` has a session that keeps its search.
-
-    What is `typed` is posted.
+    """An address, and whether htmx asks for a part of the page, or posts this form. `client` has a session that keeps
+    its search.
     """
 
     name: str
     path: str
     client: Any = None
     part: bool = False
-    typed: str | None = None
+    form: Mapping[str, str] | None = None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -28,16 +27,16 @@ class Page:
 
     def ask(self) -> Any:
         """The answer, without a server."""
-        if self.typed is None:
+        if self.form is None:
             return self.client.get(self.path, headers=self.headers)
-        return self.client.post(self.path, {"q": self.typed}, headers=self.headers)
+        return self.client.post(self.path, self.form, headers=self.headers)
 
 
 def pages_of() -> list[Page]:
     """The pages, with rows of the filled database, as an administrator sees them."""
     client = signed_in()
     found = [*_room(), *_queue(), *_lists(), *_single(), *_kpis(), *_rest(), *_at_one_site(), *_shown(), *_jobs(),
-             *_palette()]  # fmt: skip
+             *_palette(), *_asked()]  # fmt: skip
     parts = [replace(page, name=f"{page.name}, part", part=True) for page in found if page.name in _POLLED]
     return [replace(page, client=page.client or client) for page in (*found, *parts)]
 
@@ -211,7 +210,24 @@ def _palette() -> Iterator[Page]:
     ):  # fmt: skip
         client.get(path)
     for said, text in {"nothing": "", "two letters": "sm", "words": "my ex", **_searches()}.items():
-        yield Page(f"palette, {said}", "/palette/", client, part=True, typed=text)
+        yield Page(f"palette, {said}", "/palette/", client, part=True, form={"q": text})
+
+
+def _asked() -> Iterator[Page]:
+    """What a write would do, before it is done: to all that match, and to one; and where things are written anew."""
+    from orchestrator.models import ExceptionCase
+
+    everything = {"all": "1", "filter": "site=all"}
+    for act in ("assign", "snooze"):
+        yield Page(f"cases, {act} all that match", f"/exceptions/bulk/{act}/", part=True, form=everything)
+    yield Page("deliveries, retry all that match", "/deliveries/bulk/retry/", part=True, form=everything)
+    held = ExceptionCase.objects.filter(status="OPEN", claim__isnull=False).order_by("due_at")[3]
+    settled = ExceptionCase.objects.filter(decisions__undone_at=None, decisions__isnull=False).earliest("pk")
+    yield Page("case, reject", f"/exceptions/{held.pk}/reject/", part=True)
+    yield Page("case, undo", f"/exceptions/{settled.pk}/undo/", part=True)
+    for name, path in {"rule, a new one": "routing/add/", "version of the rules": "routing/versions/1/", "publish":
+                       "routing/publish/", "tokens": "tokens/"}.items():  # fmt: skip
+        yield Page(name, f"/{path}")
 
 
 def _single() -> Iterator[Page]:
@@ -244,6 +260,9 @@ def _kpis() -> Iterator[Page]:
     yield Page("KPIs, a year by source", f"/kpis/?{year}&by=source")
     yield Page("KPIs, weekly review", "/kpis/review/")
     yield Page("KPIs, as a table", f"/kpis/csv/?{quarter}")
+    yield Page("KPI as a table, a year by source", f"/kpis/mismatch_rate/csv/?{year}&by=source")
+    for name, chart in (("mismatch_rate", "days"), ("mismatch_rate", "split"), ("exception_backlog", "ages")):
+        yield Page(f"KPI picture, {chart} of a year", f"/kpis/{name}/{chart}.svg?{year}&by=source")
     for name in DEFINITIONS:
         yield Page(f"KPI {name}", f"/kpis/{name}/")
         yield Page(f"KPI {name}, a year by source", f"/kpis/{name}/?{year}&by=source")

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from django import forms
+from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.forms import ReasonForm
 from orchestrator.models import RoleAssignment, User
-from orchestrator.permissions import ACTIONS
+from orchestrator.permissions import ACTIONS, Viewer
 from orchestrator.services.corrections import ISSUER
 from reconciliation.services.decisions import REJECT_CODES
 
@@ -25,15 +26,18 @@ class SnoozeForm(ReasonForm):
 
 
 class AssignForm(ReasonForm):
-    """To whom: somebody who settles cases somewhere."""
+    """To whom: somebody who settles cases where the viewer does, or at all sites."""
 
     to = forms.TypedChoiceField(label="To", coerce=int)
     field_order = ("to", "reason")
 
-    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any] | None = None, *, viewer: Viewer) -> None:
         super().__init__(data)
-        may = RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"]).values("user")
-        people = User.objects.filter(is_active=True, pk__in=may).order_by("last_name", "first_name", "username")
+        may = RoleAssignment.objects.filter(role__in=ACTIONS["exceptions.resolve"])
+        if (sites := viewer.sites_for("exceptions.resolve")) is not None:
+            may = may.filter(Q(site__in=sites) | Q(site=None))
+        people = User.objects.filter(is_active=True, pk__in=may.values("user"))
+        people = people.order_by("last_name", "first_name", "username")
         self.names = {each.pk: each.get_full_name() or each.username for each in people}
         cast("forms.TypedChoiceField", self.fields["to"]).choices = list(self.names.items())
 

@@ -59,7 +59,7 @@ def with_counts(queryset: QuerySet[Delivery]) -> QuerySet[Delivery]:
     }
     return queryset.annotate(
         **{
-            name: Coalesce(Subquery(rows.annotate(number=Count("pk")).values("number")), 0)
+            name: Coalesce(Subquery(rows.annotate(number=Count("*")).values("number")), 0)
             for name, rows in numbers.items()
         }
     )
@@ -138,5 +138,5 @@ def reasons_of_failure(viewer: Viewer, destination: Destination, most: int) -> l
     failed = visible_to(Delivery.objects.all(), viewer, "deliveries.view").filter(
         destination=destination, status=DeliveryStatus.FAILED
     )
-    groups = failed.values_list("last_error").annotate(number=Count("pk")).order_by("-number", "last_error")
+    groups = failed.values_list("last_error").annotate(number=Count("*")).order_by("-number", "last_error")
     return [(reason, number) for reason, number in groups[:most]]

@@ -47,6 +47,12 @@ def test_what_is_vendored_has_its_licence_beside_it() -> None:
     assert [folder.name for folder in vendored if not list(folder.glob("LICENSE*"))] == []
 
 
+def test_rows_are_counted_without_reading_the_table_beside_its_index() -> None:
+    apps = ("orchestrator", "reconciliation", "routing", "worklists")
+    counting = [path for app in apps for path in (ROOT / app).rglob("*.py") if 'Count("pk")' in path.read_text()]
+    assert counting == []
+
+
 def test_every_process_has_a_unit_that_waits_until_it_is_ready() -> None:
     started = {unit.name: re.findall(r"^ExecStart=\S+/python (.*)$", unit.read_text(), re.M)[0] for unit in UNITS}
     assert {name.removeprefix("fiducial").removesuffix(".service") for name in started} == {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from orchestrator.models import Actor, ActorKind, Job, JobItem, User, acting
 from orchestrator.permissions import Viewer
@@ -73,7 +73,7 @@ def _one(row: JobItem, owner_id: int, do: Do) -> str:
         logger.exception("Row %s of %s failed", row.subject_id, row.job_id)
         outcome, text = JobItem.Outcome.FAILED, _OTHERWISE
     written = JobItem.objects.filter(pk=row.pk, outcome=JobItem.Outcome.WAITING).update(
-        outcome=outcome, text=text[:300], at=timezone.now()
+        outcome=outcome, text=text[:300], at=Now()
     )
     if not written:
         raise LeaseLost(f"{row} was done by another worker.")

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from orchestrator.models import ExceptionCase, Site, User
+from orchestrator.models import ActorKind, ExceptionCase, Site, User, WorkflowEvent
 from orchestrator.services.workflow import Subject, record, transition
 from orchestrator.states import CASE_OPEN, CaseKind, CaseStatus
 
@@ -95,12 +95,31 @@ def lock_open(case_id: int, *, user: User | None = None) -> ExceptionCase:
     return case
 
 
+_UNDONE = ("case.claimed", "case.snoozed", "case.escalated")
+# What leads back to each state from one of those.
+_RETURNS = {
+    CaseStatus.OPEN: "case.handed_back",
+    CaseStatus.CLAIMED: "case.claimed",
+    CaseStatus.SNOOZED: "case.snoozed",
+    CaseStatus.ESCALATED: "case.unclaimed",
+}
+
+
+def _move(
+    case: ExceptionCase, event: str, reason: str, *, owner: User | None, snoozed_until: datetime | None = None
+) -> None:
+    """The event keeps how the case stood, for `take_back`."""
+    until = case.snoozed_until.isoformat() if case.snoozed_until else None
+    detail = {"owner": case.owner_id, "snoozed_until": until}
+    transition(case, event, reason=reason, detail=detail, owner=owner, snoozed_until=snoozed_until)
+
+
 @transaction.atomic
 def claim_case(case_id: int, *, user: User, reason: str = "") -> ExceptionCase:
     """Make it `user`'s. From now on automation leaves it alone (promise 7). Raises CaseTaken, CaseClosed."""
     case = lock_open(case_id, user=user)
     if not (case.status == CaseStatus.CLAIMED and case.owner_id == user.pk):
-        transition(case, "case.claimed", reason=reason, owner=user, snoozed_until=None)
+        _move(case, "case.claimed", reason, owner=user)
     return case
 
 
@@ -109,7 +128,7 @@ def assign(case_id: int, *, user: User, to: User, reason: str) -> ExceptionCase:
     """Give it to `to`. Raises CaseTaken when a person other than `user` works on it, and CaseClosed."""
     case = lock_open(case_id, user=user)
     if not (case.status == CaseStatus.CLAIMED and case.owner_id == to.pk):
-        transition(case, "case.claimed", reason=reason, owner=to, snoozed_until=None)
+        _move(case, "case.claimed", reason, owner=to)
     return case
 
 
@@ -117,7 +136,7 @@ def assign(case_id: int, *, user: User, to: User, reason: str) -> ExceptionCase:
 def take_over(case_id: int, *, user: User, reason: str) -> ExceptionCase:
     """Make a case that somebody else has `user`'s, knowingly: its owner may be away. Raises CaseClosed."""
     case = lock_open(case_id)
-    transition(case, "case.claimed", reason=reason, owner=user, snoozed_until=None)
+    _move(case, "case.claimed", reason, owner=user)
     return case
 
 
@@ -130,19 +149,29 @@ def hand_back(case_id: int, *, user: User, reason: str) -> ExceptionCase:
     return case
 
 
-@transaction.atomic
-def unclaim(case_id: int, *, user: User, reason: str) -> ExceptionCase:
-    """Put it back as it was before `user` claimed it: with whom it had been escalated to, or in the queue.
+def last_move(case_id: int) -> WorkflowEvent | None:
+    """What last brought the case where it is; that it woke by itself does not count."""
+    about = WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case_id)
+    return about.exclude(to_state="").exclude(name="case.woken").order_by("-pk").first()
 
-    Raises CaseTaken and CaseClosed; CaseTaken too when it is not claimed any more.
+
+@transaction.atomic
+def take_back(case_id: int, *, move_id: int | None, user: User, reason: str) -> ExceptionCase:
+    """Undo a claim, an assignment, a snooze or an escalation of `user`'s: the case stands as it did before.
+
+    Raises CaseClosed, and CaseTaken when it was not `user` who did that, or when the case went on since.
     """
-    case = lock_open(case_id, user=user)
-    if case.status != CaseStatus.CLAIMED:
-        raise CaseTaken(f"{case} is {case.get_status_display().lower()}.")
-    before = case.history.exclude(status=CaseStatus.CLAIMED, owner_id=user.pk).order_by("-history_id").first()
-    stood = before is not None and before.status in (CaseStatus.OPEN, CaseStatus.ESCALATED)
-    event = "case.unclaimed" if stood and before.status == CaseStatus.ESCALATED else "case.handed_back"
-    transition(case, event, reason=reason, owner_id=before.owner_id if stood else None, snoozed_until=None)
+    case, move = lock_open(case_id), last_move(case_id)
+    own = move is not None and (move.actor_kind, move.actor_name) == (ActorKind.USER, user.get_username())
+    if move is None or not own or move.pk != move_id or move.name not in _UNDONE:
+        whose = f", with {case.owner}" if case.owner else ""
+        raise CaseTaken(f"{case} changed since: it is {case.get_status_display().lower()}{whose}.")
+    # An event of before it was kept how the case stood tells the state alone.
+    kept, stood = move.detail, CaseStatus(move.from_state)
+    until = datetime.fromisoformat(kept["snoozed_until"]) if kept.get("snoozed_until") else None
+    if kept.get("owner") is None and stood in (CaseStatus.CLAIMED, CaseStatus.SNOOZED):
+        stood = CaseStatus.OPEN
+    transition(case, _RETURNS[stood], reason=reason, owner_id=kept.get("owner"), snoozed_until=until)
     return case
 
 
@@ -150,14 +179,14 @@ def unclaim(case_id: int, *, user: User, reason: str) -> ExceptionCase:
 def snooze(case_id: int, *, user: User, until: datetime, reason: str) -> ExceptionCase:
     """Out of sight until then; its due time stands."""
     case = lock_open(case_id, user=user)
-    transition(case, "case.snoozed", reason=reason, owner=user, snoozed_until=until)
+    _move(case, "case.snoozed", reason, owner=user, snoozed_until=until)
     return case
 
 
 @transaction.atomic
 def escalate(case_id: int, *, user: User, to: User | None, reason: str) -> ExceptionCase:
     case = lock_open(case_id, user=user)
-    transition(case, "case.escalated", reason=reason, owner=to, snoozed_until=None)
+    _move(case, "case.escalated", reason, owner=to)
     return case
 
 

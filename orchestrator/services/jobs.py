@@ -1,8 +1,7 @@
 """Background jobs: long work that a person started, with progress, and that can be stopped."""
 
-from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -18,8 +17,6 @@ from orchestrator.states import JobStatus
 MOST_ATTEMPTS = 5
 _KEPT = timedelta(days=180)
 _ROWS_AT_ONCE = 1000
-
-T = TypeVar("T")
 
 
 class JobStopped(Exception):
@@ -40,25 +37,6 @@ def stop_job(job_id: int) -> None:
     going = Job.objects.filter(pk=job_id, status__in=[JobStatus.QUEUED, JobStatus.RUNNING], stop_requested=False)
     if going.update(stop_requested=True):
         record("job.stop_requested", Job.objects.get(pk=job_id))
-
-
-def each(job: Job, items: Iterable[T], *, total: int, do: Callable[[T], str]) -> dict[str, Any]:
-    """Do the items one by one. `do` answers an empty string, or why the item failed; failures do not end the job.
-
-    A job whose worker died begins again with the first item: `do` finds done what is done. The answer holds the first
-    hundred failures. Raises JobStopped, and LeaseLost when another worker took over.
-    """
-    failures: list[str] = []
-    done = 0
-    Job.objects.filter(pk=job.pk).update(total=total, done=0, failed=0)
-    for item in items:
-        go_on(job)
-        problem = do(item)
-        done += 1
-        if problem:
-            failures.append(problem)
-        Job.objects.filter(pk=job.pk).update(done=done, failed=len(failures))
-    return {"done": done, "failed": len(failures), "failures": failures[:100]}
 
 
 def go_on(job: Job) -> None:

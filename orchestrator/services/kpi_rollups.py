@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Model, QuerySet
+from django.db.models import Count, F, Min, Model, Q, QuerySet
+from django.utils import timezone
 
 from orchestrator.kpis import counting
 from orchestrator.kpis.counting import Fact, Happening
@@ -28,8 +29,10 @@ from orchestrator.models import (
     KpiTally,
     Site,
     Study,
+    Subscription,
     WorkflowEvent,
 )
+from orchestrator.states import SubscriptionStatus
 
 _DIMENSIONS = ("subject", "hour", "day", "site_id", "modality", "source", "outcome", "reason")
 _BATCH = 500
@@ -234,6 +237,44 @@ def differences(since: dt.date | None = None) -> dict[Key, tuple[int, int]]:
         counted = Counter({key: number for key, number in counted.items() if key[2] >= since})
     kept = _kept(rows)
     return {key: (kept[key], counted[key]) for key in {*kept, *counted} if kept[key] != counted[key]}
+
+
+def lasting_differences(since: dt.date | None = None) -> dict[Key, tuple[int, int]]:
+    """Differences that no work under way explains: there in two looks, and of nothing that moves meanwhile."""
+    begun = timezone.now()
+    if not (first := differences(since)):
+        return {}
+    moving = _moving(begun)
+    second = differences(since)
+    moving |= _moving(begun)
+    return {key: both for key, both in second.items() if key in first and key not in moving}
+
+
+def _moving(since: dt.datetime) -> set[Key]:
+    """Tallies of subjects with events that are not gathered yet, or that came since then."""
+    keys: set[Key] = set()
+    for subject, rule in _RULES.items():
+        moved = WorkflowEvent.objects.filter(name__in=rule.names)
+        owed = waiting().filter(event_name__in=rule.names).values("event_id")
+        rows = moved.filter(Q(at__gte=since) | Q(pk__in=owed)).exclude(**{rule.column: None})
+        for ids in _batches(sorted(set(rows.values_list(rule.column, flat=True)))):
+            facts = KpiFact.objects.filter(subject=subject, subject_id__in=ids).values_list(*Written._fields)
+            written = [*direct(KpiSubject(subject), ids), *(Written(*row) for row in facts)]
+            keys.update(key for fact in written for key in fact.tallies())
+    return keys
+
+
+def waiting() -> QuerySet[Subscription]:
+    """What happened and is not counted yet."""
+    owed = Subscription.objects.filter(status=SubscriptionStatus.PENDING, subscriber__startswith=f"{__name__}.")
+    # What is done has no next time: that alone is looked up in an index, however much was done.
+    return owed.filter(next_attempt_at__isnull=False)
+
+
+def counted_to() -> dt.datetime:
+    """Until when all that happened is counted."""
+    oldest: dt.datetime | None = waiting().aggregate(oldest=Min("created_at"))["oldest"]
+    return oldest or timezone.now()
 
 
 def _all_ids(subject: KpiSubject, since: dt.date | None = None) -> list[int]:

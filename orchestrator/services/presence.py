@@ -7,7 +7,7 @@ from django.utils import timezone
 from orchestrator.models import Presence, User
 from orchestrator.services.workflow import Subject
 
-SECONDS = 30  # a page that is open says so every ten seconds
+SECONDS = 90  # a page that is open says so every ten seconds, in a hidden tab once a minute
 _KEPT = timedelta(days=1)
 
 

@@ -23,7 +23,7 @@ _WORDS: Mapping[str, Words] = {
     "case.updated": Words("Case brought up to date", "inbox"),
     "case.candidates_changed": Words("New comparison, left to the person who has the case", "link"),
     "case.handed_back": Words("Handed back", "undo"),
-    "case.unclaimed": Words("Claim taken back: with whom it had been escalated to", "undo"),
+    "case.unclaimed": Words("Taken back: with whom it had been escalated to", "undo"),
     "case.reopened": Words("Case opened again", "undo"),
     "study.reconciled": Words("Compared with the orders", "link"),
     "study.received": Words("Received", "inbox"),

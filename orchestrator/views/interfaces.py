@@ -64,7 +64,7 @@ def interface_list(request: HttpRequest) -> HttpResponse:
 def _with(status: InboundStatus) -> Coalesce:
     """How many messages of an interface are in this state; a join would read all that ever came."""
     mine = InboundMessage.objects.filter(interface=OuterRef("pk"), status=status).order_by().values("interface")
-    return Coalesce(Subquery(mine.annotate(number=Count("pk")).values("number")), 0)
+    return Coalesce(Subquery(mine.annotate(number=Count("*")).values("number")), 0)
 
 
 @require_http_methods(["GET", "POST"])
@@ -122,9 +122,6 @@ def message_list(request: HttpRequest) -> HttpResponse:
         request, queryset.defer("raw", "ack"), "received_at",
         among=narrowed(selectors.messages(viewer), request.GET, site), is_live=True,
     )  # fmt: skip
-    record_access(
-        viewer, "messages.view", "message", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
-    )
     applications = visible_to(HL7Application.objects.order_by("name"), viewer, "messages.view")
     shown = lists.live(request, found, selectors.messages(viewer).defer("raw", "ack"))
     context = {
@@ -143,7 +140,13 @@ def message_list(request: HttpRequest) -> HttpResponse:
     version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
         (message.pk, message.status, message.error) for message in shown["rows"]
     ))  # fmt: skip
-    return replies.page(request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version)
+    return replies.page(
+        request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "messages.view", "message", number_of_records=len(shown["rows"]),
+            address=request.META.get("REMOTE_ADDR"),
+        ),
+    )  # fmt: skip
 
 
 @require_GET

@@ -50,7 +50,8 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "rows": [pace(job) for job in found.rows],
         "here": lists.here(request),
     }
-    version = [(job.pk, job.status, job.done, job.failed, job.skipped) for job in found.rows]
+    standing = [(job.pk, job.status, job.done, job.failed, job.skipped, job.stop_requested) for job in found.rows]
+    version = (lists.minute(), request.GET.get("after"), standing)
     return replies.page(request, "orchestrator/jobs.html", "orchestrator/_jobs.html", context, version=version)
 
 
@@ -82,7 +83,8 @@ def job_page(request: HttpRequest, pk: int) -> HttpResponse:
         "undo": job.parameters.get("undo") if job.finished_at and numbers[JobItem.Outcome.DONE] else None,
         "here": lists.here(request),
     }
-    version = (job.status, job.done, job.stop_requested, outcome, request.GET.get("after"), job.last_error)
+    after_row = request.GET.get("after")
+    version = (lists.minute(), job.status, job.done, job.stop_requested, outcome, after_row, job.last_error)
     return replies.page(request, "orchestrator/job.html", "orchestrator/_job.html", context, version=version)
 
 

@@ -17,7 +17,7 @@ from orchestrator.kpis.figures import Figure
 from . import kpi_tables, replies
 from .kpis import Asked, known, row_of, subtitle
 
-_COLUMNS = ("kpi", "split", "key", "value", "unit", "numerator", "denominator", "target")
+_COLUMNS = ("kpi", "split", "key", "value", "unit", "numerator", "denominator", "target", "counted_to")
 # What a spreadsheet would take for a formula: AE titles and interfaces are named by peers.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -26,6 +26,7 @@ def _lines(figure: Figure, asked: Asked) -> Iterator[tuple[Any, ...]]:
     """The whole period, each day, and each part."""
     definition = figure.definition
     period = f"{figure.period.first} to {figure.period.last}"
+    counted_to = timezone.localtime(asked.counted_to).isoformat(timespec="seconds")
     rows = [
         ("period", period, figure.whole),
         *(("day", row.key, row.value) for row in kpi_tables.day_rows(figure)),
@@ -36,7 +37,7 @@ def _lines(figure: Figure, asked: Asked) -> Iterator[tuple[Any, ...]]:
         written = "" if value.value is None else round(value.value, 6)
         yield (
             definition.name, split, safe, written, definition.unit, value.numerator,
-            "" if value.denominator is None else value.denominator, figure.target,
+            "" if value.denominator is None else value.denominator, figure.target, counted_to,
         )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def as_picture(request: HttpRequest, name: str, chart: str) -> HttpResponse:
 def review(request: HttpRequest) -> HttpResponse:
     """The week's exceptions and KPIs, to be printed on two sheets and talked about."""
     asked = Asked.by_request(request)
-    if "from" not in request.GET:
+    if not {"from", "to"} & request.GET.keys():
         # The last whole week, Monday to Sunday.
         today = timezone.localdate()
         monday = today - dt.timedelta(days=today.weekday() + 7)

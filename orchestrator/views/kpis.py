@@ -1,5 +1,6 @@
 """The KPI pages: all of them in one table, each with its trend and splits, and what is behind every number."""
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,12 +19,13 @@ from orchestrator.kpis.figures import Figure, Period
 from orchestrator.models import KpiFact, KpiTarget, Site
 from orchestrator.permissions import Viewer, can_everywhere, require, require_everywhere, visible_to
 from orchestrator.selectors import number_of
-from orchestrator.services import kpi_targets
+from orchestrator.services import kpi_rollups, kpi_targets
 from orchestrator.templatetags import charts
 
 from . import kpi_tables, lists, replies, viewer_of
 
 PERIODS = (1, 7, 28, 90)
+_GATHERED_WITHIN = dt.timedelta(minutes=1)
 _SHOWN = 10
 _COUNTED_TO = 10_000
 _SPLIT = 4
@@ -80,6 +82,22 @@ class Asked:
         first, last = self.period.first, self.period.last
         return f"{last:%d %B %Y}" if first == last else f"{first:%d %b} to {last:%d %B %Y}"
 
+    @cached_property
+    def counted_to(self) -> dt.datetime:
+        """Until when all that happened is in the figures."""
+        return kpi_rollups.counted_to()
+
+    @property
+    def counted(self) -> str:
+        at, now = timezone.localtime(self.counted_to), timezone.localtime()
+        return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%d %b %H:%M}"
+
+    @property
+    def late(self) -> str:
+        """Said where the figures are older than what is seldom gathered late."""
+        is_late = timezone.now() - self.counted_to > _GATHERED_WITHIN
+        return f"Counted to {self.counted} only." if is_late else ""
+
     @cached_property  # every row of a year's days has three links
     def query(self) -> str:
         """The same period and place, for links to other pages."""
@@ -123,7 +141,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 def subtitle(asked: Asked, found: list[Figure]) -> str:
     missed = sum(figure.missed for figure in found)
     state = f"{missed or 'none'} of {len(found)} {'miss their' if missed > 1 else 'misses its'} target"
-    return f"{asked.when}, {asked.where} · {state} · counted to {timezone.localtime():%H:%M}"
+    return f"{asked.when}, {asked.where} · {state} · counted to {asked.counted}"
 
 
 def row_of(figure: Figure, asked: Asked) -> dict[str, Any]:

@@ -47,9 +47,6 @@ def order_list(request: HttpRequest) -> HttpResponse:
     found = lists.page_of(
         request, queryset, "created_at", among=narrowed(selectors.orders(viewer), request.GET, site), is_live=True
     )
-    record_access(
-        viewer, "orders.view", "order", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
-    )
     shown = lists.live(request, found, selectors.order_rows(selectors.orders(viewer)))
     context = {
         "section": "orders",
@@ -64,7 +61,13 @@ def order_list(request: HttpRequest) -> HttpResponse:
     version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
         (order.pk, order.status, order.patient_id) for order in shown["rows"]
     ))  # fmt: skip
-    return replies.page(request, "orchestrator/orders.html", "orchestrator/_orders.html", context, version=version)
+    return replies.page(
+        request, "orchestrator/orders.html", "orchestrator/_orders.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "orders.view", "order", number_of_records=len(shown["rows"]),
+            address=request.META.get("REMOTE_ADDR"),
+        ),
+    )  # fmt: skip
 
 
 @require_GET

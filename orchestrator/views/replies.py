@@ -6,7 +6,7 @@ page, the browser's way back) gets the page that contains it.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -34,11 +34,13 @@ def page(
     *,
     status: int = 200,
     version: object = None,
+    looked: Callable[[], None] = lambda: None,
 ) -> HttpResponse:
     """Render `partial` for htmx, `template` (which includes the partial) otherwise.
 
     With a `version` (anything with a repr that changes when the part does) `etag` is in the context, and a poll
-    that shows this version already gets 304 without a body.
+    that shows this version already gets 304 without a body. `looked` records that somebody sees what is on the page:
+    it is called when a body goes out, for nobody learns anything from "the same".
     """
     part = is_fragment(request)
     etag = "" if version is None else etag_of(version)
@@ -46,6 +48,7 @@ def page(
         response: HttpResponse = HttpResponseNotModified()
     else:
         response = render(request, partial if part else template, {**context, "etag": etag}, status=status)
+        looked()
     if etag:
         response.headers["ETag"] = etag
     # The same address has two answers, and both may name a patient: no cache keeps either.

@@ -67,9 +67,6 @@ def study_list(request: HttpRequest) -> HttpResponse:
         among=narrowed(selectors.studies(viewer), request.GET, site),
         is_live=True,
     )
-    record_access(
-        viewer, "studies.view", "study", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
-    )
     chosen = any(request.GET.get(name) for name in ("identity", "custody", "search"))
     shown = lists.live(request, found, selectors.study_rows(selectors.studies(viewer)))
     context = {
@@ -85,7 +82,13 @@ def study_list(request: HttpRequest) -> HttpResponse:
     version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
         (study.pk, study.identity, study.custody, study.number_of_instances) for study in shown["rows"]
     ))  # fmt: skip
-    return replies.page(request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version)
+    return replies.page(
+        request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "studies.view", "study", number_of_records=len(shown["rows"]),
+            address=request.META.get("REMOTE_ADDR"),
+        ),
+    )  # fmt: skip
 
 
 def find_study(viewer: Viewer, key: str) -> Study:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from django.utils.dateparse import parse_datetime
 
-from orchestrator.models import ExceptionCase, Job, JobItem, User, WorkflowEvent
+from orchestrator.models import ExceptionCase, Job, JobItem, User
 from orchestrator.permissions import Viewer, can
 from orchestrator.services import bulk, exceptions
 from orchestrator.states import CASE_OPEN, CaseStatus
@@ -58,11 +58,15 @@ def _may_get(user_id: int | None, case: ExceptionCase) -> bool:
     return user is not None and can(Viewer.of(user), "exceptions.resolve", case.site_id)
 
 
-def _worked_on(job: Job, case: ExceptionCase) -> bool:
-    """Whether the case went from state to state since the job had it."""
-    since = JobItem.objects.get(job=job, subject_id=case.pk).at
-    moved = WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case.pk).exclude(to_state="")
-    return moved.filter(at__gt=since).exists()
+def _take_back(job: Job, key: int, user: User, reason: str) -> None:
+    """What the job did to the case, unless the case went on since."""
+    since = JobItem.objects.get(job=job, subject_id=key).at
+    move = exceptions.last_move(key)
+    own = move.pk if move and since and move.at <= since else None
+    try:
+        exceptions.take_back(key, move_id=own, user=user, reason=reason)
+    except exceptions.CaseTaken as changed:
+        raise bulk.Left(str(changed)) from changed
 
 
 Write = Callable[[int, User, Mapping[str, Any]], object]
@@ -103,11 +107,9 @@ def settle(job: Job) -> dict[str, Any]:
         if now.seen() != seen:
             whose = f", with {case.owner}" if case.owner else ""
             raise bulk.Left(f"Changed since you started this: it is {case.get_status_display().lower()}{whose}.")
-        holder = user
-        if undone and case.status == CaseStatus.CLAIMED and case.owner and case.owner_id != user.pk:
-            if _worked_on(undone, case):
-                raise bulk.Left(f"Changed since it was assigned: it is with {case.owner}.")
-            holder = case.owner
-        _WRITES[act](key, holder, job.parameters)
+        if undone:
+            _take_back(undone, key, user, job.parameters["reason"])
+        else:
+            _WRITES[act](key, user, job.parameters)
 
     return bulk.run(job, do)

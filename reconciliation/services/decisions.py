@@ -108,13 +108,18 @@ def reject(*, case_id: int, code: str, user: User, reason: str) -> Decision:
 
 
 @transaction.atomic
-def undo(*, case_id: int, user: User, reason: str) -> ExceptionCase:
-    """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent."""
+def undo(*, case_id: int, user: User, reason: str, decision_id: int | None = None) -> ExceptionCase:
+    """Take the decision of a case back: the claim is held again, what was not sent yet will not be sent.
+
+    `decision_id`: only that one, and no other that is in force meanwhile.
+    """
     lock_study_of(case_id)
     case = ExceptionCase.objects.select_for_update(of=("self",), no_key=True).get(pk=case_id)
     decision = case.decisions.select_for_update(of=("self",), no_key=True).filter(undone_at=None).first()
     if decision is None:
         raise CannotDecide("There is no decision in force that could be taken back.")
+    if decision_id not in (None, decision.pk):
+        raise CannotDecide(f"That decision was taken back already; another, of {decision.by}, is in force.")
     claim = decision.claim
     lock_orders(claim.study)
     followed = _followers(decision)

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from orchestrator.forms import ReasonForm
 from orchestrator.models import ExceptionCase, User
 from orchestrator.permissions import require
+from orchestrator.selectors import number_of
 from orchestrator.services import exceptions
 from orchestrator.states import CASE_OPEN, IllegalTransition
 from orchestrator.views import replies, viewer_of
@@ -49,15 +50,30 @@ def refused(request: HttpRequest, case: ExceptionCase, refusal: Exception) -> Ht
     return replies.done(request, f"Nothing was changed: {refusal}", to=address(case), colour="wait")
 
 
+def _nothing() -> str:
+    return ""
+
+
+def _take_back(case: ExceptionCase) -> str:
+    """The Undo of what was done to the case just now, and of nothing that is done later."""
+    move = exceptions.last_move(case.pk)
+    return f"{address(case, 'hand-back')}?move={move.pk}" if move else ""
+
+
 def attempt(
-    request: HttpRequest, case: ExceptionCase, write: Callable[[], object], message: str, *, undo_url: str = ""
+    request: HttpRequest,
+    case: ExceptionCase,
+    write: Callable[[], object],
+    message: str,
+    *,
+    undo_url: Callable[[], str] = _nothing,
 ) -> HttpResponse:
     """Write at once what needs no words, and say so; a refusal is said just as clearly."""
     try:
         write()
     except Refusal as refusal:
         return refused(request, case, refusal)
-    return replies.done(request, message, to=address(case), undo_url=undo_url)
+    return replies.done(request, message, to=address(case), undo_url=undo_url())
 
 
 def ask(
@@ -70,7 +86,7 @@ def ask(
     valid: bool = True,
     shown: Sequence[object] = (),
     to: Callable[[], str] | None = None,
-    undo_url: str = "",
+    undo_url: Callable[[], str] = _nothing,
     done_before: Callable[[], bool] = lambda: False,
     **asked: Any,
 ) -> HttpResponse:
@@ -90,7 +106,7 @@ def ask(
             conflict, final = f"Nothing was changed: {refusal}", True
         if not conflict or done_before():
             words = message if isinstance(message, str) else message()
-            return replies.done(request, words, to=to() if to else address(case), undo_url=undo_url)
+            return replies.done(request, words, to=to() if to else address(case), undo_url=undo_url())
         case.refresh_from_db()
     return replies.confirm(
         request, form, back=address(case), conflict=conflict, final=final,
@@ -108,9 +124,9 @@ def _write(case: ExceptionCase, stamp: str, shown: Sequence[object], write: Call
     write()
 
 
-def at_once(request: HttpRequest) -> bool:
-    """Whether a POST is the Undo beside a word: it brings no reason."""
-    return request.method == "POST" and "reason" not in request.POST
+def undone(request: HttpRequest, name: str) -> int | None:
+    """What the Undo beside a word takes back: its address names it, and it brings no reason."""
+    return number_of(request.GET.get(name, "")) if request.method == "POST" else None
 
 
 @require_POST
@@ -122,7 +138,7 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
         case,
         lambda: exceptions.claim_case(pk, user=user),
         f"{case} is yours.",
-        undo_url=address(case, "hand-back"),
+        undo_url=lambda: _take_back(case),
     )
 
 
@@ -133,22 +149,25 @@ def take_over(request: HttpRequest, pk: int) -> HttpResponse:
     form = ReasonForm(request.POST or None)
     return ask(
         request, case, form, lambda: exceptions.take_over(pk, user=user, **form.cleaned_data), f"{case} is yours.",
-        undo_url=address(case, "hand-back"), heading=f"Take {case} over?", submit="Take over", icon="user",
+        undo_url=lambda: _take_back(case), heading=f"Take {case} over?", submit="Take over", icon="user",
         sentence=f"{case.owner} has it. What they typed and did not send yet will be refused." if case.owner else "",
     )  # fmt: skip
 
 
 @require_http_methods(["GET", "POST"])
 def hand_back(request: HttpRequest, pk: int) -> HttpResponse:
-    """Back into the queue, for anybody. Sent without a reason it is the undo of a claim or a snooze."""
+    """Back into the queue, for anybody. With `?move=` it is the Undo of a claim, a snooze or an escalation."""
     case, user = settle(request, pk)
-    message = f"{case} is back in the queue."
-    if at_once(request):
+    if (move := undone(request, "move")) is not None:
         reason = "taken back at once"
-        return attempt(request, case, lambda: exceptions.hand_back(pk, user=user, reason=reason), message)
+        return attempt(
+            request, case, lambda: exceptions.take_back(pk, move_id=move, user=user, reason=reason),
+            f"{case} is as it was before.",
+        )  # fmt: skip
     form = ReasonForm(request.POST or None)
     return ask(
-        request, case, form, lambda: exceptions.hand_back(pk, user=user, **form.cleaned_data), message,
+        request, case, form, lambda: exceptions.hand_back(pk, user=user, **form.cleaned_data),
+        f"{case} is back in the queue.",
         heading=f"Hand {case} back?", submit="Hand back", icon="undo",
         sentence="It waits for anybody again; its due time stands.",
     )  # fmt: skip
@@ -163,7 +182,7 @@ def snooze(request: HttpRequest, pk: int) -> HttpResponse:
         request, case, form,
         lambda: exceptions.snooze(pk, user=user, until=form.until(), reason=form.cleaned_data["reason"]),
         lambda: f"{case} sleeps until {timezone.localtime(form.until()):%d %b %H:%M}.",
-        to=lambda: "/exceptions/", undo_url=address(case, "hand-back"),
+        to=lambda: "/exceptions/", undo_url=lambda: _take_back(case),
         heading=f"Snooze {case}?", submit="Snooze", icon="clock",
         sentence="It stays yours and comes back by itself. Its due time stands.",
     )  # fmt: skip
@@ -176,7 +195,7 @@ def escalate(request: HttpRequest, pk: int) -> HttpResponse:
     form = ReasonForm(request.POST or None)
     return ask(
         request, case, form, lambda: exceptions.escalate(pk, user=user, to=None, **form.cleaned_data),
-        f"{case} is escalated.", undo_url=address(case, "hand-back"),
+        f"{case} is escalated.", undo_url=lambda: _take_back(case),
         heading=f"Escalate {case}?", submit="Escalate", icon="warn",
         sentence="It goes back to the queue without an owner, marked, for somebody who may decide more.",
     )  # fmt: skip

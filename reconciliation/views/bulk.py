@@ -1,6 +1,7 @@
 """Many cases at once: assign, hand back, snooze, dismiss."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -9,7 +10,7 @@ from django.db.models import Count, Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
-from orchestrator.models import ExceptionCase, Job, User
+from orchestrator.models import ExceptionCase, Job, User, WorkflowEvent
 from orchestrator.permissions import require, visible_to
 from orchestrator.selectors import cases
 from orchestrator.services import exceptions
@@ -26,7 +27,7 @@ _JOB = "reconciliation.services.bulk.settle"
 NOUN = ("exception", "exceptions")
 ACTS: Mapping[str, bulk.Act] = {
     "assign": bulk.Act(
-        "Assign", "user", "gets an owner, also when it sleeps.", "get an owner, also those that sleep.", AssignForm,
+        "Assign", "user", "gets an owner, also when it sleeps.", "get an owner, also those that sleep.",
         undo="hand-back",
     ),
     "hand-back": bulk.Act(
@@ -42,6 +43,10 @@ ACTS: Mapping[str, bulk.Act] = {
         "are settled without doing anything. It cannot be undone.", danger=True,
     ),
 }  # fmt: skip
+# What a job did.
+_TAKE_BACK = ACTS["hand-back"]._replace(
+    one="is as it was before, with whom it was.", several="are as they were before, with whom they were."
+)
 
 
 @require_POST
@@ -52,14 +57,15 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     if act not in ACTS:
         raise Http404
     selection = bulk.selection_of(request)
-    asked = ACTS[act]
     job = selection.job_of(request, _JOB)
+    asked = _TAKE_BACK if job is not None and act == "hand-back" else ACTS[act]
     rows = selection.of(cases(viewer, "all"), lambda query: queue.matching(viewer, query), job)
     rows = visible_to(rows, viewer, "exceptions.resolve").order_by()
-    form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
+    form_of = partial(AssignForm, viewer=viewer) if act == "assign" else asked.form
+    form = bulk.carrying(form_of(request.POST if "reason" in request.POST else None), selection)
     form.initial["to"] = viewer.user_id
     back = lists.back_to(_ADDRESS, selection.query)
-    groups = rows.values_list("status", "owner_id", "kind").annotate(Count("pk"), Max("pk"))
+    groups = rows.values_list("status", "owner_id", "kind").annotate(number=Count("*"), newest=Max("pk"))
     to = given_to(job) if act == "hand-back" else None
     shown = bulk.preview(
         ((Standing(status, owner, kind), number, newest) for status, owner, kind, number, newest in groups),
@@ -97,7 +103,7 @@ def _start(
 
 @transaction.atomic
 def _claim(rows: Iterable[ExceptionCase], user: User) -> tuple[list[int], list[str]]:
-    """Those that became the user's, and why others did not."""
+    """What made some of them the user's (the ids of those events), and why others are not."""
     claimed, refused = [], []
     for case in rows:
         if case.status == CaseStatus.CLAIMED and case.owner_id == user.pk:
@@ -105,7 +111,8 @@ def _claim(rows: Iterable[ExceptionCase], user: User) -> tuple[list[int], list[s
             continue
         try:
             exceptions.claim_case(case.pk, user=user)
-            claimed.append(case.pk)
+            if move := exceptions.last_move(case.pk):
+                claimed.append(move.pk)
         except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
             refused.append(str(refusal))
     return claimed, refused
@@ -129,7 +136,7 @@ def claim_many(request: HttpRequest) -> HttpResponse:
         refused.append(f"{left} settled, asleep or of a site where you may not.")
     words = f"{len(claimed)} assigned to you." if claimed else "Nothing was assigned."
     message = " ".join([words, *refused[:3]] + ([f"{len(refused) - 3} more were refused."] if len(refused) > 3 else []))
-    undo = f"{_ADDRESS}hand-back/?pick={','.join(map(str, claimed))}" if claimed else ""
+    undo = f"{_ADDRESS}hand-back/?moves={','.join(map(str, claimed))}" if claimed else ""
     return replies.done(
         request, message, to=f"{_ADDRESS}?view=mine" if claimed else _ADDRESS, undo_url=undo, stay=True,
         colour="good" if claimed and not refused else "wait",
@@ -138,18 +145,20 @@ def claim_many(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def hand_back_picked(request: HttpRequest) -> HttpResponse:
-    """The undo of a claim of a few: each as it was before. `?pick=` names them."""
+    """The undo of a claim of a few: each as it was before. `?moves=` names the events that made them somebody's."""
     viewer = viewer_of(request)
     require(viewer, "exceptions.resolve")
     user = User.objects.get(pk=viewer.user_id)
     number, refused = 0, 0
-    mine = cases(viewer, "mine").filter(pk__in=lists.numbers_of(request.GET.get("pick", "").split(",")))
-    for case in visible_to(mine, viewer, "exceptions.resolve"):
+    moves = lists.numbers_of(request.GET.get("moves", "").split(","))
+    claims = WorkflowEvent.objects.filter(pk__in=moves, name="case.claimed").values_list("subject_id", "pk")
+    mine = visible_to(cases(viewer, "mine"), viewer, "exceptions.resolve")
+    for key, move in claims.filter(subject_id__in=mine.order_by().values("pk")):
         try:
-            exceptions.unclaim(case.pk, user=user, reason="taken back at once")
+            exceptions.take_back(key, move_id=move, user=user, reason="taken back at once")
             number += 1
         except (exceptions.CaseTaken, exceptions.CaseClosed):
             refused += 1
-    said = f"{number} back in the queue." if number else "Nothing was changed: none of them is yours any more."
+    said = f"{number} back as before." if number else "Nothing was changed: none of them is yours any more."
     also = f" {refused} changed meanwhile." if refused else ""
     return replies.done(request, said + also, to=_ADDRESS, colour="good" if number else "wait", stay=True)

@@ -150,7 +150,7 @@ def _received(case: ExceptionCase) -> dict[str, Any]:
     if case.claim is None:
         return {}
     return case.claim.instances.aggregate(
-        number=Count("pk"), bytes=Sum("size"), first=Min("received_at"), last=Max("received_at"), address=Min("address")
+        number=Count("*"), bytes=Sum("size"), first=Min("received_at"), last=Max("received_at"), address=Min("address")
     )
 
 

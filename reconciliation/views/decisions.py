@@ -17,7 +17,7 @@ from reconciliation.services import decisions
 from reconciliation.services.reconcile import HELD_KINDS
 
 from . import candidates
-from .actions import address, ask, at_once, attempt, refused, settle
+from .actions import address, ask, attempt, refused, settle, undone
 
 
 def _onward(request: HttpRequest, case: ExceptionCase) -> str:
@@ -55,12 +55,18 @@ def match(request: HttpRequest, pk: int, order_id: int) -> HttpResponse:
         request, case, form,
         lambda: decisions.match(case_id=pk, order_id=order_id, user=user, sides=sides.sides(), **form.cleaned_data),
         f"{case} is matched to {named}.", shown=[changes], to=lambda: _onward(request, case),
-        undo_url=address(case, "undo"),
+        undo_url=lambda: _take_back(case, user),
         done_before=lambda: _own(case, user, Decision.Kind.MATCH, order=order_id),
         heading=f"Match {case} to {named}?", submit="Match", icon="link",
         follows=candidates.follows(viewer, case, order),
         preview_template="reconciliation/_sides.html" if changes else "", context={"sides": sides},
     )  # fmt: skip
+
+
+def _take_back(case: ExceptionCase, user: User) -> str:
+    """The Undo of this person's decision, and of none that comes after it."""
+    decision = case.decisions.filter(undone_at=None, by=user).first()
+    return f"{address(case, 'undo')}?decision={decision.pk}" if decision else ""
 
 
 def _own(case: ExceptionCase, user: User, kind: Decision.Kind, **parameters: object) -> bool:
@@ -78,7 +84,7 @@ def reject(request: HttpRequest, pk: int) -> HttpResponse:
     form = RejectForm(request.POST or None)
     return ask(
         request, case, form, lambda: decisions.reject(case_id=pk, user=user, **form.cleaned_data),
-        f"{case} is rejected.", to=lambda: _onward(request, case), undo_url=address(case, "undo"),
+        f"{case} is rejected.", to=lambda: _onward(request, case), undo_url=lambda: _take_back(case, user),
         done_before=lambda: _own(case, user, Decision.Kind.REJECT, code=form.cleaned_data["code"]),
         heading=f"Reject the images of {case}?", submit="Reject", icon="ban", danger=True,
         sentence=_how_many(case), follows=[{"icon": "undo", "text": "It can be taken back."}],
@@ -94,12 +100,15 @@ def _how_many(case: ExceptionCase) -> str:
 
 @require_http_methods(["GET", "POST"])
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
-    """Take the decision back. Sent without a reason it is the Undo beside the word that it was decided."""
+    """Take the decision back. With `?decision=` it is the Undo beside the word that it was decided."""
     case, user = settle(request, pk)
     message = f"The decision of {case} is taken back; its images are held again."
-    if at_once(request):
+    if (decision := undone(request, "decision")) is not None:
         reason = "taken back at once"
-        return attempt(request, case, lambda: decisions.undo(case_id=pk, user=user, reason=reason), message)
+        return attempt(
+            request, case,
+            lambda: decisions.undo(case_id=pk, user=user, reason=reason, decision_id=decision), message,
+        )  # fmt: skip
     form = ReasonForm(request.POST or None)
     follows = list(candidates.consequences(viewer_of(request), case.claim, None)) if case.claim else []
     return ask(

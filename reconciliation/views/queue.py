@@ -164,9 +164,6 @@ def queue(request: HttpRequest) -> HttpResponse:
     )
     # A poll answers with the rows that are on the screen, in their places: none jumps under the pointer.
     rows = lists.in_place(queue_rows(cases(viewer, "all")), shown) if shown else found.rows
-    record_access(
-        viewer, "exceptions.view", "case", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
-    )
     labels = {facet.name: facet.write for facet in facets}
     context = {
         "section": "exceptions",
@@ -197,5 +194,8 @@ def queue(request: HttpRequest) -> HttpResponse:
         (case.pk, case.status, case.owner_id, case.summary, case.best_score) for case in rows
     ))  # fmt: skip
     return replies.page(
-        request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version
-    )
+        request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "exceptions.view", "case", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
+        ),
+    )  # fmt: skip

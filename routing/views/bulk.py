@@ -49,7 +49,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     rows = mine.filter(pk__in=selection.of(mine, matching, job).order_by().values("pk"))
     form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     back = lists.back_to(_ADDRESS, selection.query)
-    groups = rows.order_by().values_list("status").annotate(Count("pk"), Max("pk"))
+    groups = rows.order_by().values_list("status").annotate(number=Count("*"), newest=Max("pk"))
     shown = bulk.preview(groups, lambda status: why_left(act, status))
     return bulk.answer(
         request, asked, selection, form, shown, noun=NOUN, section="deliveries", back=back,

@@ -47,10 +47,6 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         request, queryset if polled else selectors.with_counts(queryset), "created_at",
         among=narrowed(selectors.uncounted(viewer), request.GET, site), is_live=True,
     )  # fmt: skip
-    record_access(
-        viewer, "deliveries.view", "delivery", number_of_records=len(found.rows),
-        address=request.META.get("REMOTE_ADDR"),
-    )  # fmt: skip
     shown = lists.live(request, found, selectors.deliveries(viewer) if polled else queryset)
     states = [(_WAITING, "All that wait"), *((state.value, state.label) for state in DeliveryStatus)]
     places = [(str(pk), name) for pk, name in Destination.objects.order_by("name").values_list("pk", "name")]
@@ -73,7 +69,13 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         "filter": lists.filter_of(request),
     }
     version = (request.GET.get("after"), lists.minute(), shown["fresh"], [_state(each) for each in shown["rows"]])
-    return replies.page(request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version)
+    return replies.page(
+        request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "deliveries.view", "delivery", number_of_records=len(shown["rows"]),
+            address=request.META.get("REMOTE_ADDR"),
+        ),
+    )  # fmt: skip
 
 
 def narrowed(queryset: QuerySet[Delivery], asked: QueryDict, site: str) -> QuerySet[Delivery]:
@@ -109,7 +111,6 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
     viewer = viewer_of(request)
     require(viewer, "deliveries.view")
     delivery = get_object_or_404(selectors.deliveries(viewer).select_related("study__site", "destination__line"), pk=pk)
-    record_access(viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR"))
     instances = list(selectors.instances_of(delivery)[: _INSTANCES + 1])
     log = [events.entry(event) for event in selectors.events_of(delivery)]
     tries = list(delivery.tries.order_by("pk"))
@@ -141,7 +142,12 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         place.line.attempts,
         context["doubtful"],
     )
-    return replies.page(request, "routing/delivery.html", "routing/_delivery.html", context, version=version)
+    return replies.page(
+        request, "routing/delivery.html", "routing/_delivery.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR")
+        ),
+    )  # fmt: skip
 
 
 def _next_try(delivery: Delivery) -> dt.datetime | None:

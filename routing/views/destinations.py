@@ -64,7 +64,7 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
     at_work = _found(viewer, pk)
     destination = at_work.destination
     recent.remember(request, "destination", pk)
-    last = _recent(request, viewer, destination)
+    last = _recent(viewer, destination)
     echoes = list(selectors.echoes(destination)[:_ECHOES])
     changes = _changes(destination.history.order_by("-history_date", "-history_id")[: _RECENT + 1])
     context = {
@@ -86,7 +86,10 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
         lists.minute(), _written(destination), at_work[1:], [each.pk for each in echoes],
         changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in last],
     )  # fmt: skip
-    return replies.page(request, "routing/destination.html", "routing/_destination.html", context, version=version)
+    return replies.page(
+        request, "routing/destination.html", "routing/_destination.html", context, version=version,
+        looked=lambda: _looked(request, viewer, last),
+    )  # fmt: skip
 
 
 @require_GET
@@ -104,15 +107,18 @@ def _found(viewer: Viewer, pk: int) -> selectors.AtWork:
     return found[0]
 
 
-def _recent(request: HttpRequest, viewer: Viewer, destination: Destination) -> list[Any]:
-    """The last deliveries there; looking at them is recorded."""
+def _recent(viewer: Viewer, destination: Destination) -> list[Any]:
+    """The last deliveries there."""
     if not can(viewer, "deliveries.view"):
         return []
-    rows = list(selectors.deliveries(viewer).filter(destination=destination).order_by("-created_at", "-pk")[:_RECENT])
-    record_access(
-        viewer, "deliveries.view", "delivery", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
-    )
-    return rows
+    return list(selectors.deliveries(viewer).filter(destination=destination).order_by("-created_at", "-pk")[:_RECENT])
+
+
+def _looked(request: HttpRequest, viewer: Viewer, rows: list[Any]) -> None:
+    if rows:
+        record_access(
+            viewer, "deliveries.view", "delivery", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
+        )
 
 
 def _echo_entry(event: Any) -> dict[str, Any]:

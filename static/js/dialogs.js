@@ -19,6 +19,7 @@
     dialog.querySelector("[aria-invalid], [autofocus]")?.focus();
   });
 
-  document.addEventListener("dialog-close", () => dialog.close());
+  // Of the form that stands in it: an answer that comes late to something else closes nothing and loses no typed word.
+  document.addEventListener("dialog-close", (event) => { if (dialog.contains(event.target)) dialog.close(); });
   dialog.addEventListener("close", () => dialog.replaceChildren());
 }

@@ -27,7 +27,8 @@
 
   const press = (key) => {
     const selector = `[data-key~="${CSS.escape(key)}"]`;
-    const inRow = current()?.querySelector(selector);
+    // Behind an open dialog no row is the current one: a script's click reaches also what is inert.
+    const inRow = scope() === document ? current()?.querySelector(selector) : null;
     const found = inRow ?? [...scope().querySelectorAll(selector)].filter(visible).at(-1);
     if (!found) return false;
     if (found.matches(FIELDS)) { found.focus(); found.select?.(); } else found.click();

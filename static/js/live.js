@@ -8,6 +8,14 @@
     413: "That is too large. Nothing was changed.",
     429: "Too many requests. Wait a moment and try again.",
   };
+  // Why a part does not refresh.
+  const REFUSED = {
+    400: "This no longer refreshes: load the page again.",
+    403: "This no longer refreshes: your role does not include it any more.",
+    404: "This no longer refreshes: it is gone, or its search is forgotten. Search again.",
+    429: "Too many requests; it goes on by itself.",
+    500: "Something failed here; it is tried again. If it fails again, tell an administrator.",
+  };
   const FAULT = "Something failed here and nothing was changed. Try again; if it fails again, tell an administrator.";
   const SIGNED_OUT =
     "Nothing was changed: your session has ended. Sign in again in another tab, then send this once more; what you typed stays here.";
@@ -32,15 +40,25 @@
     document.getElementById("lost").hidden = true;
     for (const element of document.querySelectorAll("[data-live]")) element.textContent = `Live, as of ${fresh}`;
   };
-  const lost = (part) => {
+  const lost = (part, why) => {
     failing.add(part);
+    document.querySelector("[data-lost-why]").textContent = why;
     document.querySelector("[data-lost-since]").textContent = fresh;
     document.getElementById("lost").hidden = false;
   };
 
+  // Who reads on in another tab is still at this case: presence alone is told from a hidden one too, more rarely.
+  const MINUTE = 55_000; // ms; a browser wakes hidden tabs once a minute
+  let told = Date.now();
+  const stillHere = (element) => {
+    if (element.id !== "presence" || Date.now() < told + MINUTE) return false;
+    told = Date.now();
+    return true;
+  };
+
   document.addEventListener("htmx:config:request", (event) => {
     const { ctx } = event.detail;
-    if (ctx.sourceEvent?.type === "every" && document.hidden) event.preventDefault();
+    if (ctx.sourceEvent?.type === "every" && document.hidden && !stillHere(ctx.sourceElement)) event.preventDefault();
     const etag = ctx.sourceElement.dataset?.etag;
     if (etag && polled(ctx)) ctx.request.headers["If-None-Match"] = etag;
     // Who signed in again in another tab has a new token; the one in this page is of before.
@@ -50,6 +68,11 @@
       ctx.request.body?.delete("csrfmiddlewaretoken");
     }
   });
+
+  // After a write whose answer leads to another page nothing more is sent while that page is awaited.
+  let leaving = false;
+  addEventListener("pageshow", () => { leaving = false; });
+  document.addEventListener("htmx:before:request", (event) => { if (leaving) event.preventDefault(); });
 
   document.addEventListener("htmx:before:response", (event) => {
     // A session that ended answers every request with the sign-in page, which must not land in a fragment.
@@ -70,8 +93,10 @@
   document.addEventListener("htmx:after:request", (event) => {
     const { ctx } = event.detail;
     const { status, raw } = ctx.response;
+    leaving ||= Boolean(ctx.hx.redirect);
     if (!polled(ctx) || toSignIn(raw)) return;
-    if ((status >= 200 && status < 300) || status === 304) found(ctx.sourceElement); else lost(ctx.sourceElement);
+    if ((status >= 200 && status < 300) || status === 304) found(ctx.sourceElement);
+    else lost(ctx.sourceElement, REFUSED[status] ?? (status >= 500 ? REFUSED[500] : REFUSED[400]));
   });
 
   document.addEventListener("htmx:response:error", (event) => {
@@ -83,7 +108,7 @@
   document.addEventListener("htmx:error", (event) => {
     const { ctx, error } = event.detail;
     if (!ctx || ctx.response || error?.name === "AbortError") return;
-    if (polled(ctx)) lost(ctx.sourceElement);
+    if (polled(ctx)) lost(ctx.sourceElement, "Connection lost; it goes on by itself.");
     else say(LINE);
   });
 

@@ -43,7 +43,11 @@
   };
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
-    if (event.target.matches("[data-pick], [data-pick-all]")) count(event.target.form);
+    // Who unticks one row does not mean all that match.
+    if (!event.target.matches("[data-pick], [data-pick-all]")) return;
+    const all = event.target.form.querySelector("[data-pick-all]");
+    if (all && !event.target.checked) all.checked = false;
+    count(event.target.form);
   });
   document.addEventListener("click", (event) => {
     const all = event.target.closest?.("[data-pick-page]");
@@ -51,8 +55,10 @@
     for (const tick of all.form.querySelectorAll("[data-pick]")) tick.checked = true;
     count(all.form);
   });
-  // What was done to the ticked rows is done: the next act means others.
-  document.addEventListener("changed", () => document.querySelectorAll("form:has([data-picked])").forEach((form) => form.reset()));
+  // What was done to the ticked rows is done: the next act means others, unless it is asked about already.
+  document.addEventListener("changed", (event) => {
+    if (!document.querySelector("dialog[open]")) event.target.closest?.("form:has([data-picked])")?.reset();
+  });
   document.addEventListener("reset", (event) => setTimeout(() => count(event.target)));
   document.addEventListener("htmx:after:swap", () => document.querySelectorAll("form:has([data-picked])").forEach(count));
 }

@@ -13,6 +13,14 @@
     start();
   };
 
+  // A modal dialog lets nobody see or reach what is outside of it: the words stand in it while it is open.
+  const toasts = document.getElementById("toasts");
+  const put = (where) => { if (toasts.parentElement !== where) where.append(toasts); };
+  const place = () => put(document.querySelector("dialog[open]") ?? document.body);
+  document.addEventListener("close", place, true);
+  document.addEventListener("htmx:before:swap", (event) => { if (event.detail.ctx.target?.contains?.(toasts)) put(document.body); });
+  document.addEventListener("htmx:after:swap", place);
+
   // Undo posts only to ourselves, whatever the event says.
   const ours = (url) => url && new URL(url, location.href).origin === location.origin;
 
@@ -30,7 +38,8 @@
     } else {
       undo.remove();
     }
-    document.getElementById("toasts").append(toast);
+    place();
+    toasts.append(toast);
     htmx.process(toast);
     if (tone === "good" || tone === "move") leave(toast);
   };

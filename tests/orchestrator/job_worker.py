@@ -14,7 +14,8 @@ from django.conf import settings
 django.setup()
 
 from orchestrator.models import Job, User  # noqa: E402  after setup
-from orchestrator.services import jobs, leases  # noqa: E402
+from orchestrator.permissions import Viewer  # noqa: E402
+from orchestrator.services import bulk, jobs, leases  # noqa: E402
 
 ITEMS = [1, 2, 3]
 
@@ -23,14 +24,13 @@ def count(job: Job) -> dict[str, Any]:
     """Three items, each when the test lets it."""
     folder = Path(job.parameters["folder"])
 
-    def do(item: int) -> str:
+    def do(_viewer: Viewer, _user: User, item: int, _seen: str) -> None:
         while not (folder / f"gate{item}").exists():
             time.sleep(0.01)
         with (folder / "done").open("a") as file:
             file.write(f"{item}\n")
-        return ""
 
-    return jobs.each(job, ITEMS, total=len(ITEMS), do=do)
+    return bulk.run(job, do)
 
 
 def main(folder: str, number: str) -> None:
@@ -38,9 +38,10 @@ def main(folder: str, number: str) -> None:
     settings.LEASE_SECONDS = 1.0
     if number == "0":
         owner = User.objects.create_user("owner")
-        job = jobs.start_job(
-            "tests.orchestrator.job_worker.count", title="Count", owner=owner, parameters={"folder": folder}
-        )
+        job = bulk.start(
+            "tests.orchestrator.job_worker.count", title="Count", owner=owner, rows=[(item, "") for item in ITEMS],
+            parameters={"folder": folder},
+        )  # fmt: skip
     else:
         job = Job.objects.get(pk=number)
     print(job.pk, flush=True)

@@ -5,12 +5,19 @@ import itertools
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from orchestrator import audit
-from orchestrator.models import AccessEvent, Patient, Role, RoleAssignment, Site, User, Visit
+from orchestrator.models import AccessEvent, InboundMessage, Patient, Role, RoleAssignment, Site, User, Visit
 from orchestrator.permissions import ACTIONS, Viewer, can, require, visible_to
 from orchestrator.services import access_log, tokens
+from orchestrator.services.exceptions import open_case
+from orchestrator.states import DeliveryStatus
+from routing.models import Delivery
+from routing.services import destinations
+from tests.factories import DAY, make_order, make_study, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +85,49 @@ def test_a_patient_known_at_two_of_my_sites_is_listed_once(north: Site, south: S
     for site in (north, south):
         RoleAssignment.objects.create(user=user, role=Role.READER, site=site)
     assert list(visible_to(Patient.objects.all(), Viewer.of(user), "patients.view")) == [patient]
+
+
+@pytest.fixture
+def two_of_each() -> None:
+    """Two rows on each list that refreshes itself."""
+    archive = destinations.create(name="Archive", ae_title="ARCHIVE", host="127.0.0.1", port=9)
+    now = timezone.now()
+    for number in range(2):
+        study = make_study(make_order())
+        open_case("no_route", about=study, reason_code="X", summary="X", site=study.site, study=study)
+        Delivery.objects.create(study=study, destination=archive, rendition="original", status=DeliveryStatus.FAILED)
+        InboundMessage.objects.create(
+            site=study.site, received_at=now, raw=b"MSH", digest=str(number), control_id=f"C{number}", sequence=number
+        )
+
+
+@pytest.mark.usefixtures("two_of_each")
+@pytest.mark.parametrize(
+    ("path", "action"),
+    [
+        ("/exceptions/", "exceptions.view"), ("/studies/", "studies.view"), ("/orders/", "orders.view"),
+        ("/messages/", "messages.view"), ("/deliveries/", "deliveries.view"),
+        (f"/worklist/?day={DAY}", "worklist.view"),
+    ],
+)  # fmt: skip
+def test_a_look_is_recorded_when_something_is_shown_and_as_much_as_is_shown(
+    client: Client, path: str, action: str
+) -> None:
+    """Not each time that an open page asks whether something changed."""
+    client.force_login(make_user(Role.ADMINISTRATOR))
+    page = client.get(path)
+    first = page.context["rows"][0] if "rows" in page.context else None
+    # A poll of the first row alone.
+    key = first["case"].pk if isinstance(first, dict) else first and first.pk
+    poll = f"{path}?shown={key}" if first else path
+    answers, part = [page], {"HX-Request": "true", "HX-Request-Type": "partial"}
+    for _ in range(3):
+        answers.append(client.get(poll, headers={**part, "If-None-Match": answers[-1].headers["ETag"]}))
+    audit.recorder.flush()
+    assert 304 in {answer.status_code for answer in answers}
+    seen = AccessEvent.objects.filter(action=action).order_by("pk").values_list("number_of_records", flat=True)
+    told = [2, *[1 if first else 2] * (sum(answer.status_code == 200 for answer in answers) - 1)]
+    assert list(seen) == told
 
 
 def look(times: int) -> None:

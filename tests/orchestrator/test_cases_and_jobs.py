@@ -23,7 +23,7 @@ from orchestrator.models import (
     acting,
 )
 from orchestrator.permissions import Viewer
-from orchestrator.services import exceptions, jobs, leases, presence
+from orchestrator.services import bulk, exceptions, jobs, leases, presence
 from orchestrator.states import CaseStatus, JobStatus
 from tests.factories import make_user
 from tests.peers import wait_for
@@ -130,15 +130,18 @@ def test_those_who_look_at_a_case_see_each_other(visit: Visit, people: tuple[Use
 
 
 def count_to_three(job: Job) -> dict[str, Any]:
-    return jobs.each(job, [1, 2, 3], total=3, do=lambda n: "two is wrong" if n == 2 else "")
+    def do(_viewer: Viewer, _user: User, number: int, _seen: str) -> None:
+        if number == 2:
+            raise ValueError("two is wrong")
+
+    return bulk.run(job, do)
 
 
 def stop_in_the_middle(job: Job) -> dict[str, Any]:
-    def do(n: int) -> str:
+    def do(_viewer: Viewer, _user: User, _number: int, _seen: str) -> None:
         jobs.stop_job(job.pk)
-        return ""
 
-    return jobs.each(job, [1, 2, 3], total=3, do=do)
+    return bulk.run(job, do)
 
 
 def explode(job: Job) -> dict[str, Any]:
@@ -154,7 +157,8 @@ def look_for_another(job: Job) -> dict[str, Any]:
 
 
 def start(kind: Any, owner: User) -> Job:
-    return jobs.start_job(f"{__name__}.{kind.__name__}", title="Count", owner=owner, parameters={})
+    rows = [(number, "") for number in (1, 2, 3)]
+    return bulk.start(f"{__name__}.{kind.__name__}", title="Count", owner=owner, rows=rows, parameters={})
 
 
 def test_a_job_counts_its_items_and_keeps_the_failures(people: tuple[User, User]) -> None:
@@ -163,7 +167,7 @@ def test_a_job_counts_its_items_and_keeps_the_failures(people: tuple[User, User]
     jobs.run_job(job.pk)
     job.refresh_from_db()
     assert (job.status, job.total, job.done, job.failed) == (JobStatus.DONE, 3, 3, 1)
-    assert job.result["failures"] == ["two is wrong"]
+    assert job.result == {"done": 2, "skipped": 0, "failed": 1}
 
 
 def test_a_job_stops_at_the_next_item_when_asked(people: tuple[User, User]) -> None:

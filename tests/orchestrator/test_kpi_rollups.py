@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings as product
+from django.core.management import call_command
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 from django.utils.module_loading import import_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,8 @@ from orchestrator.models import (
     Subscription,
     WorkflowEvent,
 )
-from orchestrator.services import kpi_rollups
+from orchestrator.services import diagnostics, kpi_rollups
+from orchestrator.services.diagnostics import Level
 from orchestrator.services.subscriptions import run_subscription
 from orchestrator.services.workflow import transition
 from orchestrator.states import MACHINES
@@ -151,15 +154,26 @@ def test_what_is_delivered_twice_counts_once() -> None:
     assert sum(row["count"] for row in before if row["hour"] == WHOLE_DAY) == 2
 
 
+RINGS = {
+    KpiSubject.STUDY: "claim_judged",
+    KpiSubject.CASE: "case_moved",
+    KpiSubject.ORDER: "order_scheduled",
+}
+
+
 @pytest.mark.django_db
 def test_every_event_that_counts_has_its_subscriber() -> None:
     """Else a fact would stay as it was: each rule's events ring for its subject."""
-    rung = {
-        name
-        for name, subscribers in product.EVENT_SUBSCRIBERS.items()
-        if any(each.startswith(OURS) for each in subscribers)
-    }
-    assert rung == {name for rule in kpi_rollups._RULES.values() for name in rule.names}
+    rung: dict[str, set[str]] = {}
+    for name, subscribers in product.EVENT_SUBSCRIBERS.items():
+        for subscriber in subscribers:
+            rung.setdefault(subscriber, set()).add(name)
+    for subject, subscriber in RINGS.items():
+        # A study's first case gives its reason; it opens in the transaction of the judgement that rings.
+        with_the_judgement = {"case.opened"} if subject == KpiSubject.STUDY else set()
+        assert rung[f"{OURS}{subscriber}"] == {*kpi_rollups._RULES[subject].names} - with_the_judgement
+    assert RINGS.keys() == kpi_rollups._RULES.keys()
+    assert {f"{OURS}{subscriber}" for subscriber in RINGS.values()} == {name for name in rung if name.startswith(OURS)}
 
 
 _STUDY_EVENTS = st.tuples(st.just("claim"), st.integers(0, 2), st.sampled_from(["matched", "held", "rejected"]))
@@ -236,6 +250,46 @@ def test_a_tally_that_drifted_and_a_fact_that_is_missing_are_told_and_mended() -
     kpi_rollups.rebuild()
     assert kpi_rollups.differences() == {}
     assert KpiFact.objects.filter(subject=KpiSubject.STUDY).count() == 1
+
+
+@pytest.mark.django_db
+def test_what_is_not_gathered_yet_is_no_difference_and_hides_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """As on every busy day: something always waits to be counted."""
+    now = timezone.now()
+    judged_study("matched", at=now - 2 * HOUR)
+    deliver()
+    study = judged_study("held", at=now - HOUR)
+    deliver()
+    judge(study.claims.get(), "matched", matched_by="person")
+    WorkflowEvent.objects.filter(study_id=study.pk).update(at=now - HOUR)
+    assert len(kpi_rollups.differences()) == 4, "from held to a person, of the hour and of the day"
+    assert kpi_rollups.lasting_differences() == {}
+    call_command("kpis", no_color=True)
+    [told] = diagnostics.check_kpis()
+    assert told.level is Level.OK
+    assert "equal a direct count over the events; still to be counted: 1" in told.what
+    KpiTally.objects.filter(outcome=Outcome.AUTO, hour=WHOLE_DAY).update(count=7)
+    [(key, found)] = kpi_rollups.lasting_differences().items()
+    assert (key[0], key[6], found) == ("study", Outcome.AUTO, (7, 1))
+    assert diagnostics.check_kpis()[0].level is Level.WARN
+    with pytest.raises(SystemExit):
+        call_command("kpis")
+
+
+@pytest.mark.django_db
+def test_a_difference_that_is_gone_at_the_second_look_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged_study("matched")
+    deliver()
+    KpiTally.objects.update(count=7)
+    look = kpi_rollups.differences
+
+    def a_worker_comes_between(since: dt.date | None = None) -> Any:
+        found = look(since)
+        KpiTally.objects.update(count=1)
+        return found
+
+    monkeypatch.setattr(kpi_rollups, "differences", a_worker_comes_between)
+    assert kpi_rollups.lasting_differences() == {}
 
 
 @pytest.mark.django_db

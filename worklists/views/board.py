@@ -170,7 +170,6 @@ def board(request: HttpRequest) -> HttpResponse:
     del steps[_STEPS:]
     stations = _stations(steps, asked, today, only)
     told = _tell(viewer, stations)
-    record_access(viewer, "worklist.view", "step", number_of_records=told, address=request.META.get("REMOTE_ADDR"))
     lanes = [(heading, sum(step.status in states for step in steps)) for heading, states in LANES.items()]
     context = {
         "section": "worklist",
@@ -187,4 +186,9 @@ def board(request: HttpRequest) -> HttpResponse:
         "here": request.get_full_path(),
     }
     version = (request.get_full_path(), today, lanes, stations, left_out)
-    return replies.page(request, "worklists/board.html", "worklists/_board.html", context, version=version)
+    return replies.page(
+        request, "worklists/board.html", "worklists/_board.html", context, version=version,
+        looked=lambda: record_access(
+            viewer, "worklist.view", "step", number_of_records=told, address=request.META.get("REMOTE_ADDR")
+        ),
+    )  # fmt: skip

@@ -145,8 +145,8 @@ def fault(request: HttpRequest) -> HttpResponse:
     return render(request, "500.html", status=500)
 
 
-def error(request: HttpRequest, code: int) -> HttpResponse:
-    return render(request, f"{code}.html", status=code)
+def error(request: HttpRequest, name: str) -> HttpResponse:
+    return render(request, f"{name}.html", status=int(name[:3]) if name[:3].isdecimal() else 403)
 
 
 urlpatterns = [
@@ -154,6 +154,6 @@ urlpatterns = [
     path("confirm/", confirm),
     path("undo/", undo),
     path("fault/", fault),
-    path("error/<int:code>/", error),
+    path("error/<path:name>/", error),
     path("", include("orchestrator.views.routes")),
 ]

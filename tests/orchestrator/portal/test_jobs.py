@@ -9,6 +9,7 @@ from django.utils import timezone
 from orchestrator.models import Job, JobItem, User
 from orchestrator.services import bulk, jobs
 from orchestrator.states import JobStatus
+from orchestrator.views import lists
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -117,6 +118,22 @@ def test_jobs_are_listed_told_in_the_top_bar_and_private(owner: User) -> None:
     assert "Count" not in other.get("/jobs/running/", headers=PART).text
     assert other.get(f"/jobs/{pk}/").status_code == 404
     assert other.post(f"/jobs/{pk}/stop/").status_code == 404
+
+
+def test_what_a_job_says_in_minutes_is_told_anew_and_so_is_that_it_stops(
+    owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pk, client = start(owner), client_of(owner)
+    for path in ("/jobs/", f"/jobs/{pk}/"):
+        Job.objects.filter(pk=pk).update(stop_requested=False)
+        monkeypatch.setattr(lists, "minute", lambda: "10:30")
+        shown = {**PART, "If-None-Match": client.get(path, headers=PART).headers["ETag"]}
+        assert client.get(path, headers=shown).status_code == 304
+        monkeypatch.setattr(lists, "minute", lambda: "10:31")
+        assert client.get(path, headers=shown).status_code == 200, path
+        monkeypatch.setattr(lists, "minute", lambda: "10:30")
+        Job.objects.filter(pk=pk).update(stop_requested=True)
+        assert "Stopping" in client.get(path, headers=shown).text, path
 
 
 def test_results_come_in_pages(owner: User) -> None:

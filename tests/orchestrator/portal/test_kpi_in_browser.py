@@ -6,6 +6,7 @@ import re
 import pytest
 from django.utils import timezone
 
+from orchestrator.kpis.definitions import DEFINITIONS
 from orchestrator.services import kpi_rollups
 from tests.accessibility import violations
 from tests.browser import Open
@@ -14,8 +15,8 @@ from tests.orchestrator.kpi_histories import judged_study, opened_case, schedule
 
 pytestmark = pytest.mark.peer("chromium")
 
-PATHS = ("/kpis/", "/kpis/mismatch_rate/", "/kpis/exception_backlog/?by=reason", "/kpis/mismatch_rate/behind/",
-         "/kpis/review/")  # fmt: skip
+PATHS = ("/kpis/", *(f"/kpis/{name}/" for name in DEFINITIONS), "/kpis/exception_backlog/?by=reason",
+         "/kpis/mismatch_rate/behind/", "/kpis/review/")  # fmt: skip
 
 
 def _fill() -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.kpis.definitions import DEFINITIONS
-from orchestrator.models import KpiTarget, Role, Site
+from orchestrator.models import KpiTarget, Role, Site, Subscription
 from orchestrator.services import kpi_rollups
 from tests.factories import make_site, make_user
 from tests.orchestrator.kpi_histories import judged_study, opened_case, scheduled_order
@@ -65,6 +65,35 @@ def test_the_table_of_the_kpis_says_value_target_and_state(ward: Site) -> None:
     for expected in ("66.7%", "33.3%", "target 97.0%", "3 of 4 miss their target", "Matched without a person"):
         assert expected in text
     assert client(site=make_site("SOUTH", issuer="")).get("/kpis/").content.decode().count("No studies") == 2
+
+
+def test_the_review_is_of_the_last_whole_week_or_of_the_days_that_are_asked_for(ward: Site) -> None:
+    signed_in, today = client(), timezone.localdate()
+    monday = today - dt.timedelta(days=today.weekday() + 7)
+    asked = {
+        "": (monday, monday + dt.timedelta(days=6)),
+        "?to=2026-06-28": (dt.date(2026, 6, 22), dt.date(2026, 6, 28)),
+        "?from=2026-06-01&to=2026-06-28": (dt.date(2026, 6, 1), dt.date(2026, 6, 28)),
+    }
+    for query, days in asked.items():
+        period = signed_in.get(f"/kpis/review/{query}").context["asked"].period
+        assert (period.first, period.last) == days, query
+
+
+@pytest.mark.parametrize(
+    "path", ["", "review/", "mismatch_rate/", "mismatch_rate/behind/", "mismatch_rate/days.svg", "csv/"]
+)
+def test_figures_that_nobody_brings_up_to_date_say_until_when_all_is_counted(path: str, ward: Site) -> None:
+    signed_in, now = client(), timezone.localtime()
+    owed = Subscription.objects.filter(subscriber__startswith="orchestrator.services.kpi_rollups.")
+    owed.update(created_at=now - dt.timedelta(seconds=20))
+    assert "Counted to" not in signed_in.get(f"/kpis/{path}").text
+    stopped = now - dt.timedelta(hours=30)
+    owed.filter(pk=owed.earliest("pk").pk).update(created_at=stopped)
+    expected = stopped.isoformat(timespec="seconds") if path == "csv/" else f"Counted to {stopped:%d %b %H:%M} only."
+    assert expected in signed_in.get(f"/kpis/{path}").text
+    owed.update(status="DONE", next_attempt_at=None)
+    assert "Counted to" not in signed_in.get(f"/kpis/{path}").text
 
 
 def test_every_number_leads_to_what_is_behind_it(ward: Site) -> None:
@@ -122,9 +151,9 @@ def test_a_target_that_no_step_of_durations_ends_at_is_refused_in_words(ward: Si
     ("path", "number"),
     [
         ("", 17),
-        ("mismatch_rate/", 10),
-        ("exception_backlog/", 13),
-        ("order_to_worklist/", 11),
+        ("mismatch_rate/", 11),
+        ("exception_backlog/", 14),
+        ("order_to_worklist/", 12),
         ("mismatch_rate/behind/", 8),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from orchestrator.models import ExceptionCase, InboundMessage, Job, Site, User
 from orchestrator.permissions import Viewer
@@ -120,11 +120,15 @@ def test_a_page_that_refreshes_behind_the_palette_chooses_nothing(
 def test_a_poll_that_is_refused_is_not_taken_for_fresh(open_page: Open) -> None:
     failed_case()
     page = open_page("/exceptions/")
-    page.route(lambda url: "shown=" in url, lambda route: route.fulfill(status=403, body="Refused."))
-    page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
-    expect(page.locator("#lost")).to_be_visible()
-    expect(page.locator("#list tbody tr")).to_have_count(1)
+    answer = {"status": 0}
+    page.route(lambda url: "shown=" in url, lambda route: route.fulfill(status=answer["status"], body="Refused."))
+    for status, why in ((403, "your role does not include it"), (404, "Search again"), (502, "Something failed here")):
+        answer["status"] = status
+        page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
+        expect(page.locator("#lost")).to_contain_text(why)
+        expect(page.locator("#lost")).not_to_contain_text("Connection")
     page.unroute_all()
+    expect(page.locator("#list tbody tr")).to_have_count(1)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     expect(page.locator("#lost")).to_be_hidden()
 
@@ -133,13 +137,33 @@ def test_a_few_cases_are_assigned_and_handed_back_by_keys(open_page: Open, mara:
     case, other = failed_case(), failed_case()
     page = open_page("/exceptions/")
     page.keyboard.press("j")
+    page.keyboard.press("?")
+    page.keyboard.press("e")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("Escape")
     page.keyboard.press("x")
-    page.keyboard.press("a")
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/exceptions/claim/", hold)
+    with page.expect_request("**/exceptions/claim/"):
+        page.keyboard.press("a")
+    page.keyboard.press("s")
+    reason = page.locator("#dialog [name=reason]")
+    reason.fill("Waits for the ward")
+    # Its answer comes to somebody who types: it closes nothing, and the tick stays.
+    late[0].continue_()
     expect(page.locator(".toast")).to_contain_text("1 assigned to you.")
+    expect(reason).to_have_value("Waits for the ward")
+    expect(page.locator("[data-pick]:checked")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.locator(".bulk [type=reset]").click()
     assert ExceptionCase.objects.get(owner=mara).pk in (case.pk, other.pk)
     expect(page.locator(".bulk")).to_be_hidden()
     page.keyboard.press("u")
-    expect(page.locator(".toast").last).to_contain_text("1 back in the queue.")
+    expect(page.locator(".toast").last).to_contain_text("1 back as before.")
     assert not ExceptionCase.objects.filter(owner=mara).exists()
 
 
@@ -170,6 +194,10 @@ def test_the_bulk_bar_is_one_line_on_a_desk_and_at_hand_at_the_foot_of_a_phone(o
         page.set_viewport_size({"width": 390, "height": 800})
         height, below, over = page.evaluate(_LAID_OUT)
         assert (height <= 140, below, over) == (True, 0, False)
+    page.locator("[data-pick]").last.check()
+    page.locator("[data-pick]").first.uncheck()
+    expect(page.locator("[data-pick-all]")).not_to_be_checked()
+    expect(page.locator(".bulk b")).to_have_text("1 selected")
 
 
 def _like(case: ExceptionCase, number: int) -> ExceptionCase:
@@ -187,6 +215,10 @@ def test_on_paper_tables_stay_tables(open_page: Open) -> None:
     assert page.evaluate(columns) == "table-cell"
 
 
+_ONCE_MORE = """document.addEventListener("htmx:finally:request",
+  () => setTimeout(() => document.querySelector("#dialog form").requestSubmit()), { once: true })"""
+
+
 def test_all_that_match_are_dismissed_by_a_job_that_is_watched(open_page: Open) -> None:
     for _ in range(3):
         failed_case()
@@ -198,8 +230,13 @@ def test_all_that_match_are_dismissed_by_a_job_that_is_watched(open_page: Open) 
     dialog = page.locator("#dialog")
     expect(dialog).to_contain_text("Dismiss 3 exceptions?")
     dialog.locator("[name=reason]").fill("Known outage")
-    dialog.locator("button:has-text('Dismiss 3')").click()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    # A second click while it is on its way, and a third while the page that follows is awaited.
+    page.evaluate(_ONCE_MORE)
+    dialog.locator("button:has-text('Dismiss 3')").dblclick()
     page.wait_for_url(re.compile(r"/jobs/\d+/"))
+    assert len(sent) == 1
     expect(page.locator("main .job")).to_contain_text("0 of 3")
     expect(page.locator("#running-jobs")).to_contain_text("0 of 3")
     jobs.run_job(Job.objects.get().pk)
@@ -279,6 +316,17 @@ def test_who_else_edits_the_rules_is_told_without_a_reload(open_page: Open) -> N
     presence.present(rules, user_id=ines.pk)
     page.evaluate("document.dispatchEvent(new CustomEvent('changed'))")
     expect(page.locator("#presence")).to_contain_text("ines has the rules open")
+    # In a hidden tab one is still there, and says so, but not as often.
+    page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    tick = "document.getElementById('presence').dispatchEvent(new CustomEvent('every'))"
+    page.evaluate(tick)
+    page.evaluate("fetch('/healthz')")  # a request after it, so that one of the poll would have been seen
+    assert [url for url in asked if "presence" in url] == []
+    page.evaluate("{ const now = Date.now(); Date.now = () => now + 60_000; }")
+    with page.expect_response("**/routing/presence/"):
+        page.evaluate(tick)
 
 
 def test_paper_shows_the_list_and_not_the_shell(open_page: Open) -> None:

@@ -41,6 +41,10 @@ def run(answer: Any) -> Job:
     return job
 
 
+def undo_of(answer: Any) -> str:
+    return str(json.loads(answer.headers["HX-Trigger"])["toast"]["undo_url"])
+
+
 def results(job: Job) -> dict[int, tuple[str, str]]:
     return {item.subject_id: (item.outcome, item.text) for item in job.items.all()}
 
@@ -94,6 +98,19 @@ def test_what_changed_meanwhile_is_left_and_said(north: Site) -> None:
     assert told[slept.pk] == ("skipped", "Changed since you started this: it is escalated.")
 
 
+def test_cases_are_given_to_who_settles_them_there_and_nobody_else_is_named(north: Site) -> None:
+    south = make_site("SOUTH", issuer="")
+    mara, ines = make_user(name="mara", site=north), make_user(name="ines", site=north)
+    chief, sven = make_user(name="chief"), make_user(name="sven", site=south)
+    make_user(Role.READER, name="rita", site=north)
+    picked = {"pick": [failed(north).pk]}
+    asked = client_of(mara).post("/exceptions/bulk/assign/", picked)
+    assert {key for key, _ in asked.context["form"].fields["to"].choices} == {mara.pk, ines.pk, chief.pk}
+    assert client_of(mara).post("/exceptions/bulk/assign/", {**picked, "reason": "x", "to": sven.pk}).status_code == 422
+    everybody = client_of(chief).post("/exceptions/bulk/assign/", picked).context["form"].fields["to"].choices
+    assert {key for key, _ in everybody} == {mara.pk, ines.pk, chief.pk, sven.pk}
+
+
 def test_two_people_at_once_do_no_case_twice(north: Site) -> None:
     mara, ines = make_user(name="mara"), make_user(name="ines")
     case = failed(north)
@@ -130,14 +147,39 @@ def test_what_a_job_did_is_handed_back_from_its_page(north: Site) -> None:
     assert (mine.owner, other.owner) == (None, mara)
 
 
+@pytest.mark.parametrize("act", ["assign", "snooze"])
+def test_what_a_job_did_is_handed_back_to_whom_it_was_with(north: Site, act: str) -> None:
+    mara, ines = make_user(name="mara"), make_user(name="ines")
+    mine, escalated, woken, again = (failed(north) for _ in range(4))
+    exceptions.claim_case(mine.pk, user=mara)
+    exceptions.escalate(escalated.pk, user=mara, to=ines, reason="Hard")
+    client, picked = client_of(mara), [case.pk for case in (mine, escalated, woken, again)]
+    asked = {"pick": picked, "reason": "Ours", "to": ines.pk, "hours": "1"}
+    job = run(client.post(f"/exceptions/bulk/{act}/", asked))
+    if act == "snooze":
+        ExceptionCase.objects.filter(pk=woken.pk).update(snoozed_until=timezone.now())
+        exceptions.wake_snoozed()
+    exceptions.escalate(again.pk, user=ines if act == "assign" else mara, to=None, reason="Harder")
+    shown = client.post("/exceptions/bulk/hand-back/", {"job": job.pk})
+    assert "as they were before, with whom they were" in shown.text
+    undone = run(client.post("/exceptions/bulk/hand-back/", {"job": job.pk, "reason": "Wrong filter"}))
+    assert results(undone)[again.pk] == ("skipped", f"{again} changed since: it is escalated.")
+    stand = {case: (case.status, case.owner) for case in ExceptionCase.objects.all()}
+    assert stand == {
+        mine: (CaseStatus.CLAIMED, mara),
+        escalated: (CaseStatus.ESCALATED, ines),
+        woken: (CaseStatus.OPEN, None),
+        again: (CaseStatus.ESCALATED, None),
+    }
+
+
 def test_a_few_are_assigned_at_once_and_handed_back_by_undo(north: Site) -> None:
     mara = make_user(name="mara")
     case = failed(north)
     client = client_of(mara)
     answer = client.post("/exceptions/claim/", {"pick": [case.pk]}, headers={"HX-Request": "true"})
     assert answer.status_code == 204
-    assert f"/exceptions/hand-back/?pick={case.pk}" in answer.headers["HX-Trigger"]
-    client.post(f"/exceptions/hand-back/?pick={case.pk}")
+    client.post(undo_of(answer))
     case.refresh_from_db()
     assert case.owner is None
 
@@ -172,7 +214,7 @@ def test_what_was_assigned_to_a_colleague_is_handed_back_while_they_have_not_tou
     assert "Hand back 2</button>" in client.post("/exceptions/bulk/hand-back/", {"job": job.pk}).text
     undone = run(client.post("/exceptions/bulk/hand-back/", {"job": job.pk, "reason": "Wrong filter"}))
     assert results(undone)[untouched.pk] == ("done", "")
-    assert results(undone)[touched.pk] == ("skipped", "Changed since it was assigned: it is with ines.")
+    assert results(undone)[touched.pk] == ("skipped", f"{touched} changed since: it is claimed, with ines.")
     picked = run(client.post("/exceptions/bulk/hand-back/", {"pick": [own.pk], "reason": "Not mine"}))
     assert results(picked)[own.pk][0] == "skipped"
     untouched.refresh_from_db()
@@ -188,8 +230,7 @@ def test_the_undo_of_a_claim_restores_what_was_before_and_leaves_what_was_mine(n
     answer = client.post("/exceptions/claim/", {"pick": [mine.pk, escalated.pk]}, headers={"HX-Request": "true"})
     told = json.loads(answer.headers["HX-Trigger"])["toast"]
     assert told["message"] == f"1 assigned to you. {mine} is yours already."
-    assert told["undo_url"] == f"/exceptions/hand-back/?pick={escalated.pk}"
-    client.post(told["undo_url"])
+    client.post(undo_of(answer))
     for case, status, owner in ((mine, CaseStatus.CLAIMED, mara), (escalated, CaseStatus.ESCALATED, ines)):
         case.refresh_from_db()
         assert (case.status, case.owner) == (status, owner)
@@ -199,12 +240,12 @@ def test_the_undo_of_a_claim_is_no_second_escalation(north: Site) -> None:
     mara, ines = make_user(name="mara"), make_user(name="ines")
     case = failed(north)
     exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
-    exceptions.claim_case(case.pk, user=mara)
-    client_of(mara).post(f"/exceptions/hand-back/?pick={case.pk}")
+    client = client_of(mara)
+    client.post(undo_of(client.post("/exceptions/claim/", {"pick": [case.pk]}, headers={"HX-Request": "true"})))
     told = list(WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case.pk).order_by("pk"))
     assert [event.name for event in told] == ["case.opened", "case.escalated", "case.claimed", "case.unclaimed"]
     assert (told[-1].from_state, told[-1].to_state) == (CaseStatus.CLAIMED, CaseStatus.ESCALATED)
-    assert entry(told[-1])["text"] == "Claim taken back: with whom it had been escalated to"
+    assert entry(told[-1])["text"] == "Taken back: with whom it had been escalated to"
 
 
 def test_a_claim_of_a_few_leaves_those_of_other_sites_and_says_so(north: Site) -> None:

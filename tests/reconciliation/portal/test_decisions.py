@@ -104,7 +104,7 @@ def test_a_double_click_matches_once(sign_in: SignIn, held: Study) -> None:
     again = client.post(url, {"reason": "Sure"}, follow=True)
     assert "is matched to A1" in again.text
     assert Decision.objects.count() == 1
-    client.post(f"/exceptions/{case_of(held).pk}/undo/")
+    client.post(f"/exceptions/{case_of(held).pk}/undo/?decision={Decision.objects.get().pk}")
     assert Decision.objects.exclude(undone_at=None).count() == 1
 
 
@@ -165,10 +165,22 @@ def test_a_match_is_to_the_step_whose_evidence_was_shown(sign_in: SignIn, held: 
 def test_the_undo_beside_the_word_needs_no_reason(sign_in: SignIn, held: Study) -> None:
     client, case = sign_in(), case_of(held)
     answer = client.post(match_url(held), {"reason": "Sure"}, follow=True)
-    assert f'action="/exceptions/{case.pk}/undo/"' in answer.text
-    client.post(f"/exceptions/{case.pk}/undo/")
+    undo = f"/exceptions/{case.pk}/undo/?decision={Decision.objects.get().pk}"
+    assert f'action="{undo}"' in answer.text
+    client.post(undo)
     held.refresh_from_db()
     assert (held.identity, Decision.objects.get().undo_reason) == (Identity.HELD, "taken back at once")
+
+
+def test_the_undo_beside_the_word_takes_no_later_decision_back(sign_in: SignIn, held: Study) -> None:
+    client, case = sign_in(), case_of(held)
+    client.post(match_url(held), {"reason": "Sure"})
+    first = Decision.objects.get()
+    client.post(f"/exceptions/{case.pk}/undo/", {"reason": "It was the sister"})
+    client.post(f"/exceptions/{case.pk}/reject/", {"code": "TEST", "reason": "A phantom"})
+    answer = client.post(f"/exceptions/{case.pk}/undo/?decision={first.pk}", follow=True)
+    assert "Nothing was changed: That decision was taken back already" in answer.text
+    assert Decision.objects.get(undone_at=None).kind == Decision.Kind.REJECT
 
 
 def test_after_a_decision_the_next_case_comes_and_not_one_of_somebody_else(sign_in: SignIn, held: Study) -> None:

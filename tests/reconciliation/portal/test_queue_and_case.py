@@ -3,7 +3,8 @@
 import html
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -182,14 +183,13 @@ def test_a_rail_of_the_control_room_leads_to_its_cases_of_every_kind(person: Per
 
 
 def test_another_sites_cases_do_not_exist(person: Person, north: Site, south: Site) -> None:
-    case = held(north)
-    client, _ = person("mara", Role.PACS_ADMINISTRATOR, south)
-    assert client.get("/exceptions/").context["rows"] == []
+    case, own = held(north), held(south, 2)
+    client, mara = person("mara", Role.PACS_ADMINISTRATOR, south)
+    assert [row["case"].pk for row in client.get("/exceptions/").context["rows"]] == [own.pk]
     assert client.get(f"/exceptions/{case.pk}/").status_code == 404
     assert client.post(f"/exceptions/{case.pk}/claim/").status_code == 404
-    client.post("/exceptions/claim/", {"case": [case.pk]})
-    case.refresh_from_db()
-    assert case.status == CaseStatus.OPEN
+    client.post("/exceptions/claim/", {"pick": [case.pk, own.pk]})
+    assert [*ExceptionCase.objects.filter(owner=mara)] == [own]
 
 
 def test_who_may_only_look_is_refused_every_write(person: Person, north: Site) -> None:
@@ -198,7 +198,7 @@ def test_who_may_only_look_is_refused_every_write(person: Person, north: Site) -
     assert client.get(f"/exceptions/{case.pk}/").status_code == 200
     for action in ("claim", "hand-back", "snooze", "escalate", "dismiss"):
         assert client.post(f"/exceptions/{case.pk}/{action}/", {"reason": "x"}).status_code == 403, action
-    assert client.post("/exceptions/claim/", {"case": [case.pk]}).status_code == 403
+    assert client.post("/exceptions/claim/", {"pick": [case.pk]}).status_code == 403
     assert person("rita", Role.READER)[0].get("/exceptions/").status_code == 403
 
 
@@ -212,14 +212,65 @@ def test_a_double_click_claims_once(person: Person, north: Site) -> None:
     assert WorkflowEvent.objects.filter(name="case.claimed").count() == 1
 
 
+def undo_of(page: Any, case: ExceptionCase) -> str:
+    """The address of the Undo beside the word on the page."""
+    [url] = re.findall(rf'action="(/exceptions/{case.pk}/(?:hand-back|undo)/\?[^"]+)"', page.text)
+    return html.unescape(url)
+
+
 def test_the_undo_of_a_claim_needs_no_words(person: Person, north: Site) -> None:
     case = held(north)
     client, _ = person("mara")
     page = client.post(f"/exceptions/{case.pk}/claim/", follow=True)
-    assert f'action="/exceptions/{case.pk}/hand-back/"' in page.text
-    client.post(f"/exceptions/{case.pk}/hand-back/")
+    client.post(undo_of(page, case))
     case.refresh_from_db()
     assert (case.status, case.owner) == (CaseStatus.OPEN, None)
+
+
+SOON = timezone.now() + timedelta(hours=2)
+BEFORE: dict[str, tuple[CaseStatus, str, datetime | None]] = {
+    "open": (CaseStatus.OPEN, "", None),
+    "mine": (CaseStatus.CLAIMED, "mara", None),
+    "of-ines": (CaseStatus.CLAIMED, "ines", None),
+    "escalated": (CaseStatus.ESCALATED, "ines", None),
+    "asleep": (CaseStatus.SNOOZED, "ines", SOON),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "action"),
+    [
+        ("of-ines", "take-over"), ("escalated", "claim"), ("asleep", "claim"), ("mine", "snooze"),
+        ("mine", "escalate"), ("open", "snooze"), ("escalated", "snooze"), ("asleep", "escalate"),
+    ],
+)  # fmt: skip
+def test_an_undo_puts_the_case_back_as_it_was_before(person: Person, north: Site, before: str, action: str) -> None:
+    (client, mara), (_, ines), case = person("mara"), person("ines"), held(north)
+    if before == "mine":
+        exceptions.claim_case(case.pk, user=mara)
+    elif before == "of-ines":
+        exceptions.claim_case(case.pk, user=ines)
+    elif before == "escalated":
+        exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
+    elif before == "asleep":
+        exceptions.snooze(case.pk, user=ines, until=SOON, reason="Later")
+    page = client.post(f"/exceptions/{case.pk}/{action}/", {"reason": "Mine now", "hours": "4"}, follow=True)
+    client.post(undo_of(page, case))
+    case.refresh_from_db()
+    assert (case.status, str(case.owner or ""), case.snoozed_until) == BEFORE[before]
+    client.post(undo_of(page, case))
+    case.refresh_from_db()
+    assert (case.status, str(case.owner or ""), case.snoozed_until) == BEFORE[before], "not twice"
+
+
+def test_an_undo_leaves_what_came_after_what_it_takes_back(person: Person, north: Site) -> None:
+    (client, mara), (ines, _), case = person("mara"), person("ines"), held(north)
+    undo = undo_of(client.post(f"/exceptions/{case.pk}/claim/", follow=True), case)
+    client.post(f"/exceptions/{case.pk}/snooze/", {"reason": "Later", "hours": "4"})
+    assert f"EX-{case.pk} changed since: it is snoozed, with mara." in client.post(undo, follow=True).text
+    assert f"EX-{case.pk} changed since" in ines.post(undo, follow=True).text, "nor is it another's to take back"
+    case.refresh_from_db()
+    assert (case.status, case.owner) == (CaseStatus.SNOOZED, mara)
 
 
 def test_a_case_that_somebody_took_meanwhile_says_so_and_stays_theirs(person: Person, north: Site) -> None:
