@@ -64,7 +64,7 @@ TINY = Plan(
 
 
 def compare(name: str, *, metric: str, unit: str, contenders: Sequence[Contender], rounds: int) -> list[Row]:
-    """Play all rounds; one row per system. The ratio is the median of the rounds': machines have fast and slow times."""
+    """Play all rounds; one row per system. The ratio is the middle one of the rounds: machines have fast times."""
     values: dict[str, list[float]] = {each.system: [] for each in contenders}
     for _ in range(rounds):
         for each in contenders:
