@@ -113,6 +113,7 @@ WEIGHTS = {
 }
 _CLOSE_NAME = 0.90
 _ORDER_FACTORS = ("study_instance_uid", "accession_number", "step")
+_PATIENT_FACTORS = ("patient_id", "patient_name")
 # Fields that may not conflict, whatever else agrees.
 _CONFLICTS = (
     "patient_id", "patient_name", "birth_date", "sex", "accession_number", "study_instance_uid", "modality", "station",
@@ -308,9 +309,11 @@ SENTENCES = {
 
 
 def _reason(claim: Claim, scored: Sequence[Scored]) -> str:
-    if not scored or scored[0].score < 20:
+    verdicts = {each.field: each.verdict for each in scored[0].evidence} if scored else {}
+    # A stranger's order of that day and station, say: what it says otherwise is no conflict.
+    known = {verdicts.get(field) for field in (*_ORDER_FACTORS, *_PATIENT_FACTORS)}
+    if not scored or scored[0].score < 20 or not known & {Verdict.AGREE, Verdict.CLOSE}:
         return "NO_PATIENT_ID" if not claim.identifier.value else "NO_ORDER"
-    verdicts = {each.field: each.verdict for each in scored[0].evidence}
     for field, code in _REASONS:
         if verdicts[field] in (Verdict.DIFFER, Verdict.CLOSE):
             return code
