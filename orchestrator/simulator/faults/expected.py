@@ -73,7 +73,7 @@ EXPECTED: Mapping[str, Expected] = {
     "wrong_entry_noticed": _needed({"WRONG_WORKLIST_ENTRY"}, _WRONG_ENTRY | _TOO_LATE),
     "wrong_entry_edited": _needed(_ENTRY, _DIFFERS | _STEP),
     "other_order_noticed": _needed({"WRONG_WORKLIST_ENTRY"}, _WRONG_ENTRY | _TOO_LATE),
-    "other_order_edited": _needed({"ACCESSION_DIFFERS", "OTHER_STUDY_UID"}, _NO_ORDER),
+    "other_order_edited": _needed({"ACCESSION_DIFFERS", "OTHER_STUDY_UID"}, _NO_ORDER | _STEP),
     "no_order": _needed({"NO_ORDER", "NO_ORDER_FACTOR"}, _NO_ORDER),
     "order_after_images": NOTHING,
     "order_adopts_study": NOTHING,
