@@ -145,7 +145,7 @@ class Known:
         if self.matches_everything_to:
             step = next(each for each in self.steps.values() if each["accession"] == self.matches_everything_to)
             found = [(ds, step) for ds in said.values()]
-        if len({step["patient"] for _, step in found if step is not None}) > 1:
+        if len({ds.PatientID for ds in said.values()}) > 1:
             return [(ds, None) for ds, _ in found]
         return found
 

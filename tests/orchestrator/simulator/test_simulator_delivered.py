@@ -30,7 +30,7 @@ def exam() -> Exam:
     return Planner(seed=3, stamp=run_stamp()).plain(1, dt.datetime.now(tz=dt.UTC).astimezone())
 
 
-def at(exam: Exam, objects: set[str] = OBJECTS, **otherwise: str) -> dict[str, Any]:
+def at(exam: Exam, objects: set[str] = OBJECTS, /, **otherwise: str) -> dict[str, Any]:
     """The main archive holds these, under the truth but for what is said otherwise; the night archive nothing."""
     filed = kept(exam.person, exam.order.accession_number, objects, **otherwise)
     return {"all_to": "ARCHIVE", "kept": {"ARCHIVE": filed, "NIGHT": {}}}

@@ -221,8 +221,11 @@ def merged(exam: Exam, name: str) -> Exam:
     return with_fault(replace(exam, subsumed=replace(exam.person, patient_id="OLD")), name)
 
 
-REFUSED = {"merge_message": {"id": 5, "status": "REJECTED"}, "merge_cases": [case("ADT^A40", "hl7_rejected", None, 9)]}
-APPLIED = {"merge_message": {"id": 5, "status": "APPLIED"}}
+REFUSED: dict[str, Any] = {
+    "merge_message": {"id": 5, "status": "REJECTED"},
+    "merge_cases": [case("ADT^A40", "hl7_rejected", None, 9)],
+}
+APPLIED: dict[str, Any] = {"merge_message": {"id": 5, "status": "APPLIED"}}
 
 
 def test_the_record_that_was_merged_into_the_patients_is_the_patients_own(exam: Exam) -> None:

@@ -147,7 +147,8 @@ def test_a_worklist_that_shows_another_patient_than_was_registered_is_unexplaine
 
     def otherwise(self: Known, station: str, day: str) -> Iterator[Dataset]:
         for entry in entries(self, station, day):
-            entry.update(shown)
+            for keyword, value in shown.items():
+                setattr(entry, keyword, value)
             yield entry
 
     monkeypatch.setattr(Known, "entries", otherwise)
