@@ -60,6 +60,9 @@ _GARBLED = Expected(Hold.FAIR, frozenset({"NAME_DIFFERS"}), _DIFFERS)
 _MERGED_LATER = replace(NOTHING, kinds=_TOO_LATE)
 """Delivered under the record of before, then under that of the A40: a person looks what the archive kept."""
 
+ANOTHER_DAY = _needed({"OTHER_DAY"}, _NO_ORDER)
+"""Whatever the fault: images of another day than the order's conflict with it."""
+
 EXPECTED: Mapping[str, Expected] = {
     "typing_error": _needed({"NAME_DIFFERS"}, _DIFFERS),
     "swapped_name": NOTHING,
@@ -92,12 +95,9 @@ EXPECTED: Mapping[str, Expected] = {
     "study_twice": NOTHING,
     "half_sent": NOTHING,
     "second_patient": _needed({"TWO_PATIENTS"}, frozenset({"study_uid_conflict"}) | _STEP | _TOO_LATE),
-    # Only where the console's day is another one than the order's, which the judge sees in what was sent.
+    # Where it shows another day than the order's the judge sees that in what was sent.
     "clock_drift": NOTHING,
-    "clock_reset": NOTHING,
+    "clock_reset": ANOTHER_DAY,
     "charset_wrong": _GARBLED,
     "charset_missing": _GARBLED,
 }
-
-ANOTHER_DAY = _needed({"OTHER_DAY"}, _NO_ORDER)
-"""Whatever the fault: images of another day than the order's conflict with it."""
