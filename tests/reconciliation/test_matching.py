@@ -84,9 +84,10 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_a_strangers_order_of_the_same_day_and_station_conflicts_with_nothing() -> None:
+@pytest.mark.parametrize("number", [Identifier("1", "777"), Identifier("2", "0012345")], ids=["another", "of another"])
+def test_a_strangers_order_of_the_same_day_and_station_conflicts_with_nothing(number: Identifier) -> None:
     stranger = replace(
-        CLAIM, identifier=Identifier("1", "777"), patient_name="Zhou^Li", accession_number="", study_instance_uid="",
+        CLAIM, identifier=number, patient_name="Zhou^Li", accession_number="", study_instance_uid="",
         requested_procedure_id="", sps_id="",
     )  # fmt: skip
     found = outcome(stranger)

@@ -55,14 +55,12 @@ def link(mpps: ModalityPerformedProcedureStep) -> Doubts:
     for reference in step_references(mpps.dataset):
         named = steps_named(**asdict(reference), site_id=mpps.site_id)
         here = [step for step in named if step.site_id == mpps.site_id]
-        meant = [step for step in here if _is_of_the_order(step, reference)]
-        step = next((each for each in meant if is_patient_of(each, said)), None)
+        step = next((each for each in here if _is_of_the_order(each, reference) and is_patient_of(each, said)), None)
         if step is not None:
             mpps.steps.add(step)
-        elif meant:
-            doubts["patient_differs"] = meant[0]
         elif here:
-            doubts["order_differs"] = here[0]
+            theirs = any(is_patient_of(each, said) for each in here)
+            doubts["order_differs" if theirs else "patient_differs"] = here[0]
         elif named:
             # Nothing of the other site's patient is told here.
             doubts["other_site"] = None

@@ -1,5 +1,6 @@
 """The HL7 that the hospital sends, and the plans behind it: fields where the standard has them, read by position."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -147,6 +148,16 @@ def test_a_mistyped_name_is_never_the_right_one(seed: int) -> None:
     assert wrong.family.strip()
     assert wrong.given.strip()
     assert (wrong.patient_id, wrong.birth_date) == (person.patient_id, person.birth_date)
+
+
+@pytest.mark.parametrize("given", ["Quốc Bảo", "Mary-Ann", "O'Neil"])
+def test_one_more_space_or_hyphen_is_no_slip(given: str) -> None:
+    person = replace(somebody(Random(1), "1", "NORTH", AT.date()), family=given, given=given)
+    for seed in range(60):
+        wrong = mistyped(Random(seed), person)
+        assert {tuple(re.findall(r"\w+", part)) for part in (wrong.family, wrong.given)} != {
+            tuple(re.findall(r"\w+", given))
+        }
 
 
 def test_a_plan_is_the_same_for_the_same_seed() -> None:
