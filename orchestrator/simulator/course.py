@@ -214,17 +214,17 @@ class Course:
 
     def entry_of(self, exam: Exam, step: Order) -> Dataset:
         """The entry of somebody's step, once all that it shows of the patient, and its time, are true."""
-        return self.on_worklist(step, lambda entry: _differs(exam.known_as, step, entry))
+        return self.on_worklist(step, lambda entry: differs(exam.known_as, step, entry))
 
-    def on_worklist(self, order: Order, differs: Callable[[Dataset], str] = lambda entry: "") -> Dataset:
-        """The entry of a step, asked for until it is there and shows nothing that `differs` names. Raises Refused."""
+    def on_worklist(self, order: Order, wrong_in: Callable[[Dataset], str] = lambda entry: "") -> Dataset:
+        """The entry of a step, asked for until it is there and shows nothing that `wrong_in` names. Raises Refused."""
         asked, is_of, trouble = time.monotonic(), _is_of(order), "the step never came to the worklist"
 
         def is_wanted(entry: Dataset) -> bool:
             nonlocal trouble
             if not is_of(entry):
                 return False
-            wrong = differs(entry)
+            wrong = wrong_in(entry)
             trouble = f"the worklist shows another {wrong}"
             return not wrong
 
@@ -324,7 +324,7 @@ def _is_of(order: Order) -> Callable[[Dataset], bool]:
     return is_of
 
 
-def _differs(person: Person, step: Order, entry: Dataset) -> str:
+def differs(person: Person, step: Order, entry: Dataset) -> str:
     """What an entry shows otherwise of its patient or of its time; nothing when all is true."""
     shown_at = text(scheduled_step(entry), "ScheduledProcedureStepStartTime")
     compared = {
