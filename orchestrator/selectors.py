@@ -370,7 +370,8 @@ def who_may(action: str, site: Site) -> QuerySet[User]:
 
 
 def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:
-    """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else its site's.
+    """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else that of the AE's
+    site. `site`: the study's, which counts only where the AE is nobody's: what else is in the study may be another's.
 
     None when it names one that is not known, when there is no default, or when nobody said to which of several sites
     the AE belongs: such an id proves nothing (promise 7).
@@ -379,7 +380,8 @@ def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, 
         names = {"namespace": namespace, "universal_id": universal_id}
         found = {Issuer.objects.filter(**{name: value}).first() for name, value in names.items() if value} - {None}
         return found.pop() if len(found) == 1 else None
-    entity = ApplicationEntity.objects.filter(ae_title=calling_ae_title).select_related("default_issuer").first()
-    if entity is None and Site.objects.exclude(pk=site.pk).exists():
-        return None
-    return (entity.default_issuer if entity else None) or site.default_issuer
+    entities = ApplicationEntity.objects.select_related("default_issuer", "device__site__default_issuer")
+    entity = entities.filter(ae_title=calling_ae_title).first()
+    if entity is not None:
+        return entity.default_issuer or entity.device.site.default_issuer
+    return None if Site.objects.exclude(pk=site.pk).exists() else site.default_issuer

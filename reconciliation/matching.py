@@ -5,7 +5,7 @@ Promise 7: an automatic match needs one order factor (study UID, accession numbe
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -308,12 +308,20 @@ SENTENCES = {
 
 
 def _reason(claim: Claim, scored: Sequence[Scored]) -> str:
-    if not scored or scored[0].score < 20:
+    verdicts = {each.field: each.verdict for each in scored[0].evidence} if scored else {}
+    if not scored or scored[0].score < 20 or not _may_be_meant(verdicts):
         return "NO_PATIENT_ID" if not claim.identifier.value else "NO_ORDER"
-    verdicts = {each.field: each.verdict for each in scored[0].evidence}
     for field, code in _REASONS:
         if verdicts[field] in (Verdict.DIFFER, Verdict.CLOSE):
             return code
     if not any(verdicts[f] == Verdict.AGREE for f in _ORDER_FACTORS):
         return "NO_ORDER_FACTOR"
     return "NO_PATIENT_ID" if verdicts["patient_id"] == Verdict.MISSING else "TOO_LITTLE"
+
+
+def _may_be_meant(verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether order or patient speak for a candidate at all. What a stranger's order of that day and station, or one
+    of who has a like number elsewhere, says otherwise is no conflict.
+    """
+    named = verdicts["patient_name"] in (Verdict.AGREE, Verdict.CLOSE)
+    return named or any(verdicts[field] == Verdict.AGREE for field in (*_ORDER_FACTORS, "patient_id"))

@@ -14,16 +14,37 @@ from orchestrator.api.orders import OrderBrief
 from orchestrator.api.patients import PATIENT_IDENTIFIERS, PatientBrief
 from orchestrator.api.resources import Resource, looking
 from orchestrator.filters import StudyFilter
-from orchestrator.models import IdentityClaim, ImagingServiceRequest, Series, Study, WorkflowEvent
+from orchestrator.models import (
+    IdentityClaim,
+    ImagingServiceRequest,
+    ScheduledProcedureStep,
+    Series,
+    Study,
+    WorkflowEvent,
+)
 from orchestrator.selectors import studies, study_events
 
 
+class MatchedStepSerializer(serializers.ModelSerializer[ScheduledProcedureStep]):
+    """The step that a claim is matched to, with what it belongs to."""
+
+    requested_procedure_id = serializers.CharField(source="procedure.requested_procedure_id")
+    study_instance_uid = serializers.CharField(source="procedure.study_instance_uid")
+
+    class Meta:
+        model = ScheduledProcedureStep
+        fields = ("id", "sps_id", "status", "requested_procedure_id", "study_instance_uid")
+
+
 class ClaimSerializer(serializers.ModelSerializer[IdentityClaim]):
+    order = OrderBrief(allow_null=True)
+    step = MatchedStepSerializer(allow_null=True)
+
     class Meta:
         model = IdentityClaim
         fields = (
             "id", "identity", "matched_by", "patient_id", "issuer", "patient_name", "birth_date", "sex",
-            "accession_number", "calling_ae_title", "modality", "purpose", "number_of_instances",
+            "accession_number", "calling_ae_title", "modality", "purpose", "number_of_instances", "order", "step",
         )  # fmt: skip
 
 
@@ -110,11 +131,11 @@ class StudyResource(Resource[Study]):
     lookup_value_regex = "[0-9.]+"
 
     def get_queryset(self) -> QuerySet[Study]:
+        claims = IdentityClaim.objects.select_related("order", "step__procedure").order_by("pk")
         return (
             studies(self.viewer)
             .select_related("patient")
-            .prefetch_related(PATIENT_IDENTIFIERS, Prefetch("claims", IdentityClaim.objects.order_by("pk")))
-            .prefetch_related("claims__order", "series")
+            .prefetch_related(PATIENT_IDENTIFIERS, Prefetch("claims", claims), "series")
         )
 
     @extend_schema(responses=EventSerializer(many=True), filters=False, parameters=[])

@@ -316,6 +316,7 @@ def _grow(study_id: int, objects: Sequence[_Object]) -> None:
     study = Study.objects.get(pk=study_id)
     if study.custody != Custody.RECEIVING:
         transition(study, "study.receiving")
+    _give_to_who_acquired(study, objects)
     modalities = {each.header.modality[:16] for each in objects if each.header.modality}
     Study.objects.filter(pk=study_id).update(
         number_of_instances=F("number_of_instances") + len(objects),
@@ -323,6 +324,17 @@ def _grow(study_id: int, objects: Sequence[_Object]) -> None:
         last_received_at=max(each.received.received_at for each in objects),
         quiet_until=timezone.now() + timedelta(seconds=settings.STUDY_QUIET_SECONDS),
     )
+
+
+def _give_to_who_acquired(study: Study, objects: Sequence[_Object]) -> None:
+    """A study belongs to the site where it was acquired, also where what a processor made of it was here first."""
+    acquirers = [each.entity for each in objects if each.entity and each.entity.device.kind != Device.Kind.PROCESSOR]
+    if not acquirers or acquirers[0].device.site_id == study.site_id:
+        return
+    first = ApplicationEntity.objects.filter(ae_title=study.received_from, device__kind=Device.Kind.PROCESSOR)
+    if first.exists():
+        study.site, study.received_from = acquirers[0].device.site, acquirers[0].ae_title
+        study.save(update_fields=["site", "received_from"])
 
 
 def _raise_difference(instance: Instance) -> None:

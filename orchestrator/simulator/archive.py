@@ -7,10 +7,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 from threading import Event, Lock, Thread
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -30,18 +32,39 @@ class Mood(Enum):
     CLOSED = "restarts"
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Under whom an object is filed."""
+
+    patient_id: str
+    issuer: str
+    patient_name: str
+    birth_date: str
+    sex: str
+    accession_number: str
+
+    @classmethod
+    def of(cls, ds: Dataset) -> "Kept":
+        return cls(*(str(ds.get(keyword) or "") for keyword in _FILED_UNDER))
+
+
+_FILED_UNDER = (
+    "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
+)  # fmt: skip
+
+
 class Archive:
     """A Storage SCP on its own port. It knows the objects of the newest studies, and of the others how many."""
 
-    remembers = 5000
-    """Studies of which it would notice that an object comes a second time."""
+    remembers = 6000
+    """Studies of which it would notice that an object comes a second time; more than a hospital's ledger keeps."""
     slowness = 1.0
     """Seconds that a slow archive takes for an object."""
 
     def __init__(self, ae_title: str, say: Callable[[str], None]) -> None:
         self.ae_title, self.say = ae_title, say
         self.mood, self.refused, self.unanswered = Mood.FINE, 0, 0
-        self._objects: dict[str, set[str]] = {}
+        self._objects: dict[str, dict[str, Kept]] = {}
         self._earlier = Counter[str]()
         self._lock, self._port = Lock(), 0
         self._server: ThreadedAssociationServer | None = None
@@ -100,6 +123,11 @@ class Archive:
                 "instances": sum(map(len, known)) + earlier["instances"],
             }
 
+    def of(self, study_instance_uid: str) -> dict[str, Kept]:
+        """What it holds of a study: of an object that came more than once, as it came last."""
+        with self._lock:
+            return dict(self._objects.get(study_instance_uid, {}))
+
     def _receive(self, event: evt.Event) -> int:
         if self.mood is Mood.FULL:
             self.refused += 1
@@ -115,13 +143,13 @@ class Archive:
     def _keep(self, event: evt.Event) -> int:
         try:
             ds = event.dataset
-            study, instance = str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)
+            study, instance, kept = str(ds.StudyInstanceUID), str(ds.SOPInstanceUID), Kept.of(ds)
         except Exception as error:
             self.say(f"{self.ae_title} refused an object: {error}")
             return _CANNOT_UNDERSTAND
         with self._lock:
             is_new = study not in self._objects
-            self._objects.setdefault(study, set()).add(instance)
+            self._objects.setdefault(study, {})[instance] = kept
             if len(self._objects) > self.remembers:
                 oldest = self._objects.pop(next(iter(self._objects)))
                 self._earlier.update(studies=1, instances=len(oldest))
@@ -182,16 +210,16 @@ def _hung_up(caller: socket.socket) -> bool:
     return True
 
 
-def change_moods(archive: Archive, rate: float, rng: Random, stop: Event) -> None:
-    """Fine for some minutes (`rate`: so many times as often not), then otherwise for a while, and so on until `stop`.
+def change_moods(archive: Archive, rate: float, rng: Random, stop: Event, calm: Event) -> None:
+    """Fine for some minutes (`rate`: so many times as often not), then otherwise for a while, and so on until `calm`.
 
     In a thread of its own.
     """
 
     def live() -> None:
-        while not stop.wait(rng.uniform(60, 240) / rate):
+        while not calm.wait(rng.uniform(60, 240) / rate):
             archive.turn(rng.choice([mood for mood in Mood if mood is not Mood.FINE]))
-            stop.wait(rng.uniform(10, 60))
+            calm.wait(rng.uniform(10, 60))
             recover(archive, stop)
 
     Thread(target=live, name=f"moods of {archive.ae_title}", daemon=True).start()

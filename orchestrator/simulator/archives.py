@@ -6,7 +6,7 @@ from random import Random
 from threading import Event
 from typing import Any
 
-from orchestrator.simulator.archive import Archive, DeadArchive, change_moods
+from orchestrator.simulator.archive import Archive, DeadArchive, Kept, change_moods
 from orchestrator.simulator.introduction import ARCHIVE, first_rule
 from orchestrator.simulator.rest import Api, Json
 
@@ -21,6 +21,7 @@ class Archives:
     ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._calm = Event()
         self.main, self.night, self.lost = Archive(MAIN, self.say), Archive(NIGHT, self.say), DeadArchive(LOST)
 
     def open(self, port: int, *, all_three: bool) -> None:
@@ -29,13 +30,33 @@ class Archives:
             self.ports[archive.ae_title] = archive.open(port and port + index)
             self.say(f"{archive.ae_title} listens on 127.0.0.1:{self.ports[archive.ae_title]}")
 
+    @property
+    def _living(self) -> list[Archive]:
+        return [archive for archive in (self.main, self.night) if archive.ae_title in self.ports]
+
     def be_moody(self, rate: float, seed: int, stop: Event) -> None:
-        """The archives that live are slow, full, restart or lose their answers now and then."""
-        for archive in (self.main, self.night):
-            if archive.ae_title in self.ports:
-                change_moods(archive, rate, Random(f"{seed}:{archive.ae_title}"), stop)
+        """The archives that live are slow, full, restart or lose their answers now and then, until they calm down."""
+        for archive in self._living:
+            change_moods(archive, rate, Random(f"{seed}:{archive.ae_title}"), stop, self._calm)
+
+    def calm_down(self) -> None:
+        """From now on they take everything."""
+        self._calm.set()
+
+    def of(self, study_instance_uid: str) -> dict[str, dict[str, Kept]]:
+        """What each of them holds of a study, by SOP Instance UID."""
+        return {archive.ae_title: archive.of(study_instance_uid) for archive in self._living}
+
+    def all_to(self, api: Api) -> str:
+        """The AE title of the main archive, where Fiducial's rules send everything there. Raises OSError."""
+        known = next((each for each in api.all("destinations/?") if each["name"] == ARCHIVE), None)
+        if known is None or known["port"] != self.ports.get(MAIN):
+            return ""
+        rule_set = next(each for each in api.rows("rule-sets/") if each["name"] == "default")
+        return MAIN if first_rule(known["id"]) in _in_force(api, rule_set) else ""
 
     def close(self) -> None:
+        self.calm_down()
         for archive in self._all:
             archive.close()
 
@@ -88,8 +109,12 @@ def introduce_others(api: Api, archives: Archives, say: Callable[[str], None]) -
 
 def _is_untouched(api: Api, rule_set: Json, first: Json) -> bool:
     """Whether what is drafted and what is in force is the hospital's first rule and nothing else."""
-    if rule_set["draft"] != [first] or not rule_set["published_version"]:
-        return False
+    return rule_set["draft"] == [first] and _in_force(api, rule_set) == [first]
+
+
+def _in_force(api: Api, rule_set: Json) -> list[Json]:
+    """The rules that are published."""
+    if not rule_set["published_version"]:
+        return []
     versions = {each["version"]: each["rules"] for each in api.rows(f"rule-sets/{rule_set['id']}/versions/")}
-    in_force: list[Json] = versions[rule_set["published_version"]]
-    return in_force == [first]
+    return list(versions[rule_set["published_version"]])

@@ -9,15 +9,13 @@ from random import Random
 from threading import Event, Lock, Thread
 
 from orchestrator.simulator.almanac import delay, seen_at
+from orchestrator.simulator.faults.expected import ABOUT_IMAGES
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api, Json
-from orchestrator.simulator.truth import ABOUT_IMAGES
 from orchestrator.simulator.waiting import GaveUp, Stopped, attempts, rest
 
 _DISMISSED = {
-    "duplicate_instance": "Sent twice by the station: the first copy stands.",
-    "incomplete_study": "The console shows what is here: the rest was deleted there.",
     "mpps_conflict": "The station's list of work was started twice, the images are right.",
     "hl7_rejected": "The sender knows and sends it again.",
     "already_delivered": "The archive has it, the note is enough.",
@@ -76,6 +74,9 @@ class Clerk:
     def work_on(self, case: Json, colleague: "Clerk") -> bool:
         """Do with one open case what its plan says; whether anything was done. Raises OSError, Stopped."""
         office, entry = self._office, self._office.entry(case)
+        if entry is not None and not entry.row.explains(case["kind"], case["reason_code"]):
+            # Nothing that went wrong explains it: settled, a defect would look like a day's work.
+            return False
         known = entry is not None and case["kind"] in ABOUT_IMAGES
         if not known and case["kind"] not in _DISMISSED:
             return False
@@ -96,7 +97,7 @@ class Clerk:
             return True
         self._pass(entry, plan.taken, plan.settled)
         if known and entry is not None:
-            worker._match(case, entry.exam, office.rng(case["id"]))
+            worker._match(case, entry, office.rng(case["id"]))
         else:
             worker._do(case, "dismiss", _DISMISSED[case["kind"]])
         return True
@@ -122,14 +123,19 @@ class Clerk:
         else:
             rest(office.stop, (until - since).total_seconds() / 60 * office.minute)
 
-    def _match(self, case: Json, exam: Exam, rng: Random) -> None:
-        """The images belong to the order that they truly belong to; where there was none, one is asked for."""
-        number = exam.order.filler_order_number
+    def _match(self, case: Json, entry: Entry, rng: Random) -> None:
+        """The images belong to the order that they truly belong to; where there was none, one is asked for.
+
+        Where it is there and was not offered, the entry says so: a real person would not have found it.
+        """
+        exam, number = entry.exam, entry.exam.order.filler_order_number
         candidates = self.api.rows(f"exceptions/{case['id']}/candidates/")
         order = next((each["order"] for each in candidates if each["order"]["filler_order_number"] == number), None)
         reason = rng.choice(_KNOWN)
         if order is None:
-            if not exam.fault.is_ordered:
+            if exam.fault.is_ordered:
+                entry.problem = f"the true order is not among the candidates of case {case['id']}"
+            else:
                 self._office.order_late(exam)
                 reason = "Emergency: the order was placed afterwards."
             order = self._order(number)
@@ -186,7 +192,7 @@ class Queue:
                 self._office.say(f"case {case['id']} is left: {trouble}")
 
     def _next(self) -> Json | None:
-        """The oldest open case that nobody has looked at in this run."""
+        """The oldest open case, of no exam or of one that is over, that nobody has looked at in this run."""
         with self._lock:
             try:
                 waiting = self._api.rows("exceptions/?status=open&page_size=1000")
@@ -194,7 +200,10 @@ class Queue:
                 return None
             # What is settled never comes again, and need not be remembered.
             self._seen &= {each["id"] for each in waiting}
-            case = next((each for each in reversed(waiting) if each["id"] not in self._seen), None)
+            # Of an exam that is under way nobody can say yet what explains its case.
+            over = {None, *(entry.study_instance_uid for entry in self._office.ledger.entries)}
+            ready = (each for each in reversed(waiting) if each["study_instance_uid"] in over)
+            case = next((each for each in ready if each["id"] not in self._seen), None)
             if case is not None:
                 self._seen.add(case["id"])
             return case

@@ -21,7 +21,7 @@ from orchestrator.simulator.images import Acquisition, acquire
 from orchestrator.simulator.ledger import Entry
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.orders import Exam, Order, new_uid
-from orchestrator.simulator.spelling import letters
+from orchestrator.simulator.people import Person
 from orchestrator.simulator.truth import Merge
 from orchestrator.simulator.waiting import GaveUp, Refused, Stopped, rest
 
@@ -76,6 +76,8 @@ class Course:
         self.entries: list[Entry] = []
         self.merge_told: Merge | None = None
         self.clock, self._almanac = Clock(), rooms.planner.rng(exam.number, "almanac")
+        self._spared = set[str]()
+        """Studies in which nothing goes wrong, though in others of the exam something does."""
         self.later: list[Dataset] = []
         """Objects that are still to be sent."""
 
@@ -199,36 +201,36 @@ class Course:
 
     def chosen(self, step: Order) -> Identity:
         """The step's own worklist entry, once it shows what was last told to Fiducial."""
-        exam, known_as = self.exam, self.exam.known_as
-        entry = self.on_worklist(step, self._is_current)
-        shown = (text(entry, "PatientID"), text(entry, "IssuerOfPatientID") or known_as.issuer)
-        if shown != (known_as.patient_id, known_as.issuer):
-            raise Refused("the worklist shows another patient for this accession number")
+        exam = self.exam
+        entry = self.entry_of(exam, step)
         if step.study_instance_uid not in ("", text(entry, "StudyInstanceUID")):
             raise Refused("the worklist shows another Study Instance UID than was ordered")
         identity = Identity.from_worklist(entry)
         if not exam.group:
             return identity
-        also = tuple(Identity.from_worklist(self.on_worklist(other)) for other in exam.group)
+        also = tuple(Identity.from_worklist(self.entry_of(exam, other)) for other in exam.group)
         # One study for several orders (PS3.17, group case): none of their accession numbers is that of the study.
         return replace(identity, also=also, accession_number="", requests_accession_number=identity.accession_number)
 
-    def _is_current(self, entry: Dataset) -> bool:
-        """Whether a correction (A08) or a change (XO) is in the entry already."""
-        exam = self.exam
-        shown_name, name = (_short_name(each) for each in (text(entry, "PatientName"), exam.person.dicom_name))
-        if exam.registered_as is not None and shown_name != name:
-            return False
-        shown = text(scheduled_step(entry), "ScheduledProcedureStepStartTime")[:4]
-        return exam.ordered_as is None or shown == exam.order.start.strftime("%H%M")
+    def entry_of(self, exam: Exam, step: Order) -> Dataset:
+        """The entry of somebody's step, once all that it shows of the patient, and its time, are true."""
+        return self.on_worklist(step, lambda entry: differs(exam.known_as, step, entry))
 
-    def on_worklist(self, order: Order, is_current: Callable[[Dataset], bool] = lambda entry: True) -> Dataset:
-        """The entry of a step, asked for until it is there. Raises Refused."""
-        asked, is_of = time.monotonic(), _is_of(order)
-        modality = self._rooms.modalities[order.station.ae_title]
-        entry = modality.find(order.start.date(), lambda entry: is_of(entry) and is_current(entry))
+    def on_worklist(self, order: Order, wrong_in: Callable[[Dataset], str] = lambda entry: "") -> Dataset:
+        """The entry of a step, asked for until it is there and shows nothing that `wrong_in` names. Raises Refused."""
+        asked, is_of, trouble = time.monotonic(), _is_of(order), "the step never came to the worklist"
+
+        def is_wanted(entry: Dataset) -> bool:
+            nonlocal trouble
+            if not is_of(entry):
+                return False
+            wrong = wrong_in(entry)
+            trouble = f"the worklist shows another {wrong}"
+            return not wrong
+
+        entry = self._rooms.modalities[order.station.ae_title].find(order.start.date(), is_wanted)
         if entry is None:
-            raise Refused("the step, or its latest change, never came to the worklist")
+            raise Refused(trouble)
         if not text(entry, "StudyInstanceUID"):
             raise Refused("the worklist entry has no Study Instance UID")
         self._say(f"on the worklist after {time.monotonic() - asked:.1f} s")
@@ -242,9 +244,15 @@ class Course:
         if self.exam.appended:
             self.perform(step, identity, first_series=11)
 
+    def spare(self, step: Order) -> None:
+        """Of this step all goes as it should, whatever becomes of the others."""
+        identity = self.chosen(step)
+        self._spared.add(identity.study_instance_uid)
+        self.examine(step, identity)
+
     def perform(self, step: Order, identity: Identity, *, first_series: int = 1) -> None:
         """One performed step: begun, acquired, sent, finished."""
-        fault, modality = self.exam.fault, self._modality
+        fault, modality, spared = self.exam.fault, self._modality, identity.study_instance_uid in self._spared
         self._turn(step.start + begun_after(self._almanac, step.start))
         begun, mpps_uid = self.now(), self.uid() if fault.begins_mpps else ""
         if mpps_uid:
@@ -256,21 +264,31 @@ class Course:
         )
         series = acquire(identity, made)
         fault.send(self, [ds for objects in series for ds in objects])
+        self._entry(identity.study_instance_uid).note(
+            [step] if step in self.exam.steps else [], spared=spared, another_day=begun.date() != step.start.date()
+        )
         if mpps_uid and fault.finishes_mpps:
-            modality.finish(mpps_uid, identity, series, self.now(), wrong_entry=fault.wrong_entry)
-            self._say("MPPS discontinued (110514)" if fault.wrong_entry else "MPPS completed")
+            wrong_entry = fault.wrong_entry and not spared
+            modality.finish(mpps_uid, identity, series, self.now(), wrong_entry=wrong_entry)
+            self._say("MPPS discontinued (110514)" if wrong_entry else "MPPS completed")
 
     def send(self, objects: Sequence[Dataset], *, again: bool = False) -> None:
         """C-STORE to Fiducial and, of the first time, to the AI box, which sends what it makes of it."""
         entry = self._entry(str(objects[0].StudyInstanceUID))
         stored = self._modality.send(list(objects))
-        entry.instances += 0 if again else len(objects)
+        shown = entry.others if self._is_of_the_other(objects[0]) else entry.own
+        shown.update(str(ds.SOPInstanceUID) for ds in objects)
         entry.instances_refused += stored.refused
         self._say(f"sent study {entry.study_instance_uid}: {stored.accepted} stored, {stored.refused} refused")
         if entry.instances_refused:
             raise Refused(f"{entry.instances_refused} objects were refused")
         if self._rooms.ai_box is not None and not again:
-            entry.instances += self._rooms.ai_box.look_at(objects, self._uids)
+            entry.derived += self._rooms.ai_box.look_at(objects, self._uids)
+
+    def _is_of_the_other(self, ds: Dataset) -> bool:
+        """Whether it shows the other patient in the same study."""
+        other = self.exam.neighbour
+        return self.exam.fault.mixes and other is not None and ds.PatientID == other.person.patient_id
 
     def _entry(self, study_instance_uid: str) -> Entry:
         """The ledger's entry of a study of this exam."""
@@ -306,6 +324,14 @@ def _is_of(order: Order) -> Callable[[Dataset], bool]:
     return is_of
 
 
-def _short_name(name: str) -> list[str]:
-    """Family and given name of the alphabetic group."""
-    return letters(name.partition("=")[0]).split("^")[:2]
+def differs(person: Person, step: Order, entry: Dataset) -> str:
+    """What an entry shows otherwise of its patient or of its time; nothing when all is true."""
+    shown_at = text(scheduled_step(entry), "ScheduledProcedureStepStartTime")
+    compared = {
+        "patient": ((text(entry, "PatientID"), text(entry, "IssuerOfPatientID")), (person.patient_id, person.issuer)),
+        "name": (text(entry, "PatientName").rstrip("^"), person.dicom_name),
+        "birth date": (text(entry, "PatientBirthDate"), person.birth_date),
+        "sex": (text(entry, "PatientSex"), person.sex),
+        "time": (shown_at[:4], step.start.strftime("%H%M")),
+    }
+    return next((field for field, (shown, true) in compared.items() if shown != true), "")

@@ -1,15 +1,21 @@
 """The ledger of a run: what was sent, to whom it truly belongs, and what Fiducial made of it."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
+from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.clock import Clock
+from orchestrator.simulator.faults.expected import Expected
+from orchestrator.simulator.judge import judge
 from orchestrator.simulator.orders import Exam
-from orchestrator.simulator.rest import Api
-from orchestrator.simulator.truth import Found, Judgement, Merge, Verdict, judge
+from orchestrator.simulator.people import Person
+from orchestrator.simulator.reading import Reading
+from orchestrator.simulator.rest import Api, Json
+from orchestrator.simulator.truth import Found, Judgement, Sent, Verdict, number_of
 from orchestrator.simulator.waiting import attempts
 
 ORDINARY = "none"
@@ -17,76 +23,105 @@ ORDINARY = "none"
 
 
 @dataclass
-class Entry:
+class Entry(Sent):
     """One study of an exam. Without a Study Instance UID nothing was sent, and `problem` tells why."""
 
-    exam: Exam
-    study_instance_uid: str = ""
-    instances: int = 0
     instances_refused: int = 0
     problem: str = ""
-    """What went wrong on the wire although Fiducial should have done it."""
+    """What went wrong although Fiducial should have done it: on the wire, or for those who work the queue."""
     gave_up: bool = False
     """Nobody answered for as long as the patience lasts."""
     cut_short: bool = False
     """The hospital closed while the exam was under way: what Fiducial makes of half a story is not judged."""
     clock: Clock = field(default_factory=Clock)
     """The exam's own time, in which several of its studies are made."""
-    merge: Merge | None = None
-    """The A40 that was sent about the patient."""
+    ended_at: float = 0.0
+    """When the exam was over (time.monotonic)."""
     read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    """The open cases about the study, as they were read."""
+    found: Found = field(default=Found(None))
+    """What the judgement was read from."""
 
     @property
     def judgement(self) -> Judgement:
-        """A wrong match outweighs a problem on the wire; a problem outweighs everything else."""
+        """A wrong match outweighs a problem; a problem outweighs everything else."""
         if self.problem and self.read.verdict is not Verdict.WRONG:
             return Judgement(Verdict.UNEXPLAINED, self.problem)
         return self.read
 
-    def judge(self, api: Api) -> bool:
+    @property
+    def row(self) -> Expected:
+        """What may come of the study, as far as was read."""
+        return self.expected(merged=self.found.is_merged)
+
+    def judge(self, reading: Reading) -> bool:
         """Read what Fiducial made of the study; tell whether that changed the judgement. Raises OSError."""
-        found = _look(api, self)
-        judgement = judge(self.exam, self.instances, self.merge, found)
-        changed = judgement != self.read
-        self.read, self.cases = judgement, found.cases
-        return changed
+        self.found = reading.look(self)
+        before, self.read = self.read, judge(self, self.found)
+        return before != self.read
 
     def detail(self) -> dict[str, Any]:
         """The entry in the report: the truth, and what Fiducial made of it."""
         exam, order, fault, judgement = self.exam, self.exam.order, self.exam.fault, self.judgement
+        happened = fault.happens and not self.spared
         return {
             "exam": exam.number,
             "study_instance_uid": self.study_instance_uid or None,
-            "verdict": judgement.verdict.value,
+            "verdict": judgement.verdict.label,
             "reason": judgement.reason,
             "fault": fault.name or None,
-            "explanation": f"{fault.label}: {fault.hold.value}" if fault.happens else "nothing went wrong",
-            "cases": [{key: case.get(key) for key in ("id", "kind", "reason_code", "status")} for case in self.cases],
+            "explanation": f"{fault.label}: {self.row.hold.value}" if happened else "nothing went wrong",
+            "cases": [_brief(case, "id", "kind", "reason_code", "status") for case in self.found.cases],
+            "told": _told(self.found),
             "site": exam.house.code,
             "station": order.station.ae_title,
             "arrival": exam.arrival.name.lower(),
-            "patient": {"value": exam.person.patient_id, "issuer": exam.person.issuer},
+            "patient": _person(exam.person),
             "accession_number": order.accession_number if fault.is_ordered else None,
             "filler_order_number": order.filler_order_number if fault.is_ordered else None,
             "also_satisfies": [each.accession_number for each in exam.group],
+            "steps": [step.sps_id for step in self.steps],
+            "neighbour": _neighbour(exam.neighbour),
             "instances": self.instances,
         }
 
 
-def _look(api: Api, entry: Entry) -> Found:
-    """Ask only for what the judgement needs. Raises OSError."""
-    study = api.study(entry.study_instance_uid)
-    if study is None:
-        return Found(None)
-    held = str(study.get("identity", "")).upper() == "HELD"
-    cases = api.open_cases(study_instance_uid=entry.study_instance_uid) if held else []
-    if entry.merge is None:
-        return Found(study, cases)
-    message = api.message(entry.merge.answer.control_id, "ADT^A40")
-    merge_cases = api.open_cases(message=message["id"]) if message else []
-    return Found(study, cases, message, merge_cases)
+def _told(found: Found) -> dict[str, Any] | None:
+    """What Fiducial says of the study, without names: enough to check the judge."""
+    if found.study is None:
+        return None
+    study, numbers = found.study, ("filler_order_number", "accession_number", "status")
+    return {
+        **_brief(study, "identity", "matched_by", "custody", "number_of_instances"),
+        "patient": (study.get("patient") or {}).get("identifiers"),
+        "claims": [
+            {
+                **_brief(claim, "identity", "matched_by", "patient_id", "issuer", "accession_number"),
+                "order": _brief(claim["order"], *numbers) if claim["order"] else None,
+                "step": _brief(claim["step"], "sps_id", "status") if claim["step"] else None,
+            }
+            for claim in found.claims
+        ],
+        "orders": [_brief(order, *numbers) for order in found.orders.values()],
+        "archives": {title: len(kept) for title, kept in found.kept.items()},
+    }
+
+
+def _brief(resource: Json, *fields: str) -> Json:
+    return {name: resource.get(name) for name in fields}
+
+
+def _person(person: Person) -> Json:
+    return {"value": person.patient_id, "issuer": person.issuer}
+
+
+def _neighbour(neighbour: Exam | None) -> Json | None:
+    """Whose worklist entry plays a part, or who is in the study too."""
+    if neighbour is None:
+        return None
+    filler, accession = number_of(neighbour.order)
+    return {
+        "patient": _person(neighbour.person), "filler_order_number": filler, "accession_number": accession,
+    }  # fmt: skip
 
 
 class Ledger:
@@ -95,8 +130,11 @@ class Ledger:
     def __init__(self, keep: int | None = None) -> None:
         self._entries: list[Entry] = []
         self._keep, self._lock = keep, Lock()
+        self.archives: Archives | None = None
+        """Those that Fiducial delivers to, where they are the hospital's own."""
 
     def add(self, entry: Entry) -> None:
+        entry.ended_at = time.monotonic()
         with self._lock:
             self._entries.append(entry)
             if self._keep is not None:
@@ -113,18 +151,20 @@ class Ledger:
 
     def read_outcome(self, api: Api, *, again: bool = False) -> bool:
         """Judge what is not settled (`again`: everything); tell whether a judgement changed. Raises OSError."""
-        asked = [entry for entry in self._sent if again or not entry.read.settled]
-        return sum(entry.judge(api) for entry in asked) > 0
+        asked, reading = [entry for entry in self._sent if again or not entry.read.settled], Reading(api, self.archives)
+        return sum(entry.judge(reading) for entry in asked) > 0
 
     def await_outcome(self, api: Api, stop: Event, patience: float, say: Callable[[str], None]) -> None:
-        """Read until all is settled or nothing has changed for `patience` seconds; then read everything once more.
+        """Read until all is settled or nothing has changed for `patience` seconds, and still so when all is read again.
 
         Raises OSError when the API cannot be read at the end, Stopped when the hospital closes.
         """
-        while self._changes_within(api, stop, patience, say):
-            pass
-        # What was right or held early must still be so.
-        self.read_outcome(api, again=True)
+        while True:
+            while self._changes_within(api, stop, patience, say):
+                pass
+            # What was right or held early must still be so, and what it became meanwhile may need time too.
+            if not self.read_outcome(api, again=True):
+                return
 
     def _changes_within(self, api: Api, stop: Event, patience: float, say: Callable[[str], None]) -> bool:
         """True as soon as a judgement changed and something is left to wait for."""
@@ -140,10 +180,10 @@ class Ledger:
                 return True
         return False
 
-    def leave_the_unsettled_open(self) -> None:
-        """A hospital that closes at once does not call unexplained what had no time to happen."""
+    def leave_the_latest_open(self, patience: float) -> None:
+        """A hospital that closes at once does not call unexplained what had no time to happen: `patience` seconds."""
         for entry in self._sent:
-            if entry.read.verdict is Verdict.UNEXPLAINED:
+            if entry.read.verdict is Verdict.UNEXPLAINED and time.monotonic() - entry.ended_at < patience:
                 entry.read = Judgement(Verdict.NOT_JUDGED, f"the hospital closed early: {entry.read.reason}")
 
     def report(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Sender:
         self, message_type: str, build: Callable[[Header], str], *, times: int = 1, ago: float = 0.0,
         encoding: str = "utf-8",
     ) -> Answer:  # fmt: skip
-        """Send what `build` makes of a fresh header, `times` times over; return the last answer.
+        """Send what `build` makes of a fresh header, `times` times over; return the worst answer.
 
         `ago`: so many seconds before now the message says it was written. `encoding`: of the bytes, whatever the
         header says; letters that it lacks are question marks. Raises GaveUp when no answer came within the patience,
@@ -86,12 +86,10 @@ class Sender:
             at = datetime.now().astimezone() - timedelta(seconds=ago)
             message = build(Header(self._application, self._facility, message_type, control_id, at))
             payload = message.encode(encoding, "replace")
-            for _ in range(times):
-                answer = self._until_answered(payload, control_id)
-                self._traffic.count(answer)
+            answers = [self._until_answered(payload, control_id) for _ in range(times)]
         finally:
             self._lock.release()
-        return answer
+        return min(answers, key=lambda answer: answer.accepted)
 
     def restart(self, seconds: float) -> None:
         """The system is down for so long: its connection breaks, and what it has to say waits."""
@@ -113,6 +111,7 @@ class Sender:
                 trouble = str(error) or type(error).__name__
             else:
                 if answer is not None:
+                    self._traffic.count(answer)
                     return answer
                 trouble = "the answer names another message"
             self.close()

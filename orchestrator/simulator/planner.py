@@ -25,7 +25,7 @@ _TWO_STEPS = ("CT", "NM")
 
 @dataclass(frozen=True)
 class Habits:
-    """How often life takes a turn that is no fault, as shares of the exams without one."""
+    """How often life takes a turn that is no fault, as shares of the exams in which it can."""
 
     canceled: float = 0.07
     rescheduled: float = 0.09
@@ -72,10 +72,7 @@ class Planner:
     def exam(self, number: int, start: datetime, *, past: bool = False) -> Exam:
         """The plan of exam `number` (from 1), scheduled at `start` (wall clock)."""
         fault = draw(self.rng(number, "fault"), self.fault_share, self.fault_weights)
-        plain = replace(self.plain(number, start), fault=fault, past=past)
-        if fault.happens:
-            return fault.plan(plain, self)
-        return self._turn(plain)
+        return self._turn(fault.plan(replace(self.plain(number, start), fault=fault, past=past), self))
 
     def beside(self, exam: Exam) -> Exam:
         """The exam of somebody else: the same procedure, at the same station and time."""
@@ -132,7 +129,7 @@ class Planner:
         )
 
     def _turn(self, exam: Exam) -> Exam:
-        """What happens to an exam in which nothing goes wrong."""
+        """What happens to an exam that is no fault, and may come beside one."""
         rng, habits, order = self.rng(exam.number, "turn"), self.habits, exam.order
         modality = order.station.modality
         turns = {
@@ -144,7 +141,8 @@ class Planner:
             "two_steps": habits.two_steps if modality in _TWO_STEPS else 0.0,
             "group": habits.group if modality == "CT" else 0.0,
         }
-        turn = rng.choices(["", *turns], [max(0.0, 1 - sum(turns.values())), *turns.values()])[0]
+        possible = {turn: share if turn in exam.fault.turns else 0.0 for turn, share in turns.items()}
+        turn = rng.choices(["", *possible], [max(0.0, 1 - sum(possible.values())), *possible.values()])[0]
         another = self.order(exam.number, order.station, order.start, "X", besides=order.procedure)
         match turn:
             case "canceled":

@@ -36,10 +36,13 @@ class Api:
             study["patient"] = self.call("GET", f"patients/{patient['id']}/")
         return study
 
-    def open_cases(self, **about: str | int) -> list[Json]:
-        """Cases that are not settled, about a study (`study_instance_uid`) or a message (`message`, its id)."""
-        asked = "&".join(f"{name}={quote(str(value))}" for name, value in about.items())
-        return list(self.call("GET", f"exceptions/?status=open&{asked}").get("results", []))
+    def open_cases(self, *, study_instance_uid: str) -> list[Json]:
+        """Cases about a study that are not settled."""
+        return self.rows(f"exceptions/?status=open&study_instance_uid={quote(study_instance_uid)}")
+
+    def orders(self, filler_order_number: str) -> list[Json]:
+        """Those with this number: of each house one."""
+        return self.rows(f"orders/?filler_order_number={quote(filler_order_number)}")
 
     def message(self, control_id: str, message_type: str) -> Json | None:
         """The message as it was received first, or None when Fiducial does not know it.
@@ -61,6 +64,15 @@ class Api:
         """A short list, or the first page of a long one."""
         content = self._ask("GET", path)
         return list(content["results"] if isinstance(content, dict) else content)
+
+    def all(self, path: str) -> list[Json]:
+        """A list from its first page to its last."""
+        found, following = list[Json](), f"{path}&page_size=1000"
+        while following:
+            page = self.call("GET", following)
+            found += page["results"]
+            following = str(page["next"] or "").partition("/api/v1/")[2]
+        return found
 
     def _ask(self, method: str, path: str, body: Json | None = None) -> Any:
         connection = HTTPConnection(self._host, self._port, timeout=20)

@@ -1,5 +1,6 @@
 """How a name comes out otherwise when somebody types it: slips, swapped parts, maiden names, other alphabets."""
 
+import re
 import unicodedata
 from dataclasses import replace
 from random import Random
@@ -28,7 +29,7 @@ def letters(name: str) -> str:
 
 
 def mistyped(rng: Random, person: Person) -> Person:
-    """One slip in the family or the given name: never equal to the original, not even without accents."""
+    """One slip in the family or the given name: never the original's words, not even without accents."""
     if rng.random() < 0.5:
         return replace(person, family=_misspelt(rng, person.family))
     return replace(person, given=_misspelt(rng, person.given))
@@ -39,8 +40,13 @@ def _misspelt(rng: Random, word: str) -> str:
     at = rng.randrange(1, len(word) - 1) if len(word) > 3 else len(word) - 1
     lost, doubled = word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]
     turned = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :] if at else word
-    slips = [slip for slip in (lost, doubled, turned) if slip.strip() and letters(slip) != letters(word)]
+    slips = [slip for slip in (lost, doubled, turned) if slip.strip() and _words(slip) != _words(word)]
     return rng.choice(slips or [word + word[-1]])
+
+
+def _words(name: str) -> list[str]:
+    """What is left where nobody looks at spaces, hyphens and apostrophes: one more of these is no slip."""
+    return re.findall(r"\w+", letters(name))
 
 
 def swapped(person: Person) -> Person:

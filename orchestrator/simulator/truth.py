@@ -1,33 +1,38 @@
-"""The judgement: what Fiducial made of a study, against what truly happened."""
+"""The truth of a study that was sent, and what Fiducial is found to have made of it: what a judge compares."""
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 
+from orchestrator.simulator.archive import Kept
 from orchestrator.simulator.faults import Hold
+from orchestrator.simulator.faults.expected import ANOTHER_DAY, NOTHING, Expected
 from orchestrator.simulator.mllp_out import Answer
-from orchestrator.simulator.orders import Exam
+from orchestrator.simulator.orders import Exam, Order
 from orchestrator.simulator.people import Person
 from orchestrator.simulator.rest import Json
 
+Number = tuple[str, str]
+"""Filler order number and accession number of an order; or id and issuer of a patient."""
 
-class Verdict(StrEnum):
-    """RIGHT: matched to the true patient and order. HELD: a person is asked, and a fault explains why.
 
-    WRONG: matched to anybody or anything else, or by a guess. UNEXPLAINED: all the rest, a defect until shown
-    otherwise.
+class Verdict(IntEnum):
+    """The worse the greater.
+
+    RIGHT: matched to the true patient and order. HELD: a person is asked, and a fault explains why.
+    UNEXPLAINED: all the rest, a defect until shown otherwise. WRONG: matched to anybody or anything else, or by a
+    guess.
     """
 
-    RIGHT = "right"
-    HELD = "held"
-    WRONG = "wrong"
-    UNEXPLAINED = "unexplained"
-    NOT_JUDGED = "not judged"
+    NOT_JUDGED = 0
+    RIGHT = 1
+    HELD = 2
+    UNEXPLAINED = 3
+    WRONG = 4
 
-
-ABOUT_IMAGES = frozenset(
-    {"unmatched_study", "patient_conflict", "ambiguous_match", "study_uid_conflict", "wrong_worklist_entry"}
-)
-"""Kinds of cases that ask whose images these are. Others may be open beside them, and ask something else."""
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -49,121 +54,106 @@ class Merge:
     answer: Answer
 
 
+@dataclass
+class Sent:
+    """What was sent under one Study Instance UID."""
+
+    exam: Exam
+    study_instance_uid: str = ""
+    steps: list[Order] = field(default_factory=list)
+    """Those that were performed in this study for the exam's own patient."""
+    own: set[str] = field(default_factory=set)
+    """SOP Instance UIDs of what was acquired of the exam's patient,"""
+    others: set[str] = field(default_factory=set)
+    """of the other patient in the same study,"""
+    derived: int = 0
+    """and how many objects the AI box made of them."""
+    spared: bool = False
+    """The fault is not in this study but in another one of the exam."""
+    another_day: bool = False
+    """By the console's clock it was another day than that of the order."""
+    merge: Merge | None = None
+    """The A40 that was sent about the patient."""
+
+    def note(self, steps: Sequence[Order], *, spared: bool, another_day: bool) -> None:
+        """These steps were performed, or the other patient's."""
+        self.steps += [step for step in steps if step not in self.steps]
+        self.spared = spared
+        self.another_day = self.another_day or another_day
+
+    @property
+    def instances(self) -> int:
+        return len(self.own) + len(self.others) + self.derived
+
+    def expected(self, *, merged: bool) -> Expected:
+        """The row of the table, as far as it applies to this study; `merged`: the A40 was applied."""
+        row = NOTHING if self.spared else self.exam.fault.expected
+        if row.hold is Hold.FAIR and not self.exam.fault.garbles(self.exam.known_as):
+            row = replace(NOTHING, steps=row.steps)
+        if row.needs_merge and merged:
+            row = replace(NOTHING, steps=row.steps)
+        if self.another_day:
+            kinds, reasons = row.kinds | ANOTHER_DAY.kinds, row.reasons | ANOTHER_DAY.reasons
+            return replace(row, hold=Hold.NEEDED, kinds=kinds, reasons=reasons)
+        return row
+
+
 @dataclass(frozen=True)
 class Found:
-    """What the API tells of a study and of the story around it."""
+    """What the API tells of a study and of the story around it, and what the archives hold of it."""
 
     study: Json | None
     cases: list[Json] = field(default_factory=list)
     """Cases about the study that are not settled."""
+    offered: Mapping[int, frozenset[Number]] = field(default_factory=dict)
+    """The orders among the candidates of the cases that ask whose images these are."""
+    orders: Mapping[Number, Json] = field(default_factory=dict)
+    """Those of the plan that Fiducial knows."""
     merge_message: Json | None = None
     """The A40 as it was received."""
     merge_cases: list[Json] = field(default_factory=list)
-    """Cases about the A40 that are not settled."""
+    """Cases about the A40, settled or not."""
+    kept: Mapping[str, Mapping[str, Kept]] = field(default_factory=dict)
+    """By archive and SOP Instance UID; none where the archives are not ours."""
+    all_to: str = ""
+    """The archive that everything is to be sent to by the rules in force."""
+
+    @property
+    def is_merged(self) -> bool:
+        return (self.merge_message or {}).get("status") == "APPLIED"
+
+    @property
+    def claims(self) -> list[Json]:
+        """Of what was acquired; what is derived needs no order."""
+        claims = (self.study or {}).get("claims", [])
+        return [each for each in claims if each.get("number_of_instances", 1) and _is_acquired(each)]
 
 
-def judge(exam: Exam, instances: int, merge: Merge | None, found: Found) -> Judgement:
-    """Judge one study of an exam, of which `instances` objects were sent."""
-    if found.study is None:
-        return Judgement(Verdict.UNEXPLAINED, "Fiducial does not know the study")
-    judgement, there = _judge_identity(exam, merge, found, found.study), found.study.get("number_of_instances")
-    # Whatever else is fine: an object that is lost is not. Only a wrong match is worse.
-    if judgement.settled and there != instances:
-        return Judgement(Verdict.UNEXPLAINED, f"{there} objects are there, {instances} were sent")
-    return judgement
+def _is_acquired(claim: Json) -> bool:
+    return claim.get("purpose", "ACQUIRED") in ("ACQUIRED", "IMPORTED")
 
 
-def _judge_identity(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
-    identity = str(study.get("identity", "")).upper()
-    if identity == "MATCHED" and _is_guessed(exam, study):
-        return Judgement(Verdict.WRONG, f"matched by a guess: {exam.fault.label}")
-    if others := _told_orders(study) - _true_orders(exam) - _orders_beside(exam):
-        named = " and ".join(f"{filler} with accession number {number}" for filler, number in sorted(others, key=str))
-        return Judgement(Verdict.WRONG, f"matched to order {named}")
-    if identity == "HELD":
-        return _held(exam, merge, found)
-    if identity != "MATCHED":
-        return Judgement(Verdict.UNEXPLAINED, f"identity is {identity or 'missing'}")
-    return _matched(exam, merge, found, study)
+def number_of(order: Order | Json | None) -> Number:
+    """An order's numbers, in the plan or as the API tells them."""
+    if isinstance(order, Order):
+        return order.filler_order_number, order.accession_number
+    told = order or {}
+    return str(told.get("filler_order_number")), str(told.get("accession_number"))
 
 
-def _is_guessed(exam: Exam, study: Json) -> bool:
-    """Whether it was matched without a person who was needed."""
-    by_itself = [str(each.get("matched_by", "")).lower() == "auto" for each in study.get("claims", [study])]
-    # Of a study of two people the images of one may be beyond doubt.
-    guessed = all(by_itself) if exam.fault.mixes else any(by_itself)
-    return guessed and exam.fault.hold is Hold.NEEDED
-
-
-def _held(exam: Exam, merge: Merge | None, found: Found) -> Judgement:
-    fault = exam.fault
-    asking = [case for case in found.cases if case.get("kind") in ABOUT_IMAGES]
-    if not asking:
-        return Judgement(Verdict.UNEXPLAINED, "held, and no open case asks anybody")
-    asked = ", ".join(f"case {case.get('id')} {case.get('reason_code')}" for case in asking)
-    if not fault.happens:
-        return Judgement(Verdict.UNEXPLAINED, f"held although nothing was wrong ({asked})")
-    if fault.holding_is_fair:
-        return Judgement(Verdict.HELD, f"{fault.label}: {fault.hold.value} ({asked})")
-    if merge is not None and not _is_merged(found):
-        return _not_merged(merge, found)
-    return Judgement(Verdict.UNEXPLAINED, f"held although it can be matched: {fault.label} ({asked})")
-
-
-def _matched(exam: Exam, merge: Merge | None, found: Found, study: Json) -> Judgement:
-    if not _is_of(exam.person, study):
-        if merge is not None and _is_of(merge.subsumed, study):
-            return _not_merged(merge, found)
-        return Judgement(Verdict.WRONG, "matched to another patient")
-    if _identifiers(study) - {_known(exam.person), *([_known(exam.subsumed)] if exam.subsumed else [])}:
-        return Judgement(Verdict.WRONG, "the patient's record is another one's too")
-    if exam.fault.is_ordered and (missing := _true_orders(exam) - _told_orders(study)):
-        named = " and ".join(number for _, number in sorted(missing))
-        return Judgement(Verdict.UNEXPLAINED, f"not matched to its order {named}")
-    return Judgement(Verdict.RIGHT, "")
-
-
-def _is_of(person: Person, study: Json) -> bool:
-    return _known(person) in _identifiers(study)
-
-
-def _known(person: Person) -> tuple[str, str]:
+def identifier_of(person: Person) -> Number:
     return person.patient_id, person.issuer
 
 
-def _identifiers(study: Json) -> set[tuple[str, str]]:
-    """Those of the record that the study is matched to, with their issuers."""
-    return {(each.get("value"), each.get("issuer")) for each in (study.get("patient") or {}).get("identifiers", [])}
+def identifiers(patient: Json | None) -> set[Number]:
+    """Those of a record, with their issuers."""
+    return {(str(each.get("value")), str(each.get("issuer"))) for each in (patient or {}).get("identifiers", [])}
 
 
-def _true_orders(exam: Exam) -> set[tuple[str, str]]:
-    """Filler order number and accession number of the orders that the study satisfies."""
-    return {(each.filler_order_number, each.accession_number) for each in (exam.order, *exam.group)}
-
-
-def _orders_beside(exam: Exam) -> set[tuple[str, str]]:
-    """Those of the other patient who is in the study too."""
-    return _true_orders(exam.neighbour) if exam.fault.mixes and exam.neighbour else set()
-
-
-def _told_orders(study: Json) -> set[tuple[str, str]]:
-    """The orders that a study is matched to."""
-    orders = study.get("orders") or ([study["order"]] if study.get("order") else [])
-    return {(str(each.get("filler_order_number")), str(each.get("accession_number"))) for each in orders}
-
-
-def _is_merged(found: Found) -> bool:
-    return (found.merge_message or {}).get("status") == "APPLIED"
-
-
-def _not_merged(merge: Merge, found: Found) -> Judgement:
-    """The records are still two. That is fair only where somebody was told: the sender by its answer, or a person."""
-    message, cases = found.merge_message or {}, found.merge_cases
-    in_case = f" in case {cases[0].get('id')}" if cases else ""
-    if not merge.answer.accepted:
-        answer = f"{merge.answer.code} {merge.answer.text}".rstrip()
-        return Judgement(Verdict.HELD, f"merge not applied: message refused ({answer}){in_case}")
-    if cases:
-        return Judgement(Verdict.HELD, f"merge not applied: message set aside{in_case}")
-    status = str(message.get("status", "unknown")).lower()
-    return Judgement(Verdict.UNEXPLAINED, f"merge accepted, without effect and without a case (message {status})")
+def planned_orders(exam: Exam) -> Iterator[Order]:
+    """All orders of which the outcome tells something."""
+    yield from (exam.order, *exam.group)
+    if exam.canceled is not None:
+        yield exam.canceled
+    if exam.neighbour is not None:
+        yield exam.neighbour.order

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.simulator import ai_box
 from orchestrator.simulator.almanac import starts
-from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.calendar import calendar
 from orchestrator.simulator.clerk import Office, Queue
 from orchestrator.simulator.course import BRISK, HASTY, LIFELIKE, Course, Rooms
@@ -124,8 +124,9 @@ class Hospital:
         self._at_once = _AT_ONCE if programme.once else 3 * len(STATIONS)
         self._slots = BoundedSemaphore(self._at_once)
 
-    def run(self, archive: Archive | None) -> Report:
-        """Let everybody through, wait for the outcome, close; the report."""
+    def run(self, archives: Archives | None) -> Report:
+        """Let everybody through, wait for the outcome, close; the report. `archives`: those of the hospital's own."""
+        self.ledger.archives = archives
         queue = self._open_queue()
         if queue is not None and not self._programme.once:
             queue.open()
@@ -151,7 +152,7 @@ class Hospital:
         for senders in self._rooms.senders.values():
             for sender in senders:
                 sender.close()
-        return self._report(archive, verified=verified)
+        return self._report(archives, verified=verified)
 
     def _restart_now_and_then(self) -> None:
         """Every few minutes a HIS, a RIS, a console or the AI box is down for a while: in a thread of its own."""
@@ -246,12 +247,14 @@ class Hospital:
         try:
             if self._programme.once and not self._stop.is_set():
                 self._say("waiting for the outcome")
+                if self.ledger.archives is not None:
+                    self.ledger.archives.calm_down()
                 self.ledger.await_outcome(api, self._stop, self._programme.patience, self._say)
                 if queue is not None and queue.work_off():
                     self.ledger.await_outcome(api, self._stop, self._programme.patience, self._say)
             else:
                 self.ledger.read_outcome(api)
-                self.ledger.leave_the_unsettled_open()
+                self.ledger.leave_the_latest_open(self._programme.patience)
         except Stopped:
             return False
         except OSError as error:
@@ -259,7 +262,7 @@ class Hospital:
             return False
         return True
 
-    def _report(self, archive: Archive | None, *, verified: bool) -> Report:
+    def _report(self, archives: Archives | None, *, verified: bool) -> Report:
         counts = self.ledger.report()
         return {
             **{key: value for key, value in counts.items() if key != "details"},
@@ -267,7 +270,7 @@ class Hospital:
             "messages_refused": self.traffic.refused,
             "verified": verified,
             "seed": self._programme.seed,
-            "archive": archive.received if archive is not None else {"studies": 0, "instances": 0},
+            "archive": archives.main.received if archives is not None else {"studies": 0, "instances": 0},
             "details": counts["details"],
             "calendar": calendar(self.ledger.entries),
         }

@@ -29,14 +29,22 @@ _ACTS = ("claim", "hand_back", "match", "reject", "snooze", "escalate", "dismiss
 class ExceptionSerializer(serializers.ModelSerializer[ExceptionCase]):
     owner = serializers.CharField(source="owner.username", allow_null=True, default=None)
     site = serializers.CharField(source="site.code")
-    study_instance_uid = serializers.CharField(source="study.study_instance_uid", allow_null=True, default=None)
+    study_instance_uid = serializers.SerializerMethodField(
+        help_text="Of the study, or that which a performed step in doubt names, whether its study is here or not."
+    )
 
     class Meta:
         model = ExceptionCase
         fields = (
             "id", "kind", "reason_code", "summary", "status", "owner", "site", "opened_at", "due_at", "snoozed_until",
-            "resolved_at", "resolution", "study_instance_uid", "message",
+            "resolved_at", "resolution", "study_instance_uid", "claim", "message",
         )  # fmt: skip
+
+    def get_study_instance_uid(self, case: ExceptionCase) -> str | None:
+        if case.study is not None:
+            return case.study.study_instance_uid
+        named: list[dict[str, str]] = case.detail.get("references") or [{}]
+        return named[0].get("study_instance_uid") or None
 
 
 class MatchSerializer(ReasonSerializer):

@@ -97,12 +97,19 @@ def test_an_order_shows_its_patient_procedures_and_steps(call: Caller) -> None:
 def test_a_study_shows_its_claims_and_the_one_order(call: Caller) -> None:
     order = make_order(accession_number="A8")
     study = make_study(order, identity=Identity.MATCHED, matched_by="auto", matched_patient=order.patient)
-    study.claims.update(order=order)
+    step = step_of(order)
+    study.claims.update(order=order, step=step)
     uid = study.study_instance_uid
     [found] = call("GET", f"studies/?study_instance_uid={uid}")["results"]
     assert found == call("GET", f"studies/{uid}/")
     assert (found["accession_number"], found["matched_by"], found["order"]["id"]) == ("A8", "auto", order.pk)
-    assert found["claims"][0]["patient_name"] == "Doe^Jane"
+    [claim] = found["claims"]
+    assert (claim["patient_name"], claim["order"]) == ("Doe^Jane", found["order"])
+    assert claim["step"] == {
+        "id": step.pk, "sps_id": step.sps_id, "status": step.status,
+        "requested_procedure_id": step.procedure.requested_procedure_id,
+        "study_instance_uid": step.procedure.study_instance_uid,
+    }  # fmt: skip
     assert found["series"][0]["modality"] == "CT"
     assert call("GET", "studies/?accession_number=A8&custody=received")["count"] == 1
     assert call("GET", "studies/?accession_number=A8&identity=held")["count"] == 0
@@ -116,6 +123,8 @@ def test_a_study_of_two_orders_has_no_one_order(call: Caller) -> None:
     found = call("GET", f"studies/{study.study_instance_uid}/")
     assert (found["order"], found["matched_by"]) == (None, None)
     assert {each["id"] for each in found["orders"]} == {one.pk, two.pk}
+    assert [claim["order"]["id"] for claim in found["claims"]] == [one.pk, two.pk]
+    assert {claim["step"] for claim in found["claims"]} == {None}
 
 
 def test_the_timeline_tells_everything_oldest_first(call: Caller) -> None:

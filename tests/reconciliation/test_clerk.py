@@ -11,6 +11,7 @@ from django.db import connection
 from pytest_django.live_server_helper import LiveServer
 
 from orchestrator.models import ApiToken, Decision, ExceptionCase, IdentityClaim, Role, Study, User, WorkflowEvent
+from orchestrator.services.exceptions import open_case
 from orchestrator.services.tokens import READ, WRITE, create_token
 from orchestrator.simulator.clerk import Office, Queue
 from orchestrator.simulator.clock import Clock
@@ -21,6 +22,7 @@ from orchestrator.simulator.planner import Planner
 from orchestrator.simulator.rest import Api
 from orchestrator.simulator.staff import Staff
 from orchestrator.states import CaseStatus, Identity
+from reconciliation.models import MatchRun
 from reconciliation.services.reconcile import reconcile_study
 from tests.factories import make_order, make_site, make_study, make_user
 
@@ -57,12 +59,13 @@ class Hospital:
             connection.close()
 
     def work(self) -> int:
-        apis = Staff(self.api(), self.address).hire(2)
-        office = Office(
+        return Queue(Staff(self.api(), self.address).hire(2), self.office()).work_off()
+
+    def office(self) -> Office:
+        return Office(
             self.ledger, self.order_late, lambda _case: Random(_DILIGENT), 0.0, self.opened, Event(), 10.0,
             self.said.append,
         )  # fmt: skip
-        return Queue(apis, office).work_off()
 
 
 @pytest.fixture
@@ -71,19 +74,21 @@ def hospital(live_server: LiveServer) -> Hospital:
     return Hospital(live_server)
 
 
-def exam(number: int = 1) -> Exam:
-    return Planner(seed=1, stamp="T").exam(number, dt.datetime.now().astimezone())
+def exam(fault: str = "lost_zeros") -> Exam:
+    plain = Planner(seed=1, stamp="T").exam(1, dt.datetime.now().astimezone())
+    return replace(plain, fault=FAULTS[fault]) if fault else plain
 
 
 def held(hospital: Hospital, exam: Exam, *, clock: Clock | None = None, is_ordered: bool = True) -> Study:
-    """A study of that exam, typed in with a slip: a person has to look."""
+    """A study of that exam, whose patient id is not the order's: a person has to look."""
     order = None
     if is_ordered:
         numbers = exam.order
         order = make_order(filler_order_number=numbers.filler_order_number, accession_number=numbers.accession_number)
     # Another order of that day, which resembles the images as much.
     make_order()
-    study = make_study(order, patient_id="typed", patient_name="Do^Jane", accession_number="")
+    name = "Doe^Jane" if is_ordered else "Zhou^Li"
+    study = make_study(order, patient_id="typed", patient_name=name, accession_number="")
     reconcile_study(study.pk)
     hospital.ledger.add(Entry(exam, study.study_instance_uid, clock=clock or Clock()))
     return study
@@ -110,7 +115,7 @@ def test_a_held_study_is_matched_to_the_order_that_it_truly_belongs_to(hospital:
 
 
 def test_for_an_exam_without_an_order_one_is_asked_for_and_matched(hospital: Hospital) -> None:
-    unordered = replace(exam(), fault=FAULTS["no_order"])
+    unordered = exam("no_order")
     study = held(hospital, unordered, is_ordered=False)
     hospital.work()
     assert hospital.placed == [unordered]
@@ -119,8 +124,41 @@ def test_for_an_exam_without_an_order_one_is_asked_for_and_matched(hospital: Hos
     assert claim.order.filler_order_number == unordered.order.filler_order_number
 
 
+@pytest.mark.parametrize("fault", ["", "typing_error"])
+def test_what_no_fault_explains_is_left_for_the_judge(hospital: Hospital, fault: str) -> None:
+    study = held(hospital, exam(fault))
+    assert case_of(study).reason_code == "PATIENT_ID_CONFLICT"
+    open_case(
+        "incomplete_study", about=study, reason_code="INSTANCES_MISSING", summary="", site=study.site, study=study
+    )
+    assert hospital.work() == 0
+    assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
+
+
+def test_a_case_of_an_exam_that_is_under_way_is_looked_at_when_that_is_over(hospital: Hospital) -> None:
+    study = held(hospital, exam())
+    later = hospital.ledger.entries
+    hospital.ledger = Ledger()
+    apis = Staff(hospital.api(), hospital.address).hire(1)
+    queue = Queue(apis, hospital.office())
+    assert queue.work_off() == 0
+    hospital.ledger.add(later[0])
+    assert queue.work_off() == 1
+    assert case_of(study).status == CaseStatus.RESOLVED
+
+
+def test_a_true_order_that_was_not_offered_is_noted(hospital: Hospital) -> None:
+    study = held(hospital, exam())
+    MatchRun.objects.update(candidates=[])
+    hospital.work()
+    [entry] = hospital.ledger.entries
+    assert IdentityClaim.objects.get(study=study).identity == Identity.MATCHED
+    assert entry.problem == f"the true order is not among the candidates of case {case_of(study).pk}"
+
+
 def test_two_people_in_one_study_go_to_somebody_who_can_part_them(hospital: Hospital) -> None:
-    study = held(hospital, replace(exam(), fault=FAULTS["second_patient"]))
+    study = held(hospital, exam("second_patient"))
+    ExceptionCase.objects.update(kind="study_uid_conflict", reason_code="TWO_PATIENTS")
     hospital.work()
     assert (case_of(study).status, Decision.objects.count()) == (CaseStatus.ESCALATED, 0)
 

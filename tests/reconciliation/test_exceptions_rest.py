@@ -42,6 +42,7 @@ def test_the_queue_lists_what_waits(call: Caller, held: Study) -> None:
         [found] = call("GET", f"exceptions/?{asked}")["results"]
         assert found["id"] == case.pk
     assert found["study_instance_uid"] == held.study_instance_uid
+    assert found["claim"] == held.claims.get().pk
     assert (found["status"], found["owner"], found["resolved_at"]) == ("OPEN", None, None)
     assert call("GET", "exceptions/?status=resolved")["count"] == 0
     assert case.kind in {each["kind"] for each in call("GET", "exceptions/kinds/")}
@@ -56,6 +57,16 @@ def test_the_case_of_a_message_is_found_by_the_message(call: Caller, held: Study
     [found] = call("GET", f"exceptions/?status=open&message={message.pk}")["results"]
     assert (found["id"], found["message"]) == (case.pk, message.pk)
     assert call("GET", f"exceptions/?message={message.pk + 1}")["count"] == 0
+
+
+def test_a_case_about_a_performed_step_names_the_study_whose_images_may_never_come(call: Caller) -> None:
+    site, references = Site.objects.get(), [{"study_instance_uid": "1.2.3", "sps_id": "S1"}]
+    open_case(
+        "mpps_conflict", about=site, reason_code="unknown_step", summary="nobody knows the step", site=site,
+        detail={"references": references},
+    )  # fmt: skip
+    [found] = call("GET", "exceptions/?kind=mpps_conflict")["results"]
+    assert (found["study_instance_uid"], found["claim"]) == ("1.2.3", None)
 
 
 def test_candidates_come_ranked_with_evidence(call: Caller, held: Study) -> None:

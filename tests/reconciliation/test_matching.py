@@ -84,6 +84,17 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize("number", [Identifier("1", "777"), Identifier("2", "0012345")], ids=["another", "of another"])
+def test_a_strangers_order_of_the_same_day_and_station_conflicts_with_nothing(number: Identifier) -> None:
+    stranger = replace(
+        CLAIM, identifier=number, patient_name="Zhou^Li", accession_number="", study_instance_uid="",
+        requested_procedure_id="", sps_id="",
+    )  # fmt: skip
+    found = outcome(stranger)
+    assert (found.match, found.reason_code) == (None, "NO_ORDER")
+    assert found.ranked[0].score >= 20
+
+
 @pytest.mark.parametrize(("what", "reason"), CONFLICTS)
 def test_one_conflict_forbids_the_match_whatever_else_agrees(what: dict[str, Any], reason: str) -> None:
     found = outcome(replace(CLAIM, **what))

@@ -92,6 +92,13 @@ def test_nor_where_nobody_said_to_which_of_several_sites_the_modality_belongs() 
     assert reconciled(study).identity == Identity.MATCHED
 
 
+def test_an_id_without_issuer_is_its_own_modalitys_whoever_else_has_sent_something_of_the_study() -> None:
+    make_site("SECOND", issuer="SECOND")
+    make_ae(site=make_site())
+    study = make_study(make_order(), site=make_site("SECOND", issuer="SECOND"))
+    assert reconciled(study).identity == Identity.MATCHED
+
+
 def test_each_claim_of_a_study_stands_for_itself_and_the_worst_counts() -> None:
     order = make_order()
     study = make_study(order)

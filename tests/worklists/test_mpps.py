@@ -187,9 +187,10 @@ def test_steps_are_found_by_step_then_accession_then_study() -> None:
         assert mpps.order == procedure.order
 
 
-def test_an_unscheduled_step_is_kept_and_nobody_is_asked() -> None:
+@pytest.mark.parametrize("typed_in", ["", "A-OF-AN-ORDER"])
+def test_an_unscheduled_step_is_kept_and_nobody_is_asked(typed_in: str) -> None:
     uid = generate_uid()
-    item = reference(generate_uid(), AccessionNumber="", ScheduledProcedureStepID="")
+    item = reference(generate_uid(), AccessionNumber=typed_in, ScheduledProcedureStepID="")
     assert send("N-CREATE", uid, begun(ScheduledStepAttributesSequence=[item])).status == 0
     assert not ModalityPerformedProcedureStep.objects.get().steps.exists()
     assert not ExceptionCase.objects.exists()
@@ -233,6 +234,20 @@ def test_a_report_that_may_be_of_the_steps_patient_moves_it(said: dict[str, str]
     assert send("N-CREATE", generate_uid(), begun(step, **said)).status == 0
     assert status_of(step) == StepStatus.STARTED
     assert not ExceptionCase.objects.exists()
+
+
+@pytest.mark.parametrize(("said", "reason"), [({}, "order_differs"), ({"PatientID": "00999"}, "patient_differs")])
+def test_a_step_of_one_order_under_the_accession_number_of_another_is_left_alone_and_asks_a_person(
+    said: dict[str, str], reason: str
+) -> None:
+    chosen, meant, uid = schedule(), schedule(), generate_uid()
+    item = begun(chosen).ScheduledStepAttributesSequence[0]
+    item.AccessionNumber = meant.procedure.order.accession_number
+    assert send("N-CREATE", uid, begun(chosen, ScheduledStepAttributesSequence=[item], **said)).status == 0
+    assert send("N-SET", uid, ended()).status == 0
+    assert status_of(chosen) == status_of(meant) == StepStatus.SCHEDULED
+    case = ExceptionCase.objects.get()
+    assert (case.reason_code, case.order) == (reason, chosen.procedure.order)
 
 
 def test_an_end_that_names_another_patient_completes_nobodys_step() -> None:

@@ -49,8 +49,11 @@ class StepReference:
 
     @property
     def is_scheduled(self) -> bool:
-        """A Study Instance UID alone is the modality's own: an unscheduled step (PS3.4 F.7.2.1)."""
-        return bool(self.accession_number or self.requested_procedure_id or self.sps_id)
+        """A Study Instance UID alone is the modality's own: an unscheduled step (PS3.4 F.7.2.1).
+
+        So it is beside an accession number that somebody typed in: that names an order, and no step of it.
+        """
+        return bool(self.requested_procedure_id or self.sps_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from orchestrator.models import ImagingServiceRequest, PatientIdentifier, Schedu
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.patients import surviving
 from worklists.datasets.entry import primary_identifier
-from worklists.datasets.performed import SaidPatient, said_patient, step_references
+from worklists.datasets.performed import SaidPatient, StepReference, said_patient, step_references
 from worklists.matching import name_groups
 from worklists.models import ModalityPerformedProcedureStep
 from worklists.selectors import steps_named
@@ -15,6 +15,7 @@ from worklists.selectors import steps_named
 # Why a step that a modality names is not moved: reason code -> what a person reads, the most serious first.
 DOUBTS: Mapping[str, str] = {
     "patient_differs": "A modality examines another patient than the one whose step it names: the step was left alone.",
+    "order_differs": "A modality names a step of one order and the number of another: the step was left alone.",
     "other_site": "A modality names a step of another site: the step was left alone.",
     "unknown_step": "A modality performs a scheduled step that is not known here.",
     "step_not_open": "A modality reports work on a step that is canceled or may not be performed now.",
@@ -42,17 +43,24 @@ def is_patient_of(step: ScheduledProcedureStep, said: SaidPatient) -> bool:
     return not said_groups or bool(said_groups & set(name_groups(patient.name)))
 
 
+def _is_of_the_order(step: ScheduledProcedureStep, reference: StepReference) -> bool:
+    """Whether what is named beside the step is its order, as far as both say: else that order's exam would be lost."""
+    numbers = {reference.accession_number, step.procedure.order.accession_number} - {""}
+    return len(numbers) <= 1
+
+
 def link(mpps: ModalityPerformedProcedureStep) -> Doubts:
     """Link a performed step to the scheduled ones that it names; answers the doubts about the others."""
     said, doubts = said_patient(mpps.dataset), Doubts()
     for reference in step_references(mpps.dataset):
         named = steps_named(**asdict(reference), site_id=mpps.site_id)
         here = [step for step in named if step.site_id == mpps.site_id]
-        step = next((each for each in here if is_patient_of(each, said)), None)
+        step = next((each for each in here if _is_of_the_order(each, reference) and is_patient_of(each, said)), None)
         if step is not None:
             mpps.steps.add(step)
         elif here:
-            doubts["patient_differs"] = here[0]
+            theirs = any(is_patient_of(each, said) for each in here)
+            doubts["order_differs" if theirs else "patient_differs"] = here[0]
         elif named:
             # Nothing of the other site's patient is told here.
             doubts["other_site"] = None

@@ -157,7 +157,7 @@ def _run(
         _introduce(targets, programme, archives if there and options["introduce"] else None, stop, say)
     if options["moody"]:
         archives.be_moody(programme.moods, programme.seed, stop)
-    report = Hospital(targets, programme, stop, say).run(archives.main if there else None)
+    report = Hospital(targets, programme, stop, say).run(archives if there else None)
     return {**report, "archives": archives.counts}
 
 

@@ -1,12 +1,13 @@
-"""What goes wrong in a hospital, each kind taken from life: a small class that says what it changes and whether
-holding the study is a fair answer to it.
+"""What goes wrong in a hospital, each kind taken from life: a small class that says what it changes, and a row of one
+table (expected.py) that says what may come of it.
 """
 
 from collections.abc import Mapping
 from random import Random
 
 from orchestrator.simulator.faults import console, messages, objects
-from orchestrator.simulator.faults.fault import Fault, Hold, Ordinary
+from orchestrator.simulator.faults.expected import Hold
+from orchestrator.simulator.faults.fault import Fault, Ordinary
 
 __all__ = ["FAULTS", "ORDINARY", "Fault", "Hold", "draw"]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.simulator.console import Identity
-from orchestrator.simulator.faults.fault import Fault, Hold
+from orchestrator.simulator.faults.fault import OF_ONE_STEP, Fault
 from orchestrator.simulator.people import Person
 from orchestrator.simulator.spelling import maiden, mistyped, swapped, transliterated
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class _TypedIn(Fault):
     """The worklist is not used: a study UID of the modality's own, the patient and the accession number by hand."""
 
+    turns = OF_ONE_STEP
+
     def examine(self, course: "Course", step: "Order") -> None:
         typed = course.typed(accession_number=step.accession_number)
         person = self.spell(course, course.exam.person)
@@ -27,7 +29,7 @@ class _TypedIn(Fault):
 
 
 class TypingError(_TypedIn):
-    name, hold = "typing_error", Hold.NEEDED
+    name = "typing_error"
     label = "patient typed in with a slip, accession number right"
 
     def spell(self, course: "Course", person: Person) -> Person:
@@ -43,7 +45,7 @@ class SwappedName(_TypedIn):
 
 
 class MaidenName(_TypedIn):
-    name, hold = "maiden_name", Hold.NEEDED
+    name = "maiden_name"
     label = "patient typed in under the maiden name"
 
     def spell(self, course: "Course", person: Person) -> Person:
@@ -51,15 +53,18 @@ class MaidenName(_TypedIn):
 
 
 class Transliteration(_TypedIn):
-    name, hold = "transliteration", Hold.FAIR
+    name = "transliteration"
     label = "patient typed in with plain Latin letters"
 
     def spell(self, course: "Course", person: Person) -> Person:
         return transliterated(person)
 
+    def garbles(self, person: Person) -> bool:
+        return transliterated(person) != person
+
 
 class LostZeros(_TypedIn):
-    name, hold = "lost_zeros", Hold.NEEDED
+    name = "lost_zeros"
     label = "patient id typed in without its leading zeros"
 
     def spell(self, course: "Course", person: Person) -> Person:
@@ -67,7 +72,7 @@ class LostZeros(_TypedIn):
 
 
 class WrongAccession(Fault):
-    name, hold = "wrong_accession", Hold.NEEDED
+    name, turns = "wrong_accession", OF_ONE_STEP
     label = "patient typed in rightly, accession number with two characters in each other's place"
 
     def examine(self, course: "Course", step: "Order") -> None:
@@ -75,7 +80,7 @@ class WrongAccession(Fault):
 
 
 class MissingAccession(Fault):
-    name, hold = "missing_accession", Hold.NEEDED
+    name, turns = "missing_accession", OF_ONE_STEP
     label = "patient typed in rightly, no accession number: nothing names an order"
 
     def examine(self, course: "Course", step: "Order") -> None:
@@ -99,9 +104,10 @@ class NoIssuer(Fault):
 
 
 class _WrongEntry(Fault):
-    """The entry of another patient, one row away on the same station's list, is chosen."""
+    """The entry of another patient, one row away on the same station's list, is chosen.
 
-    hold = Hold.NEEDED
+    Further steps of the order go as they should.
+    """
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
         return replace(exam, neighbour=planner.beside(exam))
@@ -111,10 +117,18 @@ class _WrongEntry(Fault):
         course.arrive()
 
     def taken(self, course: "Course") -> Identity:
-        return Identity.from_worklist(course.on_worklist(course.neighbour.order))
+        other = course.neighbour
+        return Identity.from_worklist(course.entry_of(other, other.order))
+
+    def edited(self, course: "Course", step: "Order", taken: Identity) -> Identity:
+        """What is typed over in it."""
+        return taken
 
     def examine(self, course: "Course", step: "Order") -> None:
-        course.examine(step, self.taken(course))
+        if step == course.exam.order:
+            course.examine(step, self.edited(course, step, self.taken(course)))
+        else:
+            course.spare(step)
 
 
 class WrongEntryNoticed(_WrongEntry):
@@ -126,13 +140,12 @@ class WrongEntryEdited(_WrongEntry):
     name = "wrong_entry_edited"
     label = "another patient's worklist entry chosen, only the patient typed over"
 
-    def examine(self, course: "Course", step: "Order") -> None:
-        taken, person = self.taken(course), course.exam.person
-        over = replace(
+    def edited(self, course: "Course", step: "Order", taken: Identity) -> Identity:
+        person = course.exam.person
+        return replace(
             taken, patient_name=person.dicom_name, patient_id=person.patient_id, issuer=person.issuer,
             birth_date=person.birth_date, sex=person.sex,
         )  # fmt: skip
-        course.examine(step, over)
 
 
 class _OtherOrder(_WrongEntry):
@@ -153,8 +166,8 @@ class OtherOrderEdited(_OtherOrder):
     name = "other_order_edited"
     label = "the patient's other order chosen on the worklist, only the accession number typed over"
 
-    def examine(self, course: "Course", step: "Order") -> None:
-        course.examine(step, replace(self.taken(course), accession_number=step.accession_number))
+    def edited(self, course: "Course", step: "Order", taken: Identity) -> Identity:
+        return replace(taken, accession_number=step.accession_number)
 
 
 def _turned(number: str) -> str:

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydicom.dataset import Dataset
 
+from orchestrator.simulator.faults.expected import EXPECTED, NOTHING, Expected, Hold
+
 if TYPE_CHECKING:
     from orchestrator.simulator.course import Course
     from orchestrator.simulator.orders import Exam, Order
+    from orchestrator.simulator.people import Person
     from orchestrator.simulator.planner import Planner
 
-
-class Hold(Enum):
-    """What holding the study means, by the rule that images are matched by one order factor (Study Instance UID,
-    accession number, step) and two patient factors (issuer with id; name with birth date), none of them conflicting.
-    """
-
-    UNEXPLAINED = "what arrives proves patient and order"
-    FAIR = "what arrives may prove it or not, by how names and dates are compared"
-    NEEDED = "a match by itself would be a guess"
+TURNS = frozenset({"canceled", "rescheduled", "corrected", "appended", "two_procedures", "two_steps"})
+"""What may happen to an exam beside a fault."""
+OF_ONE_STEP = TURNS - {"two_procedures", "two_steps"}
+"""Where nothing that arrives tells which step of an order was performed, the order has one."""
 
 
 class Fault:
@@ -31,10 +28,11 @@ class Fault:
 
     name: ClassVar[str] = ""
     label: ClassVar[str] = ""
-    hold: ClassVar[Hold] = Hold.UNEXPLAINED
     happens: ClassVar[bool] = True
     is_ordered: ClassVar[bool] = True
     """Whether the exam has an order at all."""
+    turns: ClassVar[frozenset[str]] = TURNS
+    """Those that may come beside it."""
     mixes: ClassVar[bool] = False
     """Whether the images of two people are in one study."""
     desk: ClassVar[Mapping[str, Any]] = {}
@@ -45,8 +43,17 @@ class Fault:
     """The performed step ends with "incorrect worklist entry selected" (110514)."""
 
     @property
-    def holding_is_fair(self) -> bool:
-        return self.hold is not Hold.UNEXPLAINED
+    def expected(self) -> Expected:
+        """What may come of it, by the table."""
+        return EXPECTED[self.name] if self.happens else NOTHING
+
+    @property
+    def hold(self) -> Hold:
+        return self.expected.hold
+
+    def garbles(self, person: "Person") -> bool:
+        """Whether it changes what is said of this person, where it is fair to stumble over that."""
+        return True
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
         """The exam as this fault needs it."""
@@ -79,3 +86,4 @@ class Ordinary(Fault):
     """Nothing goes wrong."""
 
     happens = False
+    turns = TURNS | {"group"}

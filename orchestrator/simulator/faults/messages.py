@@ -1,11 +1,12 @@
 """In the messages: orders that are late or never come, records that are merged, HL7 out of order, twice, misspelt."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.simulator.faults.fault import Fault, Hold
-from orchestrator.simulator.orders import new_uid
+from orchestrator.simulator.faults.fault import OF_ONE_STEP, TURNS, Fault
+from orchestrator.simulator.orders import Arrival, new_uid
 from orchestrator.simulator.spelling import mistyped
 from orchestrator.simulator.waiting import Refused
 
@@ -19,8 +20,11 @@ _EARLIER = 600.0
 
 
 class NoOrder(Fault):
-    name, hold, is_ordered = "no_order", Hold.NEEDED, False
+    name, is_ordered, turns = "no_order", False, frozenset({"appended"})
     label = "emergency: never an order"
+
+    def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
+        return _as_emergency(exam)
 
     def arrive(self, course: "Course") -> None:
         if course.rng.random() < 0.5:
@@ -31,7 +35,7 @@ class NoOrder(Fault):
 
 
 class OrderAfterImages(Fault):
-    name = "order_after_images"
+    name, turns = "order_after_images", OF_ONE_STEP
     label = "order arrives after the images, which carry its accession number"
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
@@ -61,6 +65,8 @@ class OrderAdoptsStudy(OrderAfterImages):
 class _Merged(Fault):
     """All is ordered under one record of the person, which an A40 merges into another one."""
 
+    turns = TURNS - {"corrected"}
+
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
         return replace(exam, subsumed=replace(exam.person, patient_id=f"{exam.person.patient_id}D"))
 
@@ -79,7 +85,7 @@ class TemporaryIdentity(_Merged):
             exam.person, patient_id=f"TMP{exam.person.patient_id}", family="Unknown", given=f"Trauma {exam.number}",
             middle="", prefix="", birth_date="19000101",
         )  # fmt: skip
-        return replace(exam, subsumed=unknown)
+        return replace(_as_emergency(exam), subsumed=unknown)
 
     def afterwards(self, course: "Course") -> None:
         course.rest_an_hour()
@@ -88,7 +94,7 @@ class TemporaryIdentity(_Merged):
 
 
 class DuplicateRegistration(_Merged):
-    name = "duplicate_registration"
+    name, turns = "duplicate_registration", OF_ONE_STEP - {"corrected"}
     label = "registered twice: ordered under the second record, wrist band of the first, merged later (A40)"
 
     def arrive(self, course: "Course") -> None:
@@ -104,7 +110,7 @@ class DuplicateRegistration(_Merged):
 
 
 class MergeInAcquisition(_Merged):
-    name = "merge_in_acquisition"
+    name, turns = "merge_in_acquisition", frozenset({"canceled", "rescheduled"})
     label = "records merged (A40) while the patient is on the table"
 
     def arrive(self, course: "Course") -> None:
@@ -116,7 +122,7 @@ class MergeInAcquisition(_Merged):
 
 
 class NoIssuerInMessages(Fault):
-    name = "no_issuer_in_messages"
+    name, turns = "no_issuer_in_messages", frozenset({"appended", "two_procedures", "two_steps"})
     label = "HIS and RIS say no assigning authority of the patient id (PID-3.4)"
 
     def arrive(self, course: "Course") -> None:
@@ -136,7 +142,7 @@ class MessageAnew(Fault):
 
 
 class OrderBeforeRegistration(Fault):
-    name = "order_before_registration"
+    name, turns = "order_before_registration", TURNS - {"corrected"}
     label = "the order overtakes the registration"
 
     def arrive(self, course: "Course") -> None:
@@ -154,7 +160,7 @@ class LateUpdate(Fault):
 
 
 class LateNewOrder(Fault):
-    name = "late_new_order"
+    name, turns = "late_new_order", frozenset({"appended", "two_procedures", "two_steps"})
     label = "a change (XO) overtakes the order (NW), which names the earlier time"
 
     def arrive(self, course: "Course") -> None:
@@ -170,11 +176,13 @@ class MessageCharset(Fault):
     label = "the registration is sent in an old character set that its header does not name, then rightly"
 
     def arrive(self, course: "Course") -> None:
-        try:
+        with suppress(Refused):
             course.desk.register(course.exam, course.exam.person, encoding=_old_encoding(course.exam.person.dicom_name))
-        except Refused:
-            course.register()
-        course.place_order()
+        course.arrive()
+
+
+def _as_emergency(exam: "Exam") -> "Exam":
+    return replace(exam, arrival=Arrival.EMERGENCY, order=replace(exam.order, priority="S"))
 
 
 def _old_encoding(text: str) -> str:

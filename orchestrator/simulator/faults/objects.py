@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 
 from orchestrator.simulator.console import Identity
-from orchestrator.simulator.faults.fault import Fault, Hold
+from orchestrator.simulator.faults.fault import OF_ONE_STEP, TURNS, Fault
 
 if TYPE_CHECKING:
     from orchestrator.simulator.course import Course
     from orchestrator.simulator.orders import Exam, Order
+    from orchestrator.simulator.people import Person
     from orchestrator.simulator.planner import Planner
+
+_NOON = 12
 
 
 class MppsNeverSent(Fault):
     name, begins_mpps = "mpps_never_sent", False
     label = "no MPPS at all"
+    # Images alone say of a study only that one of its steps was performed.
+    turns = TURNS - {"two_steps"}
 
 
 class MppsNeverFinished(Fault):
@@ -46,11 +51,12 @@ class HalfSent(Fault):
 
     def afterwards(self, course: "Course") -> None:
         course.rest_an_hour()
-        course.send(course.later)
+        for uid in dict.fromkeys(ds.StudyInstanceUID for ds in course.later):
+            course.send([ds for ds in course.later if ds.StudyInstanceUID == uid])
 
 
 class SecondPatient(Fault):
-    name, hold, mixes = "second_patient", Hold.NEEDED, True
+    name, mixes, turns = "second_patient", True, OF_ONE_STEP
     label = "the next patient is examined in the study that was left open: two people under one Study Instance UID"
 
     def plan(self, exam: "Exam", planner: "Planner") -> "Exam":
@@ -70,16 +76,16 @@ class SecondPatient(Fault):
 
 class ClockDrift(Fault):
     name = "clock_drift"
-    label = "the console's clock is up to fifty minutes wrong"
+    label = "the console's clock is up to fifty minutes slow, or takes a.m. for p.m. and shows another day"
 
     def clock(self, course: "Course", now: datetime) -> datetime:
-        minutes = course.exam.number % 50 + 1
-        early, late = now - timedelta(minutes=minutes), now + timedelta(minutes=minutes)
-        return early if early.date() == now.date() else late
+        if course.exam.number % 3 == 0:
+            return now + timedelta(hours=-12 if now.hour < _NOON else 12)
+        return now - timedelta(minutes=course.exam.number % 50 + 1)
 
 
 class ClockReset(Fault):
-    name, hold = "clock_reset", Hold.FAIR
+    name = "clock_reset"
     label = "the console's clock has fallen back by years"
 
     def clock(self, course: "Course", now: datetime) -> datetime:
@@ -89,7 +95,8 @@ class ClockReset(Fault):
 class _Garbled(Fault):
     """Text as UTF-8, under a header that does not say so. A name in plain letters does not suffer."""
 
-    hold = Hold.FAIR
+    def garbles(self, person: "Person") -> bool:
+        return not person.dicom_name.isascii()
 
     def send(self, course: "Course", objects: Sequence[Dataset]) -> None:
         for ds in objects:

@@ -162,6 +162,19 @@ def test_the_purpose_follows_from_who_sent_it(kind: Device.Kind, purpose: Purpos
     assert Instance.objects.get().purpose == purpose
 
 
+def test_a_study_is_of_the_site_that_acquired_it_also_where_what_a_processor_made_of_it_was_here_first() -> None:
+    make_ae("AI", kind=Device.Kind.PROCESSOR)
+    make_ae("CT_EAST", site=make_site("EAST"))
+    make_ae("CT_WEST", site=make_site("WEST"))
+    first = image()
+    register(first, ae_title="AI")
+    assert Study.objects.get().site.code == "MAIN"
+    for title in ("CT_EAST", "AI", "CT_WEST"):
+        register(like(first), ae_title=title)
+        study = Study.objects.get()
+        assert (study.site.code, study.received_from) == ("EAST", "CT_EAST")
+
+
 def sent_to(kind: Device.Kind, ds: Dataset) -> None:
     """The object is here, and a device of that kind, with the AE title THERE, has its study from us."""
     entity = make_ae("THERE")

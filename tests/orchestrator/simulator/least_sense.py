@@ -45,6 +45,8 @@ class Known:
     silent_answers: int = 0
     broken_stores: int = 0
     matches_everything_to: str = ""
+    matches_by: str = "auto"
+    offers_nothing: bool = False
     keeps_canceled: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -122,27 +124,122 @@ class Known:
             objects = self.studies.get(study_uid)
             if not objects:
                 return None
-            found = [self._match(study_uid, ds) for ds in objects.values() if ds.calling != "AI_BOX"]
-        if self.matches_everything_to:
-            found = [next(each for each in self.steps.values() if each["accession"] == self.matches_everything_to)]
-        counted = {"study_instance_uid": study_uid, "number_of_instances": len(objects)}
-        matched = [step for step in found if step is not None]
-        if len(matched) < len(found) or len({step["patient"] for step in matched}) > 1:
-            return {**counted, "identity": "HELD", "matched_by": None, "patient": None, "orders": []}
-        told = {"id": 1, "filler_order_number": matched[0]["filler"], "accession_number": matched[0]["accession"]}
-        records = [{"value": value, "issuer": issuer} for issuer, value in matched[0]["records"]]
-        patient = {"id": 2, "identifiers": records}
-        return {
-            **counted, "identity": "MATCHED", "matched_by": "auto", "patient": patient, "order": told, "orders": [told],
-        }  # fmt: skip
+            matches = self.matches(study_uid)
+            matched = [step for _, step in matches if step is not None]
+            claims = [self._claim(number, ds, step) for number, (ds, step) in enumerate(matches, start=1)]
+            first = matched[0] if matched and len(matched) == len(matches) else None
+            records = {(value, issuer) for issuer, value in first["records"]} if first else set()
+            return {
+                "study_instance_uid": study_uid,
+                "number_of_instances": len(objects),
+                "identity": "MATCHED" if first else "HELD",
+                "patient": {"id": 2, "identifiers": _identifiers(records)} if first else None,
+                "claims": claims,
+            }
 
-    def _match(self, study_uid: str, ds: Dataset) -> dict[str, Any] | None:
-        """The step that an object names, when its patient is that step's and nothing conflicts."""
-        discontinued = [
+    def matches(self, study_uid: str) -> list[tuple[Dataset, dict[str, Any] | None]]:
+        """One image of each that says it is somebody's, with the step that it is matched to."""
+        acquired = [ds for ds in self.studies[study_uid].values() if ds.calling != "AI_BOX"]
+        said = {(ds.PatientID, str(ds.PatientName), ds.AccessionNumber): ds for ds in acquired}
+        found = [(ds, self._match(study_uid, ds)) for ds in said.values()]
+        if self.matches_everything_to:
+            step = next(each for each in self.steps.values() if each["accession"] == self.matches_everything_to)
+            found = [(ds, step) for ds in said.values()]
+        if len({ds.PatientID for ds in said.values()}) > 1:
+            return [(ds, None) for ds, _ in found]
+        return found
+
+    def _claim(self, number: int, ds: Dataset, step: dict[str, Any] | None) -> dict[str, Any]:
+        told = {"id": number, "purpose": "ACQUIRED", "number_of_instances": 1, "patient_id": ds.PatientID}
+        if step is None:
+            return {**told, "identity": "HELD", "matched_by": "", "order": None, "step": None}
+        named = {"sps_id": step["sps_id"], "requested_procedure_id": step["procedure_id"]}
+        return {**told, "identity": "MATCHED", "matched_by": self.matches_by, "order": _order(step), "step": named}
+
+    def cases(self, study_uid: str) -> list[dict[str, Any]]:
+        """One for each of the study's claims that is held."""
+        if self.asks_nobody or study_uid not in self.studies:
+            return []
+        matches = self.matches(study_uid)
+        held = [(number, ds) for number, (ds, step) in enumerate(matches, start=1) if step is None]
+        both = len(held) > 1
+        return [
+            {"id": 6 + number, "claim": number, "status": "OPEN", "study_instance_uid": study_uid, "kind": kind,
+             "reason_code": code}
+            for number, ds in held
+            for kind, code in [("study_uid_conflict", "TWO_PATIENTS") if both else self._asked(study_uid, ds)]
+        ]  # fmt: skip
+
+    def _asked(self, study_uid: str, ds: Dataset) -> tuple[str, str]:
+        """Kind and reason of the case about an image that no step was found for."""
+        if study_uid in self._discontinued():
+            return "wrong_worklist_entry", "WRONG_WORKLIST_ENTRY"
+        steps = [each for each in self.steps.values() if not each["canceled"]]
+        accessions = [each for each in steps if ds.AccessionNumber == each["accession"]]
+        patients = [each for each in steps if _key_of(ds) in each["records"]]
+        best = next(iter([each for each in accessions if each in patients] + patients + accessions), None)
+        if best is None:
+            return "unmatched_study", "NO_ORDER"
+        if _key_of(ds) not in best["records"]:
+            return "patient_conflict", "PATIENT_ID_CONFLICT"
+        if not self._is_patient(best, ds):
+            return "patient_conflict", "NAME_DIFFERS"
+        if ds.StudyDate != best["start"][:8]:
+            return "unmatched_study", "OTHER_DAY"
+        differs = ds.AccessionNumber and ds.AccessionNumber != best["accession"]
+        given = any(each["study"] == study_uid for each in steps)
+        code = "ACCESSION_DIFFERS" if differs else "OTHER_STUDY_UID" if given else "NO_ORDER_FACTOR"
+        return "unmatched_study", code
+
+    def orders(self, filler: str = "") -> list[dict[str, Any]]:
+        """As GET /api/v1/orders/ shows them."""
+        with self.lock:
+            found: dict[str, dict[str, Any]] = {}
+            for step in self.steps.values():
+                if filler not in ("", step["filler"]):
+                    continue
+                patient, records = (
+                    self.patients[step["patient"]],
+                    {(value, issuer) for issuer, value in step["records"]},
+                )
+                told = {"name": patient.name, "birth_date": patient.birth_date, "sex": patient.sex}
+                order = found.setdefault(
+                    step["filler"],
+                    {**_order(step), "patient": {**told, "identifiers": _identifiers(records)}, "procedures": {}},
+                )
+                procedure = order["procedures"].setdefault(step["procedure_id"], {
+                    "requested_procedure_id": step["procedure_id"], "study_instance_uid": step["study"], "steps": [],
+                })  # fmt: skip
+                procedure["steps"].append({"sps_id": step["sps_id"], "status": self._status(step)})
+            return [{**each, "requested_procedures": list(each.pop("procedures").values())} for each in found.values()]
+
+    def _status(self, step: dict[str, Any]) -> str:
+        if step["canceled"]:
+            return "CANCELED"
+        performed = {self._ended(uid) for uid, ds in self.created.items() if self._performs(ds, step)}
+        matched = any(step is each for uid in self.studies for _, each in self.matches(uid))
+        for status in ("COMPLETED", "STARTED"):
+            if status in performed:
+                return status
+        return "COMPLETED" if matched else "SCHEDULED"
+
+    def _performs(self, ds: Dataset, step: dict[str, Any]) -> bool:
+        named = [(item.AccessionNumber, item.ScheduledProcedureStepID) for item in ds.ScheduledStepAttributesSequence]
+        return (step["accession"], step["sps_id"]) in named and ds.PatientID in {value for _, value in step["records"]}
+
+    def _ended(self, mpps_uid: str) -> str:
+        return str(self.finished[mpps_uid].PerformedProcedureStepStatus) if mpps_uid in self.finished else "STARTED"
+
+    def _discontinued(self) -> set[str]:
+        return {
             self.created[uid].ScheduledStepAttributesSequence[0].StudyInstanceUID
             for uid, step in self.finished.items()
             if step.PerformedProcedureStepStatus == "DISCONTINUED"
-        ]
+        }
+
+    def _match(self, study_uid: str, ds: Dataset) -> dict[str, Any] | None:
+        """The step that an object names, when its patient is that step's and nothing conflicts."""
+        discontinued = self._discontinued()
         accession, is_given = ds.AccessionNumber, any(each["study"] == study_uid for each in self.steps.values())
         for step in self.steps.values():
             names = study_uid == step["study"] or accession == step["accession"]
@@ -157,11 +254,22 @@ class Known:
         return None
 
     def _is_patient(self, step: dict[str, Any], ds: Dataset) -> bool:
-        issuer = ds.get("IssuerOfPatientID") or ISSUERS[ds.calling]
         said = (_parts(str(ds.PatientName)), ds.PatientBirthDate)
         records = [self.patients[key] for key in step["records"]]
         named = any(said == (_parts(record.name), record.birth_date) for record in records)
-        return (issuer, ds.PatientID) in step["records"] and named
+        return _key_of(ds) in step["records"] and named
+
+
+def _key_of(ds: Dataset) -> Key:
+    return ds.get("IssuerOfPatientID") or ISSUERS[ds.calling], ds.PatientID
+
+
+def _order(step: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 1, "filler_order_number": step["filler"], "accession_number": step["accession"]}
+
+
+def _identifiers(records: set[Key]) -> list[dict[str, str]]:
+    return [{"value": value, "issuer": issuer} for value, issuer in records]
 
 
 def _parts(name: str) -> list[str]:

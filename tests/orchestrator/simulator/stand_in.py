@@ -96,9 +96,9 @@ class _Http(BaseHTTPRequestHandler):
 
     def _found(self, resource: str, asked: dict[str, str]) -> list[dict[str, Any]]:
         if resource == "exceptions":
-            case = {"id": 7, "kind": "unmatched_study", "reason_code": "NO_ORDER", "status": "OPEN"}
-            settled = "message" in asked and self.known.takes_merges
-            return [] if self.known.asks_nobody or settled else [case]
+            return self._cases(asked)
+        if resource == "orders":
+            return self.known.orders(asked["filler_order_number"])
         if resource == "messages":
             status = "APPLIED" if self.known.takes_merges else "REJECTED"
             return [{"id": 5, "control_id": asked["control_id"], "status": status}]
@@ -106,6 +106,14 @@ class _Http(BaseHTTPRequestHandler):
             return self.known.configured.get(resource, [])
         found = self.known.resource(asked["study_instance_uid"])
         return [found] if found else []
+
+    def _cases(self, asked: dict[str, str]) -> list[dict[str, Any]]:
+        if "message" in asked:
+            refused = {"id": 5, "kind": "hl7_rejected", "reason_code": "ADT^A40", "status": "OPEN"}
+            return [] if self.known.asks_nobody or self.known.takes_merges else [refused]
+        if self.path.endswith("/candidates/"):
+            return [] if self.known.offers_nothing else [{"order": order} for order in self.known.orders()]
+        return self.known.cases(asked["study_instance_uid"]) if "study_instance_uid" in asked else []
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Quiet."""

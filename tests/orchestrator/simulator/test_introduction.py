@@ -126,6 +126,24 @@ def test_an_archive_of_somebody_elses_with_the_same_ae_title_is_left_alone() -> 
     assert Destination.objects.get(name="Simulated night archive").port == 11114
 
 
+def test_everything_goes_to_the_main_archive_as_long_as_the_rules_in_force_say_so() -> None:
+    api, archives = Direct(), open_archives()
+    assert archives.all_to(api) == ""
+    hospital = Introduction(api, lambda line: None)
+    hospital.houses()
+    hospital.archive("ARCHIVE", 11113)
+    introduce_others(api, archives, lambda line: None)
+    assert archives.all_to(api) == "ARCHIVE"
+    elsewhere = open_archives()
+    elsewhere.ports["ARCHIVE"] = 4
+    assert elsewhere.all_to(api) == ""
+    rule_set = RuleSet.objects.get(name="default")
+    api.call("PUT", f"rule-sets/{rule_set.pk}/draft/", {"rules": rule_set.draft[1:]})
+    assert archives.all_to(api) == "ARCHIVE"
+    api.call("POST", f"rule-sets/{rule_set.pk}/publish/", {"comment": "Nothing to the main archive"})
+    assert archives.all_to(api) == ""
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_rules_that_an_administrator_drafts_or_published_stay_theirs(*, published: bool) -> None:
     api = Direct()
@@ -161,4 +179,4 @@ def test_the_documentation_says_of_every_fault_what_a_hold_means() -> None:
     text = Path("docs/simulator.md").read_text(encoding="utf-8")
     words = {"UNEXPLAINED": "not fair", "FAIR": "fair", "NEEDED": "needed"}
     for fault in FAULTS.values():
-        assert f"| `{fault.name}`: {fault.label} | {words[fault.hold.name]} |" in text
+        assert f"| `{fault.name}`: {fault.label} | {words[fault.hold.name]}" in text

@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE, build_context
 
-from orchestrator.simulator.archive import Archive, DeadArchive, Mood, recover
+from orchestrator.simulator.archive import Archive, DeadArchive, Kept, Mood, recover
 from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.orders import CATALOGUE
 from tests.orchestrator.simulator.test_simulator_images import study
 from tests.peers import free_port, wait_for
 
 
-def send(port: int) -> int | None:
-    """One CT image; the status of its answer, None when none came."""
-    [[ds, *_], *_] = study(CATALOGUE[0])
-    ds.SOPInstanceUID = generate_uid()
+def send(port: int, ds: Dataset | None = None) -> int | None:
+    """One CT image, a new one or this; the status of its answer, None when none came."""
+    if ds is None:
+        [[ds, *_], *_] = study(CATALOGUE[0])
+        ds.SOPInstanceUID = generate_uid()
     ae = AE(ae_title="FIDUCIAL")
     ae.dimse_timeout = ae.acse_timeout = ae.connection_timeout = 5
     assoc = ae.associate("127.0.0.1", port, [build_context(CTImageStorage, ExplicitVRLittleEndian)])
@@ -55,6 +57,33 @@ def test_an_archive_restarts_where_it_was_and_forgets_nothing(archive: Archive) 
     archive.turn(Mood.FINE)
     assert (archive.port, send(port)) == (port, 0)
     assert archive.counts["instances"] == 2
+
+
+def test_an_archive_remembers_under_whom_an_object_was_filed_last(archive: Archive) -> None:
+    [[ds, *_], *_] = study(CATALOGUE[0])
+    for patient_id in ("OF-BEFORE", "0815"):
+        ds.PatientID = patient_id
+        assert send(archive.port, ds) == 0
+    assert archive.of(ds.StudyInstanceUID) == {
+        ds.SOPInstanceUID: Kept(
+            "0815", ds.IssuerOfPatientID, str(ds.PatientName), ds.PatientBirthDate, ds.PatientSex, ds.AccessionNumber
+        )
+    }
+    assert archive.of("1.2.3") == {}
+
+
+def test_archives_that_calm_down_take_everything_from_then_on() -> None:
+    moods, stop = list[str](), Event()
+    archives = Archives(moods.append)
+    archives.open(0, all_three=True)
+    try:
+        archives.be_moody(1e6, 1, stop)
+        wait_for(lambda: len(moods) > 5, what="moods")
+        archives.calm_down()
+        wait_for(lambda: archives.main.mood is archives.night.mood is Mood.FINE, what="calm")
+    finally:
+        stop.set()
+        archives.close()
 
 
 def test_a_dead_archive_takes_the_call_and_says_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The hospital against a stand-in over real sockets: what it sends, and what it concludes."""
+"""The hospital against a stand-in over real sockets: what it sends, and how it opens, waits and closes."""
 
 import threading
 from dataclasses import replace
@@ -6,41 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.simulator import course, ward
+from orchestrator.simulator import course, planner, ward
 from orchestrator.simulator.archive import Archive
-from orchestrator.simulator.faults import FAULTS, Fault, Hold
 from orchestrator.simulator.mllp_out import Sender
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.peer import Peer
-from orchestrator.simulator.planner import Habits
 from orchestrator.simulator.sites import STATIONS
-from orchestrator.simulator.ward import Hospital, Programme, Targets
+from orchestrator.simulator.ward import Hospital, Programme
 from tests.orchestrator.simulator.least_sense import Known
+from tests.orchestrator.simulator.playing import PROGRAMME, always, run
 from tests.orchestrator.simulator.stand_in import stand_in
-
-MERGES = ("temporary_identity", "duplicate_registration", "merge_in_acquisition")
-OF_NOBODY = {"filler": "F0", "accession": "A0", "patient": ("NORTH", "0"), "records": {("NORTH", "0")}}
-PROGRAMME = Programme(patients=6, rate=None, seed=11, once=True, patience=20)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ward, "BRISK", course.Tempo(acquisition=(0, 0), hour=0.2))
-
-
-def run(targets: Targets, programme: Programme = PROGRAMME, lines: list[str] | None = None) -> dict[str, Any]:
-    lines = [] if lines is None else lines
-    return Hospital(targets, programme, threading.Event(), lines.append).run(None)
-
-
-def only(fault: str, **more: Any) -> Programme:
-    return replace(PROGRAMME, faults=1, fault_weights={fault: 1.0}, **more)
-
-
-def always(monkeypatch: pytest.MonkeyPatch, **habits: float) -> None:
-    """Every exam takes this turn."""
-    never = dict.fromkeys(vars(Habits()), 0.0)
-    monkeypatch.setattr(ward, "Habits", lambda **_: Habits(**{**never, **habits}))
 
 
 def test_without_faults_every_patient_becomes_a_study_that_is_right() -> None:
@@ -69,95 +44,26 @@ def test_without_faults_every_patient_becomes_a_study_that_is_right() -> None:
     assert {ds.calling for ds in sent} >= {"AI_BOX"}
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_judged_as_the_stand_in_treats_it(fault: Fault) -> None:
-    with stand_in(Known()) as targets:
-        report = run(targets, only(fault.name, patients=2))
-
-    assert report["faults"] == {fault.name: 2}
-    assert report["by_fault"][fault.name]["right"] + report["by_fault"][fault.name]["held"] == 2
-    assert report["studies"] == 2
-    assert (report["wrong"], report["unexplained"]) == (0, 0), report["details"]
-    if fault.hold is Hold.NEEDED:
-        assert report["held"] == 2
-    if fault.hold is Hold.UNEXPLAINED and fault.name not in MERGES:
-        assert report["right"] == 2
-    assert all(detail["explanation"].startswith(fault.label) for detail in report["details"])
-
-
-@pytest.mark.parametrize("fault", MERGES)
-def test_a_merge_that_was_refused_is_said_by_name(fault: str) -> None:
-    with stand_in(Known()) as targets:
-        report = run(targets, only(fault, patients=1))
-
-    [detail] = report["details"]
-    assert detail["verdict"] == "held"
-    assert detail["reason"].startswith("merge not applied: message refused (AR ")
-    assert report["messages_refused"] == 1
-
-
-@pytest.mark.parametrize("fault", MERGES)
-def test_a_merge_that_was_applied_makes_the_study_the_surviving_patients(fault: str) -> None:
-    with stand_in(Known(takes_merges=True)) as targets:
-        report = run(targets, only(fault, patients=1))
-
-    assert (report["right"], report["messages_refused"]) == (1, 0), report["details"]
-
-
-@pytest.mark.parametrize("fault", MERGES)
-def test_a_merge_that_was_accepted_and_has_no_effect_is_unexplained(
-    fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Known, "_merge", lambda *_: None)
-    with stand_in(Known(takes_merges=True)) as targets:
-        report = run(targets, only(fault, patients=1, patience=2))
-
-    assert report["unexplained"] == 1, report["details"]
-
-
-@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.hold is Hold.NEEDED])
-def test_a_match_by_a_guess_is_wrong_even_when_it_is_the_true_one(fault: str) -> None:
-    known = Known()
-    with stand_in(known) as targets, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Known, "_match", lambda self, study, ds: next(iter(self.steps.values()), OF_NOBODY))
-        report = run(targets, only(fault, patients=1, patience=2))
-
-    assert report["wrong"] == 1, report["details"]
-    assert report["details"][0]["reason"].startswith("matched by a guess")
-
-
-def test_a_hold_that_asks_nobody_is_unexplained() -> None:
-    with stand_in(Known(asks_nobody=True)) as targets:
-        report = run(targets, only("missing_accession", patients=1, patience=2))
-
-    assert report["unexplained"] == 1
-    assert report["details"][0]["reason"] == "held, and no open case asks anybody"
-
-
-@pytest.mark.parametrize("fault", [None, "missing_accession", "half_sent"])
-def test_objects_that_are_missing_are_unexplained_of_whatever_study(fault: str | None) -> None:
-    known, programme = Known(), only(fault) if fault else PROGRAMME
-    with stand_in(known) as targets, pytest.MonkeyPatch.context() as patch:
-        resource = Known.resource
-        patch.setattr(Known, "resource", lambda self, uid: (resource(self, uid) or {}) | {"number_of_instances": 1})
-        report = run(targets, replace(programme, patients=1, patience=2))
-
-    assert (report["held"], report["unexplained"]) == (0, 1)
-    assert report["details"][0]["reason"].startswith("1 objects are there, ")
-
-
 @pytest.mark.parametrize(
     ("turn", "studies"),
-    [("appended", 1), ("two_procedures", 2), ("corrected", 1), ("rescheduled", 1), ("canceled", 1)],
+    [
+        ("appended", 1),
+        ("two_procedures", 2),
+        ("two_steps", 1),
+        ("corrected", 1),
+        ("rescheduled", 1),
+        ("canceled", 1),
+    ],
 )
 def test_a_turn_of_life_is_no_fault(turn: str, studies: int, monkeypatch: pytest.MonkeyPatch) -> None:
     always(monkeypatch, **{turn: 1.0})
+    monkeypatch.setattr(planner, "_TWO_STEPS", {station.modality for station in STATIONS})
     known = Known()
     with stand_in(known) as targets:
         report = run(targets, replace(PROGRAMME, patients=2))
 
     assert (report["right"], report["studies"]) == (2 * studies, 2 * studies), report["details"]
-    assert len(known.finished) == 4 if turn in ("appended", "two_procedures") else 2
+    assert len(known.finished) == (4 if turn in ("appended", "two_procedures", "two_steps") else 2)
 
 
 def test_one_study_for_two_orders_names_both_and_neither_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,65 +88,6 @@ def test_reports_are_sent_only_when_asked_for() -> None:
         with stand_in(known) as targets:
             run(targets, replace(PROGRAMME, patients=2, reports=asked, patience=2))
         assert any("|ORU^R01^" in message for message in known.messages) == asked
-
-
-def test_a_hospital_full_of_faults_ends_with_nothing_wrong() -> None:
-    known = Known()
-    with stand_in(known) as targets:
-        report = run(targets, replace(PROGRAMME, patients=24, faults=0.7))
-
-    assert report["studies"] >= 24
-    assert (report["wrong"], report["unexplained"]) == (0, 0)
-    assert report["right"] > 0
-    assert report["held"] > 0
-    assert len(report["faults"]) >= 5
-
-
-def test_a_match_to_another_order_is_counted_as_wrong() -> None:
-    known = Known()
-    with stand_in(known) as targets:
-        run(targets, replace(PROGRAMME, patients=1))
-        known.matches_everything_to = next(iter(known.steps))[0]
-        report = run(targets, replace(PROGRAMME, patients=2, patience=2))
-
-    assert report["wrong"] == 2
-    assert "matched to order" in report["details"][0]["reason"]
-
-
-def test_a_hold_without_a_fault_is_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Known, "_match", lambda self, study, ds: None)
-    with stand_in(Known()) as targets:
-        report = run(targets, replace(PROGRAMME, patients=2, patience=2))
-
-    assert (report["held"], report["unexplained"]) == (0, 2)
-    assert report["details"][0]["reason"].startswith("held although nothing was wrong")
-
-
-def test_a_study_that_is_unknown_there_is_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Known, "resource", lambda self, study: None)
-    with stand_in(Known()) as targets:
-        report = run(targets, replace(PROGRAMME, patients=1, patience=2))
-
-    assert report["unexplained"] == 1
-    assert report["details"][0]["reason"] == "Fiducial does not know the study"
-
-
-def test_a_canceled_step_that_stays_on_the_worklist_is_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
-    always(monkeypatch, canceled=1.0)
-    with stand_in(Known(keeps_canceled=True)) as targets:
-        report = run(targets, replace(PROGRAMME, patients=1, patience=2))
-
-    assert (report["studies"], report["unexplained"]) == (0, 1)
-    assert report["details"][0]["reason"] == "the canceled step stays on the worklist"
-
-
-def test_a_refused_message_is_counted_and_told() -> None:
-    with stand_in(Known(answer_code="AE")) as targets:
-        report = run(targets, replace(PROGRAMME, patients=1))
-
-    assert (report["messages_sent"], report["messages_refused"], report["unexplained"]) == (1, 1, 1)
-    assert report["details"][0]["reason"].startswith("ADT^A0")
-    assert "PID^1^3" in report["details"][0]["reason"]
 
 
 def test_a_lost_answer_sends_the_same_message_again() -> None:

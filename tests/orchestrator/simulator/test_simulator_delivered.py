@@ -1,0 +1,90 @@
+"""What lies in the hospital's archives is judged too: all that is matched, and nothing that is held."""
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.judge import judge
+from orchestrator.simulator.orders import Exam
+from orchestrator.simulator.planner import Planner, run_stamp
+from orchestrator.simulator.truth import Verdict
+from tests.orchestrator.simulator.told import (
+    OBJECTS,
+    THEIRS,
+    by_number,
+    case,
+    claim,
+    found,
+    kept,
+    order,
+    sent,
+    study,
+)
+
+
+@pytest.fixture
+def exam() -> Exam:
+    return Planner(seed=3, stamp=run_stamp()).plain(1, dt.datetime.now(tz=dt.UTC).astimezone())
+
+
+def at(exam: Exam, objects: set[str] = OBJECTS, /, **otherwise: str) -> dict[str, Any]:
+    """The main archive holds these, under the truth but for what is said otherwise; the night archive nothing."""
+    filed = kept(exam.person, exam.order.accession_number, objects, **otherwise)
+    return {"all_to": "ARCHIVE", "kept": {"ARCHIVE": filed, "NIGHT": {}}}
+
+
+def test_what_is_matched_and_all_there_is_right(exam: Exam) -> None:
+    assert judge(sent(exam), found(exam, **at(exam))).verdict is Verdict.RIGHT
+
+
+def test_what_is_matched_and_not_at_the_archive_is_unexplained_and_may_still_come(exam: Exam) -> None:
+    said = judge(sent(exam), found(exam, **at(exam, {"1.1"})))
+    assert (said.reason, said.settled) == ("3 of 4 objects are not at ARCHIVE", False)
+    elsewhere = {**at(exam, set()), "all_to": ""}
+    assert judge(sent(exam), found(exam, **elsewhere)).verdict is Verdict.RIGHT
+
+
+@pytest.mark.parametrize("otherwise", [{"patient_id": "another"}, {"issuer": "ANOTHER"}, {"issuer": ""}])
+def test_what_is_filed_under_another_patient_is_wrong(exam: Exam, otherwise: dict[str, str]) -> None:
+    said = judge(sent(exam), found(exam, **at(exam, **otherwise)))
+    assert said.verdict is Verdict.WRONG
+    assert said.reason == "4 objects are at ARCHIVE under another patient id or issuer"
+
+
+@pytest.mark.parametrize("field", ["patient_name", "birth_date", "sex", "accession_number"])
+def test_what_is_filed_with_other_values_is_unexplained(exam: Exam, field: str) -> None:
+    said = judge(sent(exam), found(exam, **at(exam, **{field: "another"})))
+    assert said.reason == f"4 objects are at ARCHIVE with another {field.replace('_', ' ')}"
+
+
+def test_what_is_held_and_yet_at_an_archive_is_unexplained_unless_a_case_says_so(exam: Exam) -> None:
+    noticed = replace(exam, fault=FAULTS["wrong_entry_noticed"], neighbour=exam)
+    asked = case("WRONG_WORKLIST_ENTRY", "wrong_worklist_entry")
+    waiting = {"orders": by_number(order(noticed, status="SCHEDULED"))}
+    nowhere = found(noticed, claim(noticed, ""), cases=[asked], **waiting, **at(noticed, set()))
+    assert judge(sent(noticed), nowhere).verdict is Verdict.HELD
+    leaked = found(noticed, claim(noticed, ""), cases=[asked], **waiting, **at(noticed))
+    assert judge(sent(noticed), leaked).reason == "not matched, and 4 of its objects are at ARCHIVE"
+    told = [asked, case("UNMATCHED_AFTER_DELIVERY", "already_delivered", 1, 8)]
+    said = found(noticed, claim(noticed, ""), cases=told, **waiting, **at(noticed))
+    assert judge(sent(noticed), said).verdict is Verdict.HELD
+
+
+def test_of_two_people_in_one_study_each_ones_images_are_looked_for(exam: Exam) -> None:
+    other = Planner(seed=3, stamp=run_stamp()).beside(exam)
+    mixed = replace(exam, fault=FAULTS["second_patient"], neighbour=other)
+    claims = (claim(mixed, "person"), claim(other, "", id=2))
+    there = sent(mixed, others=THEIRS)
+    said = {
+        "orders": by_number(order(mixed), order(other)), "offered": {7: {(other.order.filler_order_number,
+        other.order.accession_number)}}, "cases": [case("TWO_PATIENTS", "study_uid_conflict", 2)],
+        "study": study(mixed, *claims, patient=None, number_of_instances=6),
+    }  # fmt: skip
+    assert judge(there, found(mixed, **said, **at(mixed))).verdict is Verdict.HELD
+    assert judge(there, found(mixed, **said, **at(mixed, {"1.1"}))).reason == "3 of 4 objects are not at ARCHIVE"
+    leaked = at(mixed)
+    leaked["kept"]["NIGHT"] = kept(other.person, other.order.accession_number, THEIRS)
+    assert judge(there, found(mixed, **said, **leaked)).reason == "not matched, and 2 of its objects are at NIGHT"
