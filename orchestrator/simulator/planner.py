@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
-from orchestrator.simulator.faults import ORDINARY, draw
+from orchestrator.simulator.faults import FAULTS, ORDINARY, draw
+from orchestrator.simulator.faults.fault import Fault
 from orchestrator.simulator.orders import CATALOGUE, Arrival, Exam, Order, Procedure, new_uid
 from orchestrator.simulator.people import Person, somebody
 from orchestrator.simulator.sites import STATIONS, Station
@@ -71,8 +72,16 @@ class Planner:
 
     def exam(self, number: int, start: datetime, *, past: bool = False) -> Exam:
         """The plan of exam `number` (from 1), scheduled at `start` (wall clock)."""
-        fault = draw(self.rng(number, "fault"), self.fault_share, self.fault_weights)
+        fault = self._fault(number)
         return self._turn(fault.plan(replace(self.plain(number, start), fault=fault, past=past), self))
+
+    def _fault(self, number: int) -> Fault:
+        """Kinds that come equally often are dealt like cards: each comes once before one comes again."""
+        rng, weights = self.rng(number, "fault"), self.fault_weights or dict.fromkeys(FAULTS, 1.0)
+        if len(set(weights.values())) > 1:
+            return draw(rng, self.fault_share, weights)
+        turn, place = divmod(number - 1, len(weights))
+        return draw(rng, self.fault_share, {self.rng(turn, "deck").sample(list(weights), len(weights))[place]: 1.0})
 
     def beside(self, exam: Exam) -> Exam:
         """The exam of somebody else: the same procedure, at the same station and time."""

@@ -52,11 +52,10 @@ _KINDS: tuple[type[Fault], ...] = (
 FAULTS: Mapping[str, Fault] = {kind.name: kind() for kind in _KINDS}
 
 
-def draw(rng: Random, share: float, weights: Mapping[str, float] | None = None) -> Fault:
-    """A fault for one exam with the probability `share` (0 to 1): every kind equally often, or by weight."""
+def draw(rng: Random, share: float, weights: Mapping[str, float]) -> Fault:
+    """A fault for one exam with the probability `share` (0 to 1), a kind by its weight."""
     # Both numbers are always drawn, so that another share changes which exams fail and nothing else about them.
     happens, point = rng.random() < share, rng.random()
     if not happens:
         return ORDINARY
-    weights = weights or dict.fromkeys(FAULTS, 1.0)
     return Random(point).choices([FAULTS[name] for name in weights], list(weights.values()))[0]

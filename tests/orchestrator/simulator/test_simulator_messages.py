@@ -282,6 +282,14 @@ def test_parts_change_places_and_a_maiden_name_is_another_name() -> None:
     assert maiden(Random(1), person).family != person.family
 
 
+def test_each_kind_of_fault_comes_once_before_one_comes_again() -> None:
+    kinds, named = len(FAULTS), {"study_twice": 0.5, "no_order": 0.5}
+    turns = [[plan(number, faults=1).fault.name for number in range(first, first + kinds)] for first in (1, kinds + 1)]
+    assert [sorted(turn) for turn in turns] == [sorted(FAULTS)] * 2
+    assert turns[0] != turns[1]
+    assert {plan(number, faults=1, fault_weights=named).fault.name for number in (1, 2)} == set(named)
+
+
 @pytest.mark.parametrize("suffix", ["", "X"])
 def test_every_number_fits_its_dicom_attribute(suffix: str) -> None:
     planner = Planner(seed=2, stamp="ABCDEF12")
