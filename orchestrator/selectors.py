@@ -13,6 +13,7 @@ from django.utils import timezone
 from orchestrator.models import (
     ApplicationEntity,
     ClaimWord,
+    Device,
     ExceptionCase,
     IdentityClaim,
     ImagingServiceRequest,
@@ -370,11 +371,11 @@ def who_may(action: str, site: Site) -> QuerySet[User]:
 
 
 def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, site: Site) -> Issuer | None:
-    """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else that of the AE's
-    site. `site`: the study's, which counts only where the AE is nobody's: what else is in the study may be another's.
+    """Who issued a patient ID that came by DICOM: the issuer it names, else its AE's default, else, of a modality, that
+    of its site. `site`: the study's, which counts only where there is no other.
 
-    None when it names one that is not known, when there is no default, or when nobody said to which of several sites
-    the AE belongs: such an id proves nothing (promise 7).
+    None when it names one that is not known, when there is no default, or when of several sites nobody said whose ids
+    the AE tells, as an archive's or a processor's may be of all: such an id proves nothing (promise 7).
     """
     if namespace or universal_id:
         names = {"namespace": namespace, "universal_id": universal_id}
@@ -382,6 +383,6 @@ def claimed_issuer(*, namespace: str, universal_id: str, calling_ae_title: str, 
         return found.pop() if len(found) == 1 else None
     entities = ApplicationEntity.objects.select_related("default_issuer", "device__site__default_issuer")
     entity = entities.filter(ae_title=calling_ae_title).first()
-    if entity is not None:
+    if entity is not None and (entity.default_issuer or entity.device.kind == Device.Kind.MODALITY):
         return entity.default_issuer or entity.device.site.default_issuer
     return None if Site.objects.exclude(pk=site.pk).exists() else site.default_issuer

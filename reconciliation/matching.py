@@ -308,8 +308,9 @@ SENTENCES = {
 
 
 def _reason(claim: Claim, scored: Sequence[Scored]) -> str:
-    verdicts = {each.field: each.verdict for each in scored[0].evidence} if scored else {}
-    if not scored or scored[0].score < 20 or not _may_be_meant(verdicts):
+    found = ({each.field: each.verdict for each in one.evidence} for one in scored if one.score >= 20)
+    verdicts = next(filter(_may_be_meant, found), None)
+    if verdicts is None:
         return "NO_PATIENT_ID" if not claim.identifier.value else "NO_ORDER"
     for field, code in _REASONS:
         if verdicts[field] in (Verdict.DIFFER, Verdict.CLOSE):
@@ -324,4 +325,5 @@ def _may_be_meant(verdicts: Mapping[str, Verdict]) -> bool:
     of who has a like number elsewhere, says otherwise is no conflict.
     """
     named = verdicts["patient_name"] in (Verdict.AGREE, Verdict.CLOSE)
-    return named or any(verdicts[field] == Verdict.AGREE for field in (*_ORDER_FACTORS, "patient_id"))
+    born = verdicts["birth_date"] == Verdict.AGREE and verdicts["patient_id"] == Verdict.CLOSE
+    return named or born or any(verdicts[field] == Verdict.AGREE for field in (*_ORDER_FACTORS, "patient_id"))

@@ -29,7 +29,9 @@ class Study(models.Model):
     modalities = models.JSONField(default=list)
     number_of_series = models.PositiveIntegerField(default=0)
     number_of_instances = models.PositiveIntegerField(default=0)
-    received_from = models.CharField(max_length=16, blank=True, help_text="Calling AE title of the first instance.")
+    received_from = models.CharField(
+        max_length=16, blank=True, help_text="Calling AE title of who acquired it, else of the first instance."
+    )
     first_received_at = models.DateTimeField()
     last_received_at = models.DateTimeField()
     # When the study counts as received if nothing more comes; empty while closed.

@@ -25,13 +25,14 @@ from orchestrator.models import (
     Series,
     Site,
     Study,
+    WorkflowEvent,
     acting,
     words_to_keep,
 )
 from orchestrator.services.exceptions import open_case
 from orchestrator.services.studies import close_if_complete
 from orchestrator.services.workflow import record, transition
-from orchestrator.states import Custody, Purpose
+from orchestrator.states import ACQUISITIONS, Custody, Purpose
 
 
 @dataclass(frozen=True)
@@ -272,12 +273,12 @@ class _Batch:
         ):
             for pk, number in sorted(ids.items()):
                 model._default_manager.filter(pk=pk).update(number_of_instances=F("number_of_instances") + number)
-        grown: dict[int, list[_Object]] = {}
+        grown: dict[int, list[tuple[_Object, Instance]]] = {}
         for each, instance in self._new:
-            grown.setdefault(instance.study_id, []).append(each)
-        for study_id, objects in sorted(grown.items()):
-            with acting(Actor(ActorKind.AE, objects[0].received.calling_ae_title)):
-                _grow(study_id, objects)
+            grown.setdefault(instance.study_id, []).append((each, instance))
+        for study_id, new in sorted(grown.items()):
+            with acting(Actor(ActorKind.AE, new[0][0].received.calling_ae_title)):
+                _grow(study_id, new)
                 close_if_complete(Study.objects.get(pk=study_id))
 
 
@@ -312,29 +313,37 @@ def _limit(name: str) -> int | None:
     return limit
 
 
-def _grow(study_id: int, objects: Sequence[_Object]) -> None:
+def _grow(study_id: int, new: Sequence[tuple[_Object, Instance]]) -> None:
     study = Study.objects.get(pk=study_id)
+    _give_to_who_acquired(study, new)
     if study.custody != Custody.RECEIVING:
         transition(study, "study.receiving")
-    _give_to_who_acquired(study, objects)
-    modalities = {each.header.modality[:16] for each in objects if each.header.modality}
+    modalities = {each.header.modality[:16] for each, _ in new if each.header.modality}
     Study.objects.filter(pk=study_id).update(
-        number_of_instances=F("number_of_instances") + len(objects),
+        number_of_instances=F("number_of_instances") + len(new),
         modalities=sorted({*study.modalities, *modalities}),
-        last_received_at=max(each.received.received_at for each in objects),
+        last_received_at=max(each.received.received_at for each, _ in new),
         quiet_until=timezone.now() + timedelta(seconds=settings.STUDY_QUIET_SECONDS),
     )
 
 
-def _give_to_who_acquired(study: Study, objects: Sequence[_Object]) -> None:
-    """A study belongs to the site where it was acquired, also where what a processor made of it was here first."""
-    acquirers = [each.entity for each in objects if each.entity and each.entity.device.kind != Device.Kind.PROCESSOR]
-    if not acquirers or acquirers[0].device.site_id == study.site_id:
+def _give_to_who_acquired(study: Study, new: Sequence[tuple[_Object, Instance]]) -> None:
+    """A study belongs to the site where it was acquired, also where what a processor made of it was here first.
+
+    Only its first acquisition moves it, and only while nobody was asked about it and nothing of it is on its way: cases
+    and deliveries stay at the site that they are of.
+    """
+    by = next((each.entity for each, instance in new if each.entity and instance.purpose == Purpose.ACQUIRED), None)
+    if by is None or by.device.site_id == study.site_id:
         return
-    first = ApplicationEntity.objects.filter(ae_title=study.received_from, device__kind=Device.Kind.PROCESSOR)
-    if first.exists():
-        study.site, study.received_from = acquirers[0].device.site, acquirers[0].ae_title
-        study.save(update_fields=["site", "received_from"])
+    acquired = Instance.objects.filter(study=study, purpose__in=ACQUISITIONS)
+    sent = WorkflowEvent.objects.filter(study_id=study.pk, name__startswith="delivery.")
+    if acquired.exclude(pk__in=[instance.pk for _, instance in new]).exists() or study.cases.exists() or sent.exists():
+        return
+    detail = {"from": study.site.code, "to": by.device.site.code}
+    study.site, study.received_from = by.device.site, by.ae_title
+    study.save(update_fields=["site", "received_from"])
+    record("study.site_changed", study, detail=detail)
 
 
 def _raise_difference(instance: Instance) -> None:

@@ -87,12 +87,30 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("number", [Identifier("1", "777"), Identifier("2", "0012345")], ids=["another", "of another"])
 def test_a_strangers_order_of_the_same_day_and_station_conflicts_with_nothing(number: Identifier) -> None:
     stranger = replace(
-        CLAIM, identifier=number, patient_name="Zhou^Li", accession_number="", study_instance_uid="",
-        requested_procedure_id="", sps_id="",
+        CLAIM, identifier=number, patient_name="Zhou^Li", birth_date="19550505", accession_number="",
+        study_instance_uid="", requested_procedure_id="", sps_id="",
     )  # fmt: skip
     found = outcome(stranger)
     assert (found.match, found.reason_code) == (None, "NO_ORDER")
     assert found.ranked[0].score >= 20
+
+
+UNNAMED = {"accession_number": "", "study_instance_uid": "", "requested_procedure_id": "", "sps_id": ""}
+
+
+def test_a_like_number_and_the_birth_date_speak_for_a_patient_whom_nothing_names() -> None:
+    found = outcome(replace(CLAIM, **UNNAMED, patient_name="", identifier=Identifier("1", "12345")))
+    assert (found.match, found.reason_code) == (None, "PATIENT_ID_CONFLICT")
+
+
+def test_the_reason_is_of_who_may_be_meant_also_behind_a_stranger_with_the_same_birthday() -> None:
+    namesake = replace(
+        CANDIDATE, key=1, identifiers=frozenset({Identifier("1", "777")}), birth_date="19551212", sex="M"
+    )
+    stranger = replace(CANDIDATE, key=2, identifiers=frozenset({Identifier("1", "888")}), patient_name="Zhou^Li")
+    found = outcome(replace(CLAIM, **UNNAMED), namesake, stranger)
+    assert found.ranked[0].candidate == stranger
+    assert (found.match, found.reason_code) == (None, "PATIENT_ID_CONFLICT")
 
 
 @pytest.mark.parametrize(("what", "reason"), CONFLICTS)

@@ -24,6 +24,7 @@ from orchestrator.dimse.messages import Peer, Request
 from orchestrator.dimse.registrar import BATCH_SECONDS, Registrar, register_all, register_inbox, register_leftovers
 from orchestrator.models import Device, ExceptionCase, Hop, IdentityClaim, Instance, Study, WorkflowEvent
 from orchestrator.services import registration, studies
+from orchestrator.services.exceptions import open_case
 from orchestrator.services.registration import Received
 from orchestrator.states import Custody, Purpose
 from tests.factories import make_ae, make_site
@@ -163,16 +164,45 @@ def test_the_purpose_follows_from_who_sent_it(kind: Device.Kind, purpose: Purpos
 
 
 def test_a_study_is_of_the_site_that_acquired_it_also_where_what_a_processor_made_of_it_was_here_first() -> None:
-    make_ae("AI", kind=Device.Kind.PROCESSOR)
-    make_ae("CT_EAST", site=make_site("EAST"))
-    make_ae("CT_WEST", site=make_site("WEST"))
+    senders_of_four_sites()
     first = image()
     register(first, ae_title="AI")
     assert Study.objects.get().site.code == "MAIN"
-    for title in ("CT_EAST", "AI", "CT_WEST"):
+    for title in ("CT_EAST", "AI", "CT_WEST", "PACS"):
         register(like(first), ae_title=title)
         study = Study.objects.get()
         assert (study.site.code, study.received_from) == ("EAST", "CT_EAST")
+    assert WorkflowEvent.objects.get(name="study.site_changed").detail == {"from": "MAIN", "to": "EAST"}
+
+
+@pytest.mark.parametrize("earlier", [("CT_MAIN",), ("AI", "CT_MAIN"), ("AI", "PACS"), ("PACS",)])
+def test_what_was_acquired_or_imported_once_stays_at_its_site(earlier: tuple[str, ...]) -> None:
+    senders_of_four_sites()
+    first = image()
+    for title in earlier:
+        register(like(first), ae_title=title)
+    site = Study.objects.get().site
+    for title in ("CT_WEST", "PACS", "CT_EAST"):
+        register(like(first), ae_title=title)
+        assert Study.objects.get().site == site
+
+
+def test_a_study_about_which_somebody_was_asked_stays_where_they_are() -> None:
+    senders_of_four_sites()
+    first = image()
+    register(first, ae_title="AI")
+    study = Study.objects.get()
+    open_case("duplicate_instance", about=study, study=study, site=study.site, reason_code="OTHER_CONTENT", summary="?")
+    register(like(first), ae_title="CT_EAST")
+    assert Study.objects.get().site.code == "MAIN"
+
+
+def senders_of_four_sites() -> None:
+    make_ae("AI", kind=Device.Kind.PROCESSOR)
+    make_ae("CT_MAIN")
+    make_ae("PACS", site=make_site("HQ"), kind=Device.Kind.ARCHIVE)
+    make_ae("CT_EAST", site=make_site("EAST"))
+    make_ae("CT_WEST", site=make_site("WEST"))
 
 
 def sent_to(kind: Device.Kind, ds: Dataset) -> None:
