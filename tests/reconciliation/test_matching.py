@@ -105,8 +105,9 @@ def test_a_like_number_and_the_birth_date_speak_for_a_patient_whom_nothing_names
 
 def test_the_reason_is_of_who_may_be_meant_also_behind_a_stranger_with_the_same_birthday() -> None:
     namesake = replace(
-        CANDIDATE, key=1, identifiers=frozenset({Identifier("1", "777")}), birth_date="19551212", sex="M"
-    )
+        CANDIDATE, key=1, identifiers=frozenset({Identifier("1", "777")}), birth_date="19551212", sex="M",
+        modality="MR", stations=("CT_SOUTH",), start_date="20260101",
+    )  # fmt: skip
     stranger = replace(CANDIDATE, key=2, identifiers=frozenset({Identifier("1", "888")}), patient_name="Zhou^Li")
     found = outcome(replace(CLAIM, **UNNAMED), namesake, stranger)
     assert found.ranked[0].candidate == stranger
