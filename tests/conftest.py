@@ -144,3 +144,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if part not in ("all", _part(item))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
+    for item in items:
+        if "migrated" in getattr(item, "fixturenames", ()):
+            # Without such a mark on any test of a run pytest-django makes no database that could be copied.
+            item.add_marker(pytest.mark.django_db)

@@ -95,7 +95,7 @@ def test_a_strangers_order_of_the_same_day_and_station_conflicts_with_nothing(nu
     assert found.ranked[0].score >= 20
 
 
-UNNAMED = {"accession_number": "", "study_instance_uid": "", "requested_procedure_id": "", "sps_id": ""}
+UNNAMED: dict[str, Any] = {"accession_number": "", "study_instance_uid": "", "requested_procedure_id": "", "sps_id": ""}
 
 
 def test_a_like_number_and_the_birth_date_speak_for_a_patient_whom_nothing_names() -> None:
