@@ -416,8 +416,9 @@ MACHINES: Mapping[str, Machine] = {
                 "case.snoozed": ({_C.OPEN, _C.CLAIMED, _C.ESCALATED}, _C.SNOOZED),
                 "case.woken": ({_C.SNOOZED}, _C.OPEN),
                 "case.escalated": ({_C.OPEN, _C.CLAIMED, _C.SNOOZED}, _C.ESCALATED),
-                # A claim or a snooze taken back: with whom it had been escalated to before. No second escalation.
-                "case.unclaimed": ({_C.CLAIMED, _C.SNOOZED}, _C.ESCALATED),
+                # A claim or a snooze taken back, also when it woke since: with whom it had been escalated to before. No
+                # second escalation.
+                "case.unclaimed": ({_C.OPEN, _C.CLAIMED, _C.SNOOZED}, _C.ESCALATED),
                 "case.resolved": (set(CASE_OPEN), _C.RESOLVED),
                 "case.dismissed": (set(CASE_OPEN), _C.DISMISSED),
                 "case.reopened": ({_C.RESOLVED, _C.DISMISSED}, _C.OPEN),

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from orchestrator.models import ActorKind, ExceptionCase, Site, User, WorkflowEvent
+from orchestrator.permissions import Viewer, can
 from orchestrator.services.workflow import Subject, record, transition
 from orchestrator.states import CASE_OPEN, CaseKind, CaseStatus
 
@@ -106,21 +107,27 @@ _RETURNS = {
 
 
 def _move(
-    case: ExceptionCase, event: str, reason: str, *, owner: User | None, snoozed_until: datetime | None = None
-) -> None:
+    case: ExceptionCase, event: str, reason: str, *, owner: User | None, snoozed_until: datetime | None = None,
+    **detail: Any,
+) -> WorkflowEvent:
     """The event keeps how the case stood, for `take_back`."""
     until = case.snoozed_until.isoformat() if case.snoozed_until else None
-    detail = {"owner": case.owner_id, "snoozed_until": until}
-    transition(case, event, reason=reason, detail=detail, owner=owner, snoozed_until=snoozed_until)
+    stood = {"owner": case.owner_id, "snoozed_until": until}
+    return transition(
+        case, event, reason=reason, detail={**stood, **detail}, owner=owner, snoozed_until=snoozed_until
+    )  # fmt: skip
 
 
 @transaction.atomic
-def claim_case(case_id: int, *, user: User, reason: str = "") -> ExceptionCase:
-    """Make it `user`'s. From now on automation leaves it alone (promise 7). Raises CaseTaken, CaseClosed."""
+def claim_case(case_id: int, *, user: User, reason: str = "") -> WorkflowEvent | None:
+    """Make it `user`'s, by the event that is answered; None when it was theirs already.
+
+    From now on automation leaves it alone (promise 7). Raises CaseTaken, CaseClosed.
+    """
     case = lock_open(case_id, user=user)
-    if not (case.status == CaseStatus.CLAIMED and case.owner_id == user.pk):
-        _move(case, "case.claimed", reason, owner=user)
-    return case
+    if case.status == CaseStatus.CLAIMED and case.owner_id == user.pk:
+        return None
+    return _move(case, "case.claimed", reason, owner=user)
 
 
 @transaction.atomic
@@ -159,19 +166,24 @@ def last_move(case_id: int) -> WorkflowEvent | None:
 def take_back(case_id: int, *, move_id: int | None, user: User, reason: str) -> ExceptionCase:
     """Undo a claim, an assignment, a snooze or an escalation of `user`'s: the case stands as it did before.
 
+    Who may no longer settle it does not get it again. The event says what was `undone`, and cannot be undone itself.
     Raises CaseClosed, and CaseTaken when it was not `user` who did that, or when the case went on since.
     """
     case, move = lock_open(case_id), last_move(case_id)
     own = move is not None and (move.actor_kind, move.actor_name) == (ActorKind.USER, user.get_username())
-    if move is None or not own or move.pk != move_id or move.name not in _UNDONE:
+    undoable = move is not None and move.name in _UNDONE and "undone" not in move.detail
+    if move is None or not own or move.pk != move_id or not undoable:
         whose = f", with {case.owner}" if case.owner else ""
         raise CaseTaken(f"{case} changed since: it is {case.get_status_display().lower()}{whose}.")
     # An event of before it was kept how the case stood tells the state alone.
     kept, stood = move.detail, CaseStatus(move.from_state)
-    until = datetime.fromisoformat(kept["snoozed_until"]) if kept.get("snoozed_until") else None
-    if kept.get("owner") is None and stood in (CaseStatus.CLAIMED, CaseStatus.SNOOZED):
+    owner = User.objects.filter(pk=kept.get("owner")).first()
+    if owner and not can(Viewer.of(owner), "exceptions.resolve", case.site_id):
+        owner = None
+    if owner is None and stood in (CaseStatus.CLAIMED, CaseStatus.SNOOZED):
         stood = CaseStatus.OPEN
-    transition(case, _RETURNS[stood], reason=reason, owner_id=kept.get("owner"), snoozed_until=until)
+    until = datetime.fromisoformat(kept["snoozed_until"]) if stood == CaseStatus.SNOOZED else None
+    _move(case, _RETURNS[stood], reason, owner=owner, snoozed_until=until, undone=move.pk)
     return case
 
 

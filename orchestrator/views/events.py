@@ -13,6 +13,7 @@ class Words(NamedTuple):
     icon: str
 
 
+_TAKEN_BACK = Words("Taken back", "undo")
 # Events of no machine, and those that read better than their state does.
 _WORDS: Mapping[str, Words] = {
     "order.placed": Words("Order placed", "order"),
@@ -23,7 +24,7 @@ _WORDS: Mapping[str, Words] = {
     "case.updated": Words("Case brought up to date", "inbox"),
     "case.candidates_changed": Words("New comparison, left to the person who has the case", "link"),
     "case.handed_back": Words("Handed back", "undo"),
-    "case.unclaimed": Words("Taken back: with whom it had been escalated to", "undo"),
+    "case.unclaimed": _TAKEN_BACK,
     "case.reopened": Words("Case opened again", "undo"),
     "study.reconciled": Words("Compared with the orders", "link"),
     "study.received": Words("Received", "inbox"),
@@ -56,7 +57,7 @@ _IDENTITY_OF_STUDY = frozenset({"study.matched", "study.held", "study.rejected",
 
 def words_of(event: WorkflowEvent) -> Words:
     """What happened, in a few words, and its sign."""
-    known = _WORDS.get(event.name)
+    known = _TAKEN_BACK if "undone" in event.detail else _WORDS.get(event.name)
     if known:
         return known
     subject, _, verb = event.name.partition(".")

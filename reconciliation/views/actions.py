@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from orchestrator.forms import ReasonForm
-from orchestrator.models import ExceptionCase, User
+from orchestrator.models import ExceptionCase, User, WorkflowEvent
 from orchestrator.permissions import require
 from orchestrator.selectors import number_of
 from orchestrator.services import exceptions
@@ -54,10 +54,13 @@ def _nothing() -> str:
     return ""
 
 
+def _undo_of(case: ExceptionCase, move: WorkflowEvent | None) -> str:
+    return f"{address(case, 'hand-back')}?move={move.pk}" if move else ""
+
+
 def _take_back(case: ExceptionCase) -> str:
     """The Undo of what was done to the case just now, and of nothing that is done later."""
-    move = exceptions.last_move(case.pk)
-    return f"{address(case, 'hand-back')}?move={move.pk}" if move else ""
+    return _undo_of(case, exceptions.last_move(case.pk))
 
 
 def attempt(
@@ -66,14 +69,14 @@ def attempt(
     write: Callable[[], object],
     message: str,
     *,
-    undo_url: Callable[[], str] = _nothing,
+    undo_url: Callable[[Any], str] = lambda _: "",
 ) -> HttpResponse:
-    """Write at once what needs no words, and say so; a refusal is said just as clearly."""
+    """Write at once what needs no words, and say so; a refusal is said just as clearly. `undo_url` of what was written."""
     try:
-        write()
+        wrote = write()
     except Refusal as refusal:
         return refused(request, case, refusal)
-    return replies.done(request, message, to=address(case), undo_url=undo_url())
+    return replies.done(request, message, to=address(case), undo_url=undo_url(wrote))
 
 
 def ask(
@@ -138,7 +141,7 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
         case,
         lambda: exceptions.claim_case(pk, user=user),
         f"{case} is yours.",
-        undo_url=lambda: _take_back(case),
+        undo_url=lambda move: _undo_of(case, move),
     )
 
 

@@ -15,7 +15,6 @@ from orchestrator.permissions import require, visible_to
 from orchestrator.selectors import cases
 from orchestrator.services import exceptions
 from orchestrator.services.bulk import MOST_ROWS
-from orchestrator.states import CaseStatus
 from orchestrator.views import bulk, lists, replies, viewer_of
 from reconciliation.forms import AssignForm, SnoozeForm
 from reconciliation.services.bulk import Standing, given_to, why_left
@@ -106,13 +105,11 @@ def _claim(rows: Iterable[ExceptionCase], user: User) -> tuple[list[int], list[s
     """What made some of them the user's (the ids of those events), and why others are not."""
     claimed, refused = [], []
     for case in rows:
-        if case.status == CaseStatus.CLAIMED and case.owner_id == user.pk:
-            refused.append(f"{case} is yours already.")
-            continue
         try:
-            exceptions.claim_case(case.pk, user=user)
-            if move := exceptions.last_move(case.pk):
+            if move := exceptions.claim_case(case.pk, user=user):
                 claimed.append(move.pk)
+            else:
+                refused.append(f"{case} is yours already.")
         except (exceptions.CaseTaken, exceptions.CaseClosed) as refusal:
             refused.append(str(refusal))
     return claimed, refused

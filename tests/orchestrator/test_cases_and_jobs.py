@@ -92,7 +92,8 @@ def test_the_database_itself_refuses_a_second_open_case(visit: Visit) -> None:
 
 def test_a_claimed_case_cannot_be_claimed_or_settled_by_somebody_else(visit: Visit, people: tuple[User, User]) -> None:
     ines, mara = people
-    case = exceptions.claim_case(open_one(visit).pk, user=ines)
+    case = open_one(visit)
+    exceptions.claim_case(case.pk, user=ines)
     for attempt in (exceptions.claim_case, exceptions.dismiss):
         with pytest.raises(exceptions.CaseTaken, match="ines"):
             attempt(case.pk, user=mara, reason="mine")

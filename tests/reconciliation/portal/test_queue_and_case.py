@@ -23,6 +23,7 @@ from orchestrator.models import (
 )
 from orchestrator.services import exceptions
 from orchestrator.states import CaseStatus
+from orchestrator.views.events import entry
 
 pytestmark = pytest.mark.django_db
 
@@ -237,6 +238,18 @@ BEFORE: dict[str, tuple[CaseStatus, str, datetime | None]] = {
 }
 
 
+def stand(before: str, case: ExceptionCase, mara: User, ines: User) -> None:
+    """Bring the case there."""
+    if before == "mine":
+        exceptions.claim_case(case.pk, user=mara)
+    elif before == "of-ines":
+        exceptions.claim_case(case.pk, user=ines)
+    elif before == "escalated":
+        exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
+    elif before == "asleep":
+        exceptions.snooze(case.pk, user=ines, until=SOON, reason="Later")
+
+
 @pytest.mark.parametrize(
     ("before", "action"),
     [
@@ -246,14 +259,7 @@ BEFORE: dict[str, tuple[CaseStatus, str, datetime | None]] = {
 )  # fmt: skip
 def test_an_undo_puts_the_case_back_as_it_was_before(person: Person, north: Site, before: str, action: str) -> None:
     (client, mara), (_, ines), case = person("mara"), person("ines"), held(north)
-    if before == "mine":
-        exceptions.claim_case(case.pk, user=mara)
-    elif before == "of-ines":
-        exceptions.claim_case(case.pk, user=ines)
-    elif before == "escalated":
-        exceptions.escalate(case.pk, user=mara, to=ines, reason="Hard")
-    elif before == "asleep":
-        exceptions.snooze(case.pk, user=ines, until=SOON, reason="Later")
+    stand(before, case, mara, ines)
     page = client.post(f"/exceptions/{case.pk}/{action}/", {"reason": "Mine now", "hours": "4"}, follow=True)
     client.post(undo_of(page, case))
     case.refresh_from_db()
@@ -261,6 +267,42 @@ def test_an_undo_puts_the_case_back_as_it_was_before(person: Person, north: Site
     client.post(undo_of(page, case))
     case.refresh_from_db()
     assert (case.status, str(case.owner or ""), case.snoozed_until) == BEFORE[before], "not twice"
+
+
+def test_what_was_taken_back_is_no_new_claim_and_has_no_undo(person: Person, north: Site) -> None:
+    (client, mara), case = person("mara"), held(north)
+    exceptions.claim_case(case.pk, user=mara)
+    page = client.post(f"/exceptions/{case.pk}/snooze/", {"reason": "Later", "hours": "4"}, follow=True)
+    client.post(undo_of(page, case))
+    move = WorkflowEvent.objects.latest("pk")
+    assert (move.name, entry(move)["text"]) == ("case.claimed", "Taken back")
+    # From another tab, where it is still asleep.
+    again = client.post(f"/exceptions/{case.pk}/claim/", follow=True)
+    assert f"EX-{case.pk} is yours." in again.text
+    assert "?move=" not in again.text
+    client.post(f"/exceptions/{case.pk}/hand-back/?move={move.pk}")
+    case.refresh_from_db()
+    assert (case.status, case.owner) == (CaseStatus.CLAIMED, mara)
+
+
+@pytest.mark.parametrize(
+    ("before", "stands"),
+    [("of-ines", CaseStatus.OPEN), ("asleep", CaseStatus.OPEN), ("escalated", CaseStatus.ESCALATED)],
+)
+@pytest.mark.parametrize("gone", ["account", "role"])
+def test_an_undo_gives_nothing_to_who_may_not_have_it_any_more(
+    person: Person, north: Site, before: str, stands: CaseStatus, gone: str
+) -> None:
+    (client, mara), (_, ines), case = person("mara"), person("ines"), held(north)
+    stand(before, case, mara, ines)
+    page = client.post(f"/exceptions/{case.pk}/take-over/", {"reason": "Mine now"}, follow=True)
+    if gone == "account":
+        User.objects.filter(pk=ines.pk).update(is_active=False)
+    else:
+        ines.role_assignments.update(role=Role.READER)
+    client.post(undo_of(page, case))
+    case.refresh_from_db()
+    assert (case.status, case.owner, case.snoozed_until) == (stands, None, None)
 
 
 def test_an_undo_leaves_what_came_after_what_it_takes_back(person: Person, north: Site) -> None:
