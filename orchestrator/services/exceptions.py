@@ -107,15 +107,18 @@ _RETURNS = {
 
 
 def _move(
-    case: ExceptionCase, event: str, reason: str, *, owner: User | None, snoozed_until: datetime | None = None,
+    case: ExceptionCase,
+    event: str,
+    reason: str,
+    *,
+    owner: User | None,
+    snoozed_until: datetime | None = None,
     **detail: Any,
 ) -> WorkflowEvent:
     """The event keeps how the case stood, for `take_back`."""
     until = case.snoozed_until.isoformat() if case.snoozed_until else None
-    stood = {"owner": case.owner_id, "snoozed_until": until}
-    return transition(
-        case, event, reason=reason, detail={**stood, **detail}, owner=owner, snoozed_until=snoozed_until
-    )  # fmt: skip
+    kept = {"owner": case.owner_id, "snoozed_until": until, **detail}
+    return transition(case, event, reason=reason, detail=kept, owner=owner, snoozed_until=snoozed_until)
 
 
 @transaction.atomic

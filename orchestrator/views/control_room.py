@@ -16,7 +16,7 @@ from orchestrator.permissions import Viewer, can, require, visible_to
 from orchestrator.services.exceptions import case_kinds
 from orchestrator.states import ACQUISITIONS, CASE_OPEN, STEP_ON_WORKLIST, Custody, Identity, InboundStatus
 
-from . import pulse, replies, shell, viewer_of
+from . import lists, pulse, replies, shell, viewer_of
 
 _MINE = 10
 # The rail on which a kind of case waits; what is not named stands on Images.
@@ -126,9 +126,10 @@ def room(request: HttpRequest) -> HttpResponse:
         ),
     }
     version = (
-        timezone.now().replace(second=0, microsecond=0),
         rails,
         [(entry["at"], entry["text"]) for entry in changed],
         [(row["case"].pk, row["case"].status) for row in cases],
     )
-    return replies.page(request, "orchestrator/room.html", "orchestrator/_room.html", context, version=version)
+    return replies.page(
+        request, "orchestrator/room.html", "orchestrator/_room.html", context, version=version, minute=lists.minute()
+    )

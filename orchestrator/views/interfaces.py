@@ -8,7 +8,6 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator import selectors
@@ -53,12 +52,11 @@ def interface_list(request: HttpRequest) -> HttpResponse:
         "may_introduce": can_everywhere(viewer, "interfaces.edit"),
     }
     version = (
-        timezone.now().replace(second=0, microsecond=0),
         [(each.pk, each.last_message_at, each.aside, each.waiting) for each in rows],
         [(each.pk, each.count) for each in unknown],
     )
     part = "orchestrator/_interfaces.html"
-    return replies.page(request, "orchestrator/interfaces.html", part, context, version=version)
+    return replies.page(request, "orchestrator/interfaces.html", part, context, version=version, minute=lists.minute())
 
 
 def _with(status: InboundStatus) -> Coalesce:
@@ -137,11 +135,12 @@ def message_list(request: HttpRequest) -> HttpResponse:
         ],
         "clear": "/messages/?site=all" if text or site or status or interface else "",
     }
-    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+    version = (request.GET.get("after"), shown["fresh"], *(
         (message.pk, message.status, message.error) for message in shown["rows"]
     ))  # fmt: skip
     return replies.page(
         request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version,
+        minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "messages.view", "message", number_of_records=len(shown["rows"]),
             address=request.META.get("REMOTE_ADDR"),

@@ -51,8 +51,10 @@ def job_list(request: HttpRequest) -> HttpResponse:
         "here": lists.here(request),
     }
     standing = [(job.pk, job.status, job.done, job.failed, job.skipped, job.stop_requested) for job in found.rows]
-    version = (lists.minute(), request.GET.get("after"), standing)
-    return replies.page(request, "orchestrator/jobs.html", "orchestrator/_jobs.html", context, version=version)
+    version = (request.GET.get("after"), standing)
+    return replies.page(
+        request, "orchestrator/jobs.html", "orchestrator/_jobs.html", context, version=version, minute=lists.minute()
+    )
 
 
 @require_GET
@@ -84,8 +86,10 @@ def job_page(request: HttpRequest, pk: int) -> HttpResponse:
         "here": lists.here(request),
     }
     after_row = request.GET.get("after")
-    version = (lists.minute(), job.status, job.done, job.stop_requested, outcome, after_row, job.last_error)
-    return replies.page(request, "orchestrator/job.html", "orchestrator/_job.html", context, version=version)
+    version = (job.status, job.done, job.stop_requested, outcome, after_row, job.last_error)
+    return replies.page(
+        request, "orchestrator/job.html", "orchestrator/_job.html", context, version=version, minute=lists.minute()
+    )
 
 
 def _by_outcome(job: Job) -> dict[str, int]:

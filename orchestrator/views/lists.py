@@ -23,8 +23,8 @@ EVERY_SITE = "all"
 _SHOWN = "shown"
 
 
-def minute() -> object:
-    """What is told in minutes changes by itself: a poll must not answer "the same" for ever."""
+def minute() -> dt.datetime:
+    """What is told in minutes changes by itself: a poll must not answer "the same" for ever (`replies.page`)."""
     return timezone.now().replace(second=0, microsecond=0)
 
 

@@ -58,11 +58,12 @@ def order_list(request: HttpRequest) -> HttpResponse:
         "views": saved.tabs(request, "orders"),
         "clear": "/orders/?site=all" if text or site or status else "",
     }
-    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+    version = (request.GET.get("after"), shown["fresh"], *(
         (order.pk, order.status, order.patient_id) for order in shown["rows"]
     ))  # fmt: skip
     return replies.page(
         request, "orchestrator/orders.html", "orchestrator/_orders.html", context, version=version,
+        minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "orders.view", "order", number_of_records=len(shown["rows"]),
             address=request.META.get("REMOTE_ADDR"),

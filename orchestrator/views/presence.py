@@ -28,7 +28,7 @@ def told(
     others = names_present(about, viewer_of(request))
     return {
         "others": others, "url": url, "doing": doing, "news": news, "show": show,
-        "etag": replies.etag_of((others, news)),
+        "etag": replies.etag_of(viewer_of(request), (others, news)),
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ A request of htmx for a part of a page gets the partial; everything else (a plai
 page, the browser's way back) gets the page that contains it.
 """
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -14,6 +15,10 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils.http import quote_etag
+
+from orchestrator.permissions import Viewer
+
+from . import viewer_of
 
 _LEVELS = {
     "good": messages.SUCCESS, "wait": messages.WARNING, "bad": messages.ERROR, "move": messages.INFO
@@ -34,21 +39,25 @@ def page(
     *,
     status: int = 200,
     version: object = None,
+    minute: dt.datetime | None = None,
     looked: Callable[[], None] = lambda: None,
 ) -> HttpResponse:
     """Render `partial` for htmx, `template` (which includes the partial) otherwise.
 
     With a `version` (anything with a repr that changes when the part does) `etag` is in the context, and a poll
-    that shows this version already gets 304 without a body. `looked` records that somebody sees what is on the page:
-    it is called when a body goes out, for nobody learns anything from "the same".
+    that shows this version already gets 304 without a body. What a page tells in minutes changes by itself: with
+    `minute` (`lists.minute()`) a body goes out once a minute. `looked` records that somebody sees what is on the page:
+    it is called when a version goes out that this viewer was not shown yet, for nobody learns anything from "the same".
     """
     part = is_fragment(request)
-    etag = "" if version is None else etag_of(version)
-    if part and etag and request.headers.get("If-None-Match") == etag:
+    etag = "" if version is None else etag_of(viewer_of(request), version, minute)
+    shown = request.headers.get("If-None-Match", "") if part and etag else ""
+    if shown and shown == etag:
         response: HttpResponse = HttpResponseNotModified()
     else:
         response = render(request, partial if part else template, {**context, "etag": etag}, status=status)
-        looked()
+        if not shown or _version_in(shown) != _version_in(etag):
+            looked()
     if etag:
         response.headers["ETag"] = etag
     # The same address has two answers, and both may name a patient: no cache keeps either.
@@ -57,9 +66,18 @@ def page(
     return response
 
 
-def etag_of(version: object) -> str:
-    """The ETag of what `version` describes; pages put it in `data-etag`, so that the first poll may be empty too."""
-    return quote_etag(hashlib.blake2b(repr(version).encode(), digest_size=12).hexdigest())
+def etag_of(viewer: Viewer, version: object, minute: dt.datetime | None = None) -> str:
+    """The ETag of what `version` describes; pages put it in `data-etag`, so that the first poll may be empty too.
+
+    It names the viewer: what one has seen, the next who signs in in this browser has not.
+    """
+    digest = hashlib.blake2b(repr((viewer.user_id, version)).encode(), digest_size=12).hexdigest()
+    return quote_etag(f"{digest}-{minute:%Y%m%d%H%M}" if minute else digest)
+
+
+def _version_in(etag: str) -> str:
+    """The viewer and the version, the minute apart."""
+    return etag.strip('"').partition("-")[0]
 
 
 def toast(response: HttpResponse, message: str, *, colour: str = "good", undo_url: str = "") -> HttpResponse:

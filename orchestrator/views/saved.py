@@ -131,7 +131,7 @@ def tabs(request: HttpRequest, page: str, *, counted: bool = False) -> dict[str,
     save = "" if active or not here else f"{reverse('view-save', args=[page])}?{query}"
     return {
         "rows": rows, "active": active, "save": save, "poll": f"{reverse('views', args=[page])}?{query}",
-        "etag": replies.etag_of((rows, save)) if counted else "",
+        "etag": replies.etag_of(viewer_of(request), (rows, save)) if counted else "",
     }  # fmt: skip
 
 

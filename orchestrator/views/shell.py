@@ -95,7 +95,7 @@ def navigation(viewer: Viewer, waiting: Mapping[str, int] | None = None) -> dict
         ]
         if shown:
             groups.append({"label": label, "entries": shown})
-    return {"groups": groups, "etag": replies.etag_of(groups)}
+    return {"groups": groups, "etag": replies.etag_of(viewer, groups)}
 
 
 def _about(request: HttpRequest, viewer: Viewer) -> dict[str, Any]:

@@ -79,11 +79,12 @@ def study_list(request: HttpRequest) -> HttpResponse:
         "views": saved.tabs(request, "studies"),
         "clear": "/studies/?site=all" if chosen or site else "",
     }
-    version = (lists.minute(), request.GET.get("after"), shown["fresh"], *(
+    version = (request.GET.get("after"), shown["fresh"], *(
         (study.pk, study.identity, study.custody, study.number_of_instances) for study in shown["rows"]
     ))  # fmt: skip
     return replies.page(
         request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version,
+        minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "studies.view", "study", number_of_records=len(shown["rows"]),
             address=request.META.get("REMOTE_ADDR"),

@@ -71,7 +71,10 @@ def attempt(
     *,
     undo_url: Callable[[Any], str] = lambda _: "",
 ) -> HttpResponse:
-    """Write at once what needs no words, and say so; a refusal is said just as clearly. `undo_url` of what was written."""
+    """Write at once what needs no words, and say so; a refusal is said just as clearly.
+
+    `undo_url` gets what `write` answers.
+    """
     try:
         wrote = write()
     except Refusal as refusal:

@@ -189,12 +189,12 @@ def queue(request: HttpRequest) -> HttpResponse:
         "here": lists.here(request),
         "poll": lists.address_of_rows(request, rows),
     }
-    # What the minutes say changes by itself: a poll must not answer "the same" for ever.
-    version = (context["here"], timezone.now().replace(second=0, microsecond=0), total, context["fresh"], *(
+    version = (context["here"], total, context["fresh"], *(
         (case.pk, case.status, case.owner_id, case.summary, case.best_score) for case in rows
     ))  # fmt: skip
     return replies.page(
         request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version,
+        minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "exceptions.view", "case", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
         ),

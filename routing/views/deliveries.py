@@ -68,9 +68,9 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
         "views": saved.tabs(request, "deliveries"),
         "filter": lists.filter_of(request),
     }
-    version = (request.GET.get("after"), lists.minute(), shown["fresh"], [_state(each) for each in shown["rows"]])
+    version = (request.GET.get("after"), shown["fresh"], [_state(each) for each in shown["rows"]])
     return replies.page(
-        request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version,
+        request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version, minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "deliveries.view", "delivery", number_of_records=len(shown["rows"]),
             address=request.META.get("REMOTE_ADDR"),
@@ -134,7 +134,6 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
     }
     place = delivery.destination
     version = (
-        lists.minute(),
         _state(delivery),
         len(tries),
         len(log),
@@ -143,7 +142,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
         context["doubtful"],
     )
     return replies.page(
-        request, "routing/delivery.html", "routing/_delivery.html", context, version=version,
+        request, "routing/delivery.html", "routing/_delivery.html", context, version=version, minute=lists.minute(),
         looked=lambda: record_access(
             viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR")
         ),

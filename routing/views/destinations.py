@@ -46,8 +46,11 @@ def destination_list(request: HttpRequest) -> HttpResponse:
         "rows": rows,
         "may_edit": can(viewer, "destinations.edit"),
     }
-    version = (lists.minute(), [(_written(row.destination), row[1:]) for row in rows])
-    return replies.page(request, "routing/destinations.html", "routing/_destinations.html", context, version=version)
+    version = [(_written(row.destination), row[1:]) for row in rows]
+    return replies.page(
+        request, "routing/destinations.html", "routing/_destinations.html", context, version=version,
+        minute=lists.minute(),
+    )  # fmt: skip
 
 
 def _written(destination: Destination) -> tuple[object, ...]:
@@ -83,11 +86,12 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
         "may_see_studies": can(viewer, "studies.view"),
     }
     version = (
-        lists.minute(), _written(destination), at_work[1:], [each.pk for each in echoes],
+        _written(destination), at_work[1:], [each.pk for each in echoes],
         changes[0]["key"] if changes else 0, [(each.pk, each.status, each.sent, each.attempts) for each in last],
     )  # fmt: skip
     return replies.page(
         request, "routing/destination.html", "routing/_destination.html", context, version=version,
+        minute=lists.minute(),
         looked=lambda: _looked(request, viewer, last),
     )  # fmt: skip
 

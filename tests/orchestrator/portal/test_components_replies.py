@@ -9,6 +9,7 @@ from django.contrib.messages.storage.fallback import FallbackStorage
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
+from orchestrator.permissions import Viewer
 from orchestrator.views import replies
 
 PART = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -24,6 +25,7 @@ def _request(
 ) -> HttpRequest:
     request: HttpRequest = getattr(RequestFactory(), method)(path, data, headers=headers)
     request.session = {}  # type: ignore[assignment]  # as much of a session as messages need
+    request.viewer = Viewer(1, "mara", {})  # type: ignore[attr-defined]  # what ActorMiddleware does
     request._messages = FallbackStorage(request)  # type: ignore[attr-defined]  # what MessageMiddleware does
     return request
 

@@ -124,14 +124,15 @@ def test_what_a_job_says_in_minutes_is_told_anew_and_so_is_that_it_stops(
     owner: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pk, client = start(owner), client_of(owner)
+    now, later = (dt.datetime(2026, 7, 5, 10, minute, tzinfo=dt.UTC) for minute in (30, 31))
     for path in ("/jobs/", f"/jobs/{pk}/"):
         Job.objects.filter(pk=pk).update(stop_requested=False)
-        monkeypatch.setattr(lists, "minute", lambda: "10:30")
+        monkeypatch.setattr(lists, "minute", lambda: now)
         shown = {**PART, "If-None-Match": client.get(path, headers=PART).headers["ETag"]}
         assert client.get(path, headers=shown).status_code == 304
-        monkeypatch.setattr(lists, "minute", lambda: "10:31")
+        monkeypatch.setattr(lists, "minute", lambda: later)
         assert client.get(path, headers=shown).status_code == 200, path
-        monkeypatch.setattr(lists, "minute", lambda: "10:30")
+        monkeypatch.setattr(lists, "minute", lambda: now)
         Job.objects.filter(pk=pk).update(stop_requested=True)
         assert "Stopping" in client.get(path, headers=shown).text, path
 
