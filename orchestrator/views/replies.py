@@ -83,7 +83,7 @@ def _version_in(etag: str) -> str:
 def toast(response: HttpResponse, message: str, *, colour: str = "good", undo_url: str = "") -> HttpResponse:
     """Let the page say a word when htmx has this response; with `undo_url` the word has Undo (a POST)."""
     detail = {"message": message, "colour": colour, "undo_url": undo_url}
-    response.headers["HX-Trigger"] = json.dumps({"toast": detail, "dialog-close": {}})
+    response.headers["HX-Trigger"] = json.dumps({"toast": detail})
     return response
 
 
@@ -97,7 +97,8 @@ def done(
 ) -> HttpResponse:
     """The answer after a committed write: on to `to`, and the word there.
 
-    With `stay` a request of htmx keeps its page: the word comes as a toast and everything live refreshes.
+    With `stay` a request of htmx keeps its page, and the dialog that is open: the word comes as a toast and everything
+    live refreshes.
     """
     if is_fragment(request) and stay:
         response = toast(HttpResponse(status=204), message, colour=colour, undo_url=undo_url)

@@ -1,4 +1,4 @@
-// Dialogs: `data-open-dialog="id"` opens one; a fragment that htmx puts into #dialog opens it; `dialog-close` closes it.
+// Dialogs: `data-open-dialog="id"` opens one; a fragment that htmx puts into #dialog opens it.
 {
   const dialog = document.getElementById("dialog");
 
@@ -19,7 +19,5 @@
     dialog.querySelector("[aria-invalid], [autofocus]")?.focus();
   });
 
-  // Of the form that stands in it: an answer that comes late to something else closes nothing and loses no typed word.
-  document.addEventListener("dialog-close", (event) => { if (dialog.contains(event.target)) dialog.close(); });
   dialog.addEventListener("close", () => dialog.replaceChildren());
 }

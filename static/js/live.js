@@ -69,10 +69,12 @@
     }
   });
 
-  // After a write whose answer leads to another page nothing more is sent while that page is awaited.
-  let leaving = false;
-  addEventListener("pageshow", () => { leaving = false; });
-  document.addEventListener("htmx:before:request", (event) => { if (leaving) event.preventDefault(); });
+  // After a write whose answer leads to another page nothing more is sent while that page is awaited. Not for ever: who
+  // stops it stays here, which no event tells.
+  const AWAITED = 10_000; // ms
+  let leaving = 0;
+  addEventListener("pageshow", () => { leaving = 0; });
+  document.addEventListener("htmx:before:request", (event) => { if (Date.now() < leaving) event.preventDefault(); });
 
   document.addEventListener("htmx:before:response", (event) => {
     // A session that ended answers every request with the sign-in page, which must not land in a fragment.
@@ -93,7 +95,7 @@
   document.addEventListener("htmx:after:request", (event) => {
     const { ctx } = event.detail;
     const { status, raw } = ctx.response;
-    leaving ||= Boolean(ctx.hx.redirect);
+    if (ctx.hx.redirect) leaving = Date.now() + AWAITED;
     if (!polled(ctx) || toSignIn(raw)) return;
     if ((status >= 200 && status < 300) || status === 304) found(ctx.sourceElement);
     else lost(ctx.sourceElement, REFUSED[status] ?? (status >= 500 ? REFUSED[500] : REFUSED[400]));

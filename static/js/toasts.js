@@ -17,7 +17,7 @@
   const toasts = document.getElementById("toasts");
   const put = (where) => { if (toasts.parentElement !== where) where.append(toasts); };
   const place = () => put(document.querySelector("dialog[open]") ?? document.body);
-  document.addEventListener("close", place, true);
+  for (const change of ["toggle", "close"]) document.addEventListener(change, place, true);
   document.addEventListener("htmx:before:swap", (event) => { if (event.detail.ctx.target?.contains?.(toasts)) put(document.body); });
   document.addEventListener("htmx:after:swap", place);
 

@@ -124,7 +124,7 @@ def sheet(request: HttpRequest) -> HttpResponse:
 def confirm(request: HttpRequest) -> HttpResponse:
     form = ReasonForm(request.POST if "reason" in request.POST else None)
     if form.is_valid():
-        return replies.done(request, f"Retried: {form.cleaned_data['reason']}", to="/", undo_url="/undo/", stay=True)
+        return replies.done(request, f"Retried: {form.cleaned_data['reason']}", to="/", undo_url="/undo/")
     return replies.confirm(
         request,
         form,

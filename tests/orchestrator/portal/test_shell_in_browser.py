@@ -167,6 +167,24 @@ def test_a_few_cases_are_assigned_and_handed_back_by_keys(open_page: Open, mara:
     assert not ExceptionCase.objects.filter(owner=mara).exists()
 
 
+def test_a_page_that_is_not_left_after_all_goes_on(open_page: Open) -> None:
+    case = failed_case()
+    page = open_page(f"/exceptions/{case.pk}/")
+    # The page that follows is stopped, as by Escape.
+    page.route(f"**/exceptions/{case.pk}/", lambda route: route.fulfill(status=204))
+    with page.expect_request(f"**/exceptions/{case.pk}/"):
+        page.get_by_role("button", name="Assign to me").click()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    refresh = "document.dispatchEvent(new CustomEvent('changed'))"
+    page.evaluate(refresh)
+    page.evaluate("fetch('/healthz')")  # a request after them, so that those of the refresh would have been seen
+    assert [url for url in asked if "presence" in url] == []
+    page.evaluate("{ const now = Date.now(); Date.now = () => now + 11_000; }")
+    with page.expect_request("**/presence/**"):
+        page.evaluate(refresh)
+
+
 # The height of what does not scroll and whether something in it lies over something else or beyond its edge.
 _LAID_OUT = """() => {
   const bar = document.querySelector(".bulk"), edge = bar.getBoundingClientRect();
