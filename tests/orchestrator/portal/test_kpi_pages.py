@@ -15,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 from orchestrator.kpis.definitions import DEFINITIONS
 from orchestrator.models import KpiTarget, Role, Site, Subscription
 from orchestrator.services import kpi_rollups
+from orchestrator.services.subscriptions import ATTEMPTS_UNTIL_CASE
 from tests.factories import make_site, make_user
 from tests.orchestrator.kpi_histories import judged_study, opened_case, scheduled_order
 
@@ -92,6 +93,10 @@ def test_figures_that_nobody_brings_up_to_date_say_until_when_all_is_counted(pat
     owed.filter(pk=owed.earliest("pk").pk).update(created_at=stopped)
     expected = stopped.isoformat(timespec="seconds") if path == "csv/" else f"Counted to {stopped:%d %b %H:%M} only."
     assert expected in signed_in.get(f"/kpis/{path}").text
+    # Of what fails again and again its case tells.
+    owed.filter(created_at=stopped).update(attempts=ATTEMPTS_UNTIL_CASE)
+    assert expected not in signed_in.get(f"/kpis/{path}").text
+    assert "Counted to" not in signed_in.get(f"/kpis/{path}").text
     owed.update(status="DONE", next_attempt_at=None)
     assert "Counted to" not in signed_in.get(f"/kpis/{path}").text
 
