@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -159,10 +160,13 @@ def hand_back(case_id: int, *, user: User, reason: str) -> ExceptionCase:
     return case
 
 
+def moves() -> QuerySet[WorkflowEvent]:
+    """What brought cases where they are; that they woke by themselves does not count."""
+    return WorkflowEvent.objects.filter(subject_type="exceptioncase").exclude(to_state="").exclude(name="case.woken")
+
+
 def last_move(case_id: int) -> WorkflowEvent | None:
-    """What last brought the case where it is; that it woke by itself does not count."""
-    about = WorkflowEvent.objects.filter(subject_type="exceptioncase", subject_id=case_id)
-    return about.exclude(to_state="").exclude(name="case.woken").order_by("-pk").first()
+    return moves().filter(subject_id=case_id).order_by("-pk").first()
 
 
 @transaction.atomic

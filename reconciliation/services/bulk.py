@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils.dateparse import parse_datetime
 
 from orchestrator.models import ExceptionCase, Job, JobItem, User
@@ -51,6 +52,12 @@ def why_left(act: str, case: Standing, *, user_id: int, to_id: int | None = None
 def given_to(job: Job | None) -> int | None:
     """Whom a job has given its cases; None when it gave them to nobody."""
     return job.parameters.get("to") if job else None
+
+
+def went_on(job: Job) -> Exists:
+    """Whether a case moved since the job did something to it: then that is not taken back."""
+    done = JobItem.objects.filter(job=job, subject_id=OuterRef(OuterRef("pk")))
+    return Exists(exceptions.moves().filter(subject_id=OuterRef("pk"), at__gt=Subquery(done.values("at"))))
 
 
 def _may_get(user_id: int | None, case: ExceptionCase) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db import transaction
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max, QuerySet, Value
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
@@ -17,7 +17,7 @@ from orchestrator.services import exceptions
 from orchestrator.services.bulk import MOST_ROWS
 from orchestrator.views import bulk, lists, replies, viewer_of
 from reconciliation.forms import AssignForm, SnoozeForm
-from reconciliation.services.bulk import Standing, given_to, why_left
+from reconciliation.services.bulk import Standing, given_to, went_on, why_left
 
 from . import queue
 
@@ -57,19 +57,23 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
         raise Http404
     selection = bulk.selection_of(request)
     job = selection.job_of(request, _JOB)
-    asked = _TAKE_BACK if job is not None and act == "hand-back" else ACTS[act]
+    asked = _TAKE_BACK if job and act == "hand-back" else ACTS[act]
     rows = selection.of(cases(viewer, "all"), lambda query: queue.matching(viewer, query), job)
     rows = visible_to(rows, viewer, "exceptions.resolve").order_by()
     form_of = partial(AssignForm, viewer=viewer) if act == "assign" else asked.form
     form = bulk.carrying(form_of(request.POST if "reason" in request.POST else None), selection)
     form.initial["to"] = viewer.user_id
     back = lists.back_to(_ADDRESS, selection.query)
-    groups = rows.values_list("status", "owner_id", "kind").annotate(number=Count("*"), newest=Max("pk"))
-    to = given_to(job) if act == "hand-back" else None
+    undone = job if act == "hand-back" else None
+    since = went_on(undone) if undone else Value(False)
+    groups = rows.annotate(since=since).values_list("status", "owner_id", "kind", "since")
+    to = given_to(undone)
     shown = bulk.preview(
-        ((Standing(status, owner, kind), number, newest) for status, owner, kind, number, newest in groups),
-        lambda standing: why_left(act, standing, user_id=viewer.user_id, to_id=to),
-    )
+        (((Standing(*standing), since), number, newest) for *standing, since, number, newest in groups.annotate(
+            number=Count("*"), newest=Max("pk")
+        )),
+        lambda seen: why_left(act, seen[0], user_id=viewer.user_id, to_id=to) or ("changed since" if seen[1] else ""),
+    )  # fmt: skip
     return bulk.answer(
         request, asked, selection, form, shown, noun=NOUN, section="exceptions", back=back,
         also="What changes before its turn is left as it is, and said so.",

@@ -161,7 +161,8 @@ def test_what_a_job_did_is_handed_back_to_whom_it_was_with(north: Site, act: str
         exceptions.wake_snoozed()
     exceptions.escalate(again.pk, user=ines if act == "assign" else mara, to=None, reason="Harder")
     shown = client.post("/exceptions/bulk/hand-back/", {"job": job.pk})
-    assert "as they were before, with whom they were" in shown.text
+    assert "3 are as they were before, with whom they were" in shown.text
+    assert "1 left as it is: changed since." in shown.text
     undone = run(client.post("/exceptions/bulk/hand-back/", {"job": job.pk, "reason": "Wrong filter"}))
     assert results(undone)[again.pk] == ("skipped", f"{again} changed since: it is escalated.")
     stand = {case: (case.status, case.owner) for case in ExceptionCase.objects.all()}
@@ -211,7 +212,9 @@ def test_what_was_assigned_to_a_colleague_is_handed_back_while_they_have_not_tou
     exceptions.hand_back(touched.pk, user=ines, reason="No")
     exceptions.claim_case(touched.pk, user=ines)
     exceptions.claim_case(own.pk, user=ines)
-    assert "Hand back 2</button>" in client.post("/exceptions/bulk/hand-back/", {"job": job.pk}).text
+    shown = client.post("/exceptions/bulk/hand-back/", {"job": job.pk}).text
+    assert "Hand back 1</button>" in shown
+    assert "1 left as it is: changed since." in shown
     undone = run(client.post("/exceptions/bulk/hand-back/", {"job": job.pk, "reason": "Wrong filter"}))
     assert results(undone)[untouched.pk] == ("done", "")
     assert results(undone)[touched.pk] == ("skipped", f"{touched} changed since: it is claimed, with ines.")
