@@ -168,7 +168,7 @@ def hand_back(request: HttpRequest, pk: int) -> HttpResponse:
         reason = "taken back at once"
         return attempt(
             request, case, lambda: exceptions.take_back(pk, move_id=move, user=user, reason=reason),
-            f"{case} is as it was before.",
+            f"What you did to {case} is taken back.",
         )  # fmt: skip
     form = ReasonForm(request.POST or None)
     return ask(
