@@ -290,6 +290,22 @@ def test_a_case_beside_a_match_that_the_fault_does_not_explain_is_unexplained(
     assert reason(sent(faulty), told) == f"case 7 is open, and nothing explains it: {kind} SOMETHING"
 
 
+@pytest.mark.parametrize(
+    ("name", "true", "another"),
+    [
+        ("wrong_entry_edited", "patient_differs", "other_site"), ("other_order_edited", "order_differs", "step_not_open"),
+        ("second_patient", "patient_differs", "unknown_step"),
+    ],
+)  # fmt: skip
+def test_a_performed_step_is_in_doubt_for_the_faults_reason_and_no_other(
+    exam: Exam, name: str, true: str, another: str
+) -> None:
+    edited = with_fault(exam, name)
+    for code, expected in ((true, RIGHT), (another, UNEXPLAINED)):
+        told = found(edited, claim(edited, "person"), cases=[case(code, "mpps_conflict", None)])
+        assert verdict(sent(edited), told) is expected
+
+
 def test_a_case_about_routes_is_judged_where_the_rules_are_the_hospitals(exam: Exam) -> None:
     told = [case("NO_RULES", "no_route", None)]
     assert verdict(sent(exam), found(exam, cases=told)) is RIGHT
