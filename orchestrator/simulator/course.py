@@ -106,7 +106,7 @@ class Course:
         entries = self.entries or [Entry(self.exam, clock=self.clock)]
         entries[-1].problem, entries[-1].gave_up = problem, gave_up
         for entry in entries:
-            entry.merge, entry.cut_short = self.merge_told, cut_short
+            entry.merge, entry.messages, entry.cut_short = self.merge_told, self.desk.told, cut_short
         return entries
 
     def _say(self, text: str) -> None:

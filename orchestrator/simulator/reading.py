@@ -10,6 +10,9 @@ from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api, Json
 from orchestrator.simulator.truth import Found, Number, Sent, number_of, planned_orders
 
+_ABOUT_MESSAGES = {"hl7_quarantine": "QUARANTINED", "hl7_rejected": "REJECTED"}
+"""Kinds of cases, each with what became of the message."""
+
 
 class Reading:
     """Through the REST API. Every method raises OSError."""
@@ -21,6 +24,7 @@ class Reading:
         self._step_cases = defaultdict[str, list[Json]](list)
         for case in api.all("exceptions/?status=open&kind=mpps_conflict"):
             self._step_cases[case["study_instance_uid"]].append(case)
+        self._message_cases = self._about_messages()
 
     def look(self, sent: Sent) -> Found:
         """What became of a study."""
@@ -31,7 +35,7 @@ class Reading:
         message, merge_cases = self._merge(sent)
         return Found(
             study,
-            cases=[*about, *self._step_cases[sent.study_instance_uid]],
+            cases=[*about, *self._step_cases[sent.study_instance_uid], *self._of_messages(sent)],
             offered={case["id"]: self.offered(case) for case in about if case["kind"] in ABOUT_IMAGES},
             orders=self._orders(sent.exam),
             merge_message=message,
@@ -43,6 +47,19 @@ class Reading:
     def offered(self, case: Json) -> frozenset[Number]:
         """The orders that a person is shown as candidates."""
         return frozenset(number_of(each["order"]) for each in self._api.rows(f"exceptions/{case['id']}/candidates/"))
+
+    def _about_messages(self) -> Mapping[Number, list[Json]]:
+        """The open cases about messages, by control id and type."""
+        found = defaultdict[Number, list[Json]](list)
+        for kind, status in _ABOUT_MESSAGES.items():
+            cases = {each["message"]: each for each in self._api.all(f"exceptions/?status=open&kind={kind}")}
+            for message in self._api.all(f"messages/?status={status}") if cases else ():
+                if message["id"] in cases:
+                    found[message["control_id"], message["type"]].append(cases[message["id"]])
+        return found
+
+    def _of_messages(self, sent: Sent) -> list[Json]:
+        return [case for message in sorted(sent.messages) for case in self._message_cases.get(message, ())]
 
     def _orders(self, exam: Exam) -> dict[Number, Json]:
         fillers = dict.fromkeys(each.filler_order_number for each in planned_orders(exam))

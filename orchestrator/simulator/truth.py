@@ -13,7 +13,7 @@ from orchestrator.simulator.people import Person
 from orchestrator.simulator.rest import Json
 
 Number = tuple[str, str]
-"""Filler order number and accession number of an order; or id and issuer of a patient."""
+"""Filler order and accession number of an order; id and issuer of a patient; control id and type of a message."""
 
 
 class Verdict(IntEnum):
@@ -74,6 +74,8 @@ class Sent:
     """By the console's clock it was another day than that of the order."""
     merge: Merge | None = None
     """The A40 that was sent about the patient."""
+    messages: set[Number] = field(default_factory=set)
+    """The registrations and orders that were sent."""
 
     def note(self, steps: Sequence[Order], *, spared: bool, another_day: bool) -> None:
         """These steps were performed, or the other patient's."""
@@ -104,7 +106,7 @@ class Found:
 
     study: Json | None
     cases: list[Json] = field(default_factory=list)
-    """Cases about the study that are not settled."""
+    """Cases about the study, its performed steps and the exam's messages that are not settled."""
     offered: Mapping[int, frozenset[Number]] = field(default_factory=dict)
     """The orders among the candidates of the cases that ask whose images these are."""
     orders: Mapping[Number, Json] = field(default_factory=dict)

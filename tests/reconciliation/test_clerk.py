@@ -135,6 +135,14 @@ def test_what_no_fault_explains_is_left_for_the_judge(hospital: Hospital, fault:
     assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
 
 
+def test_a_case_of_no_exam_is_left_for_the_judge(hospital: Hospital) -> None:
+    site = make_site()
+    for kind, code in (("hl7_rejected", "PID-3"), ("mpps_conflict", "report_refused")):
+        open_case(kind, about=site, reason_code=code, summary="", site=site)
+    assert hospital.work() == 0
+    assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
+
+
 def test_a_case_of_an_exam_that_is_under_way_is_looked_at_when_that_is_over(hospital: Hospital) -> None:
     study = held(hospital, exam())
     later = hospital.ledger.entries

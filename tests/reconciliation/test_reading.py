@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.models import ExceptionCase
+from orchestrator.models import ExceptionCase, InboundMessage
 from orchestrator.services.exceptions import open_case
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.judge import judge
@@ -52,6 +52,20 @@ def test_a_case_about_a_performed_step_of_the_study_is_read_too(sent: Sent) -> N
     found = Reading(Direct(), None).look(sent)
     assert {each["kind"] for each in found.cases} == set(ExceptionCase.objects.values_list("kind", flat=True))
     assert judge(sent, found).reason.endswith("nothing explains it: mpps_conflict unknown_step")
+
+
+def test_a_case_about_a_message_of_the_exam_is_read_too(sent: Sent) -> None:
+    site, now = make_site(), dt.datetime.now(tz=dt.UTC)
+    for control_id in ("RN1", "RN2"):
+        message = InboundMessage.objects.create(
+            site=site, raw=b"MSH|", digest=control_id, received_at=now, control_id=control_id, message_type="ORM^O01",
+            status="QUARANTINED",
+        )  # fmt: skip
+        open_case("hl7_quarantine", about=message, reason_code="PID", summary="", site=site, message=message)
+    told = replace(sent, messages={("RN1", "ORM^O01"), ("RN2", "ADT^A04")})
+    [_, case] = Reading(Direct(), None).look(told).cases
+    assert (case["kind"], case["message"]) == ("hl7_quarantine", InboundMessage.objects.get(control_id="RN1").pk)
+    assert [each["kind"] for each in Reading(Direct(), None).look(sent).cases] == ["patient_conflict"]
 
 
 def test_a_study_that_never_came_is_told_as_unknown(sent: Sent) -> None:

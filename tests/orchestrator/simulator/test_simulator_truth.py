@@ -69,8 +69,8 @@ def held(exam: Exam, *codes: str, kind: str = "", **otherwise: Any) -> Found:
 def test_every_fault_has_one_row_of_the_table() -> None:
     assert set(EXPECTED) == set(FAULTS)
     for name, row in EXPECTED.items():
-        assert row.holding_is_fair == bool(row.reasons), name
         assert row.holding_is_fair == bool(row.kinds & ABOUT_IMAGES), name
+        assert bool(row.reasons) == bool(row.kinds - {"already_delivered"}), name
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -279,7 +279,8 @@ def test_lost_objects_are_never_right(exam: Exam) -> None:
     [
         ("half_sent", "incomplete_study", None), ("study_twice", "duplicate_instance", None),
         ("half_sent", "mpps_conflict", None), ("half_sent", "unmatched_study", 1),
-        ("half_sent", "already_delivered", None),
+        ("half_sent", "already_delivered", None), ("message_anew", "hl7_quarantine", None),
+        ("message_charset", "hl7_quarantine", None), ("message_charset", "hl7_rejected", None),
     ],
 )  # fmt: skip
 def test_a_case_beside_a_match_that_the_fault_does_not_explain_is_unexplained(
@@ -293,7 +294,8 @@ def test_a_case_beside_a_match_that_the_fault_does_not_explain_is_unexplained(
 @pytest.mark.parametrize(
     ("name", "true", "another"),
     [
-        ("wrong_entry_edited", "patient_differs", "other_site"), ("other_order_edited", "order_differs", "step_not_open"),
+        ("wrong_entry_edited", "patient_differs", "other_site"),
+        ("other_order_edited", "order_differs", "step_not_open"),
         ("second_patient", "patient_differs", "unknown_step"),
     ],
 )  # fmt: skip
@@ -304,6 +306,12 @@ def test_a_performed_step_is_in_doubt_for_the_faults_reason_and_no_other(
     for code, expected in ((true, RIGHT), (another, UNEXPLAINED)):
         told = found(edited, claim(edited, "person"), cases=[case(code, "mpps_conflict", None)])
         assert verdict(sent(edited), told) is expected
+
+
+def test_a_refusal_of_the_message_in_an_unnamed_character_set_is_no_defect(exam: Exam) -> None:
+    told = [case("MSH-18", "hl7_rejected", None)]
+    assert verdict(sent(with_fault(exam, "message_charset")), found(exam, cases=told)) is RIGHT
+    assert verdict(sent(exam), found(exam, cases=told)) is UNEXPLAINED
 
 
 def test_a_case_about_routes_is_judged_where_the_rules_are_the_hospitals(exam: Exam) -> None:

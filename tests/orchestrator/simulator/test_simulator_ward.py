@@ -12,9 +12,10 @@ from orchestrator.simulator.mllp_out import Sender
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.peer import Peer
 from orchestrator.simulator.sites import STATIONS
+from orchestrator.simulator.truth import Number
 from orchestrator.simulator.ward import Hospital, Programme
 from tests.orchestrator.simulator.least_sense import Known
-from tests.orchestrator.simulator.playing import PROGRAMME, always, run
+from tests.orchestrator.simulator.playing import PROGRAMME, always, only, run
 from tests.orchestrator.simulator.stand_in import stand_in
 
 
@@ -284,3 +285,17 @@ def test_the_archive_counts_what_it_is_given() -> None:
         archive.close()
     sent = sum(len(objects) for objects in known.studies.values())
     assert archive.received == {"studies": len(known.studies), "instances": sent}
+
+
+def test_the_ledger_knows_the_messages_of_each_exam() -> None:
+    known = Known()
+    with stand_in(known) as targets:
+        hospital = Hospital(targets, only("message_anew", patients=2), threading.Event(), lambda _line: None)
+        hospital.run(None)
+    sent = set[Number]()
+    for message in known.messages:
+        header = message.split("\r")[0].split("|")
+        sent.add((header[9], header[8].rpartition("^")[0]))
+    first, second = (entry.messages for entry in hospital.ledger.entries)
+    assert first | second == sent
+    assert not first & second
