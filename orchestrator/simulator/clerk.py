@@ -83,6 +83,7 @@ class Clerk:
         if plan.left:
             return False
         self._pass(entry, plan.opened, plan.taken)
+        entry.touch()
         self._do(case, "claim", "I look into it.")
         if plan.unclear:
             self._do(case, "escalate", "Nobody at the station remembers this patient.", to=None)
@@ -99,6 +100,7 @@ class Clerk:
             worker._match(case, entry, office.rng(case["id"]))
         else:
             worker._do(case, "dismiss", _DISMISSED[case["kind"]])
+        entry.touch()
         return True
 
     def _plan(self, case: Json, entry: Entry) -> _Plan:

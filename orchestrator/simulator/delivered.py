@@ -37,7 +37,7 @@ def _arrived(owner: Exam, objects: set[str], found: Found) -> Iterator[Judgement
     for archive, kept in found.kept.items():
         if archive == found.all_to and (missing := objects - kept.keys()):
             reason = f"{len(missing)} of {len(objects)} objects are not at {archive}"
-            yield Judgement(Verdict.UNEXPLAINED, reason)
+            yield Judgement(Verdict.UNEXPLAINED, reason, awaits_archive=True)
         yield from _filed(owner, archive, {uid: kept[uid] for uid in objects & kept.keys()}, found)
 
 

@@ -36,7 +36,8 @@ def judge(sent: Sent, found: Found) -> Judgement:
         *_steps(sent, found, expected),
         *at_the_archives(sent, found),
     ]
-    return max(said, key=lambda judgement: judgement.verdict)
+    # What only the archive lacks is said where nothing else is wrong.
+    return max(said, key=lambda judgement: (judgement.verdict, not judgement.awaits_archive))
 
 
 def _unexplained(reason: str) -> Judgement:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
+from orchestrator.simulator.archive import LONGEST_PAUSE
 from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.faults.expected import Expected
@@ -35,8 +36,8 @@ class Entry(Sent):
     """The hospital closed while the exam was under way: what Fiducial makes of half a story is not judged."""
     clock: Clock = field(default_factory=Clock)
     """The exam's own time, in which several of its studies are made."""
-    ended_at: float = 0.0
-    """When the exam was over (time.monotonic)."""
+    touched_at: float = 0.0
+    """When the hospital last did something about it, in the exam or at the queue (time.monotonic)."""
     read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))
     found: Found = field(default=Found(None))
     """What the judgement was read from."""
@@ -52,6 +53,10 @@ class Entry(Sent):
     def row(self) -> Expected:
         """What may come of the study, as far as was read."""
         return self.expected(merged=self.found.is_merged)
+
+    def touch(self) -> None:
+        """From now on Fiducial has something to do with it again."""
+        self.touched_at = time.monotonic()
 
     def judge(self, reading: Reading) -> bool:
         """Read what Fiducial made of the study; tell whether that changed the judgement. Raises OSError."""
@@ -134,7 +139,7 @@ class Ledger:
         """Those that Fiducial delivers to, where they are the hospital's own."""
 
     def add(self, entry: Entry) -> None:
-        entry.ended_at = time.monotonic()
+        entry.touch()
         with self._lock:
             self._entries.append(entry)
             if self._keep is not None:
@@ -181,9 +186,14 @@ class Ledger:
         return False
 
     def leave_the_latest_open(self, patience: float) -> None:
-        """A hospital that closes at once does not call unexplained what had no time to happen: `patience` seconds."""
+        """A hospital that closes at once does not call unexplained what had no time to happen: `patience` seconds.
+
+        What is only not at the archive may wait for an archive that was not fine.
+        """
+        moody = self.archives is not None and self.archives.main.was_moody_within(max(patience, LONGEST_PAUSE))
         for entry in self._sent:
-            if entry.read.verdict is Verdict.UNEXPLAINED and time.monotonic() - entry.ended_at < patience:
+            is_young = time.monotonic() - entry.touched_at < patience
+            if entry.read.verdict is Verdict.UNEXPLAINED and (is_young or (moody and entry.read.awaits_archive)):
                 entry.read = Judgement(Verdict.NOT_JUDGED, f"the hospital closed early: {entry.read.reason}")
 
     def report(self) -> dict[str, Any]:

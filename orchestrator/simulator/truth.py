@@ -39,6 +39,8 @@ class Verdict(IntEnum):
 class Judgement:
     verdict: Verdict
     reason: str
+    awaits_archive: bool = False
+    """Nothing but the delivery is missing."""
 
     @property
     def settled(self) -> bool:

@@ -100,7 +100,10 @@ def case_of(study: Study) -> ExceptionCase:
 
 def test_a_held_study_is_matched_to_the_order_that_it_truly_belongs_to(hospital: Hospital) -> None:
     study = held(hospital, exam())
+    [entry] = hospital.ledger.entries
+    entry.touched_at = 0.0
     assert hospital.work() == 1
+    assert entry.touched_at
     claim = IdentityClaim.objects.get(study=study)
     assert claim.identity == Identity.MATCHED
     assert claim.order is not None
