@@ -283,7 +283,7 @@ class Course:
         if entry.instances_refused:
             raise Refused(f"{entry.instances_refused} objects were refused")
         if self._rooms.ai_box is not None and not again:
-            entry.derived += self._rooms.ai_box.look_at(objects, self._uids)
+            entry.derived |= self._rooms.ai_box.look_at(objects, self._uids)
 
     def _is_of_the_other(self, ds: Dataset) -> bool:
         """Whether it shows the other patient in the same study."""

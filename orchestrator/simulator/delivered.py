@@ -10,14 +10,18 @@ from orchestrator.simulator.truth import Found, Judgement, Sent, Verdict, identi
 
 def at_the_archives(sent: Sent, found: Found) -> Iterator[Judgement]:
     """Matched images are where the rules send everything, under the true patient and order. Held ones are nowhere,
-    unless a case says that they left before.
+    and nothing else is of a study of which nothing is matched, unless a case says that they left before.
     """
     told = any(case["kind"] == "already_delivered" for case in found.cases)
     for owner, objects in _by_owner(sent):
+        made = {uid for uid, source in sent.derived.items() if source in objects}
         if _is_matched(owner, sent, found):
-            yield from _arrived(owner, objects, found)
+            yield from _arrived(owner, objects, made, found)
         elif not told:
-            yield from _leaked(objects, found)
+            yield from _leaked(objects | made, found)
+    if not told and all(claim["identity"] != "MATCHED" for claim in found.claims):
+        known = sent.own | sent.others | sent.derived.keys()
+        yield from _leaked({uid for kept in found.kept.values() for uid in kept} - known, found)
 
 
 def _by_owner(sent: Sent) -> Iterator[tuple[Exam, set[str]]]:
@@ -33,12 +37,12 @@ def _is_matched(owner: Exam, sent: Sent, found: Found) -> bool:
     return bool(theirs) and all(each["identity"] == "MATCHED" for each in theirs)
 
 
-def _arrived(owner: Exam, objects: set[str], found: Found) -> Iterator[Judgement]:
+def _arrived(owner: Exam, objects: set[str], made: set[str], found: Found) -> Iterator[Judgement]:
     for archive, kept in found.kept.items():
         if archive == found.all_to and (missing := objects - kept.keys()):
             reason = f"{len(missing)} of {len(objects)} objects are not at {archive}"
             yield Judgement(Verdict.UNEXPLAINED, reason, awaits_archive=True)
-        yield from _filed(owner, archive, {uid: kept[uid] for uid in objects & kept.keys()}, found)
+        yield from _filed(owner, archive, {uid: kept[uid] for uid in (objects | made) & kept.keys()}, found)
 
 
 def _filed(owner: Exam, archive: str, kept: Mapping[str, Kept], found: Found) -> Iterator[Judgement]:

@@ -68,8 +68,8 @@ class Sent:
     """SOP Instance UIDs of what was acquired of the exam's patient,"""
     others: set[str] = field(default_factory=set)
     """of the other patient in the same study,"""
-    derived: int = 0
-    """and how many objects the AI box made of them."""
+    derived: dict[str, str] = field(default_factory=dict)
+    """and of what the AI box made of them, each with the object that it was made of."""
     spared: bool = False
     """The fault is not in this study but in another one of the exam."""
     another_day: bool = False
@@ -87,7 +87,7 @@ class Sent:
 
     @property
     def instances(self) -> int:
-        return len(self.own) + len(self.others) + self.derived
+        return len(self.own) + len(self.others) + len(self.derived)
 
     def expected(self, *, merged: bool) -> Expected:
         """The row of the table, as far as it applies to this study; `merged`: the A40 was applied."""

@@ -73,6 +73,23 @@ def test_what_is_held_and_yet_at_an_archive_is_unexplained_unless_a_case_says_so
     assert judge(sent(noticed), said).verdict is Verdict.HELD
 
 
+def test_what_was_made_of_the_images_and_whatever_else_is_of_the_study_is_looked_for_too(exam: Exam) -> None:
+    slip = replace(exam, fault=FAULTS["typing_error"])
+    asked = {"cases": [case("NAME_DIFFERS", "patient_conflict")]}
+    there = sent(slip, derived={"3.1": "1.1"})
+    told = study(slip, claim(slip, ""), number_of_instances=5)
+    for leaked in ("3.1", "4.1"):
+        said = judge(there, found(slip, study=told, **asked, **at(slip, {leaked})))
+        assert said.reason == "not matched, and 1 of its objects are at ARCHIVE"
+    assert judge(there, found(slip, study=told, **asked, **at(slip, set()))).verdict is Verdict.HELD
+
+    by_hand = study(slip, claim(slip, "person"), number_of_instances=5)
+    assert judge(there, found(slip, study=by_hand, **at(slip))).verdict is Verdict.RIGHT
+    filed = at(slip)
+    filed["kept"]["ARCHIVE"] |= kept(slip.person, slip.order.accession_number, {"3.1"}, patient_id="another")
+    assert judge(there, found(slip, study=by_hand, **filed)).verdict is Verdict.WRONG
+
+
 def test_of_two_people_in_one_study_each_ones_images_are_looked_for(exam: Exam) -> None:
     other = Planner(seed=3, stamp=run_stamp()).beside(exam)
     mixed = replace(exam, fault=FAULTS["second_patient"], neighbour=other)
