@@ -59,8 +59,11 @@ _FILED_UNDER = (
 class Archive:
     """A Storage SCP on its own port. It knows the objects of the newest studies, and of the others how many."""
 
-    remembers = 6000
-    """Studies of which it would notice that an object comes a second time; more than a hospital's ledger keeps."""
+    remembers: float = 6000
+    """Studies of which it would notice that an object comes a second time; more than a hospital's ledger keeps.
+
+    Without bound (math.inf) where that keeps all.
+    """
     slowness = 1.0
     """Seconds that a slow archive takes for an object."""
 
