@@ -13,6 +13,7 @@ from orchestrator.simulator.faults.expected import ABOUT_IMAGES
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api, Json
+from orchestrator.simulator.truth import UNMATCHED_AFTER_DELIVERY
 from orchestrator.simulator.waiting import GaveUp, Stopped, attempts, rest
 
 _DISMISSED = {
@@ -76,6 +77,9 @@ class Clerk:
         if entry is None or not entry.row.explains(case["kind"], case["reason_code"]):
             # Nothing that went wrong explains it: settled, a defect would look like a day's work.
             return False
+        if case["reason_code"] == UNMATCHED_AFTER_DELIVERY and self._is_held(case["study_instance_uid"]):
+            # As long as nobody knows whose images these are, nothing else says where they lie.
+            return False
         known = case["kind"] in ABOUT_IMAGES
         if not known and case["kind"] not in _DISMISSED:
             return False
@@ -123,6 +127,10 @@ class Clerk:
             entry.clock.turn(until)
         else:
             rest(office.stop, (until - since).total_seconds() / 60 * office.minute)
+
+    def _is_held(self, study_instance_uid: str) -> bool:
+        study = self.api.study(study_instance_uid) or {}
+        return any(claim["identity"] == "HELD" for claim in study.get("claims", []))
 
     def _match(self, case: Json, entry: Entry, rng: Random) -> None:
         """The images belong to the order that they truly belong to; where there was none, one is asked for.

@@ -16,6 +16,10 @@ Number = tuple[str, str]
 """Filler order and accession number of an order; id and issuer of a patient; control id and type of a message."""
 
 
+UNMATCHED_AFTER_DELIVERY = "UNMATCHED_AFTER_DELIVERY"
+"""Why a case says that images which are held lie in an archive."""
+
+
 class Verdict(IntEnum):
     """The worse the greater.
 

@@ -138,6 +138,20 @@ def test_what_no_fault_explains_is_left_for_the_judge(hospital: Hospital, fault:
     assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
 
 
+def test_that_held_images_lie_in_an_archive_is_noted_until_they_are_matched(hospital: Hospital) -> None:
+    study = held(hospital, exam("wrong_entry_noticed"))
+    claims = IdentityClaim.objects.filter(study=study)
+    case = open_case(
+        "already_delivered", about=study, reason_code="UNMATCHED_AFTER_DELIVERY", summary="", site=study.site,
+        study=study, claim=claims.get(),
+    )  # fmt: skip
+    for identity, status in ((Identity.HELD, CaseStatus.OPEN), (Identity.MATCHED, CaseStatus.DISMISSED)):
+        claims.update(identity=identity)
+        hospital.work()
+        case.refresh_from_db()
+        assert case.status == status
+
+
 def test_a_case_of_no_exam_is_left_for_the_judge(hospital: Hospital) -> None:
     site = make_site()
     for kind, code in (("hl7_rejected", "PID-3"), ("mpps_conflict", "report_refused")):

@@ -71,6 +71,10 @@ def test_what_is_held_and_yet_at_an_archive_is_unexplained_unless_a_case_says_so
     told = [asked, case("UNMATCHED_AFTER_DELIVERY", "already_delivered", 1, 8)]
     said = found(noticed, claim(noticed, ""), cases=told, **waiting, **at(noticed))
     assert judge(sent(noticed), said).verdict is Verdict.HELD
+    for code, number in (("CORRECTED_AFTER_DELIVERY", 1), ("UNMATCHED_AFTER_DELIVERY", 2)):
+        another = [asked, case(code, "already_delivered", number, 8)]
+        said = found(noticed, claim(noticed, ""), cases=another, **waiting, **at(noticed))
+        assert judge(sent(noticed), said).reason == "not matched, and 4 of its objects are at ARCHIVE"
 
 
 def test_what_was_made_of_the_images_and_whatever_else_is_of_the_study_is_looked_for_too(exam: Exam) -> None:
