@@ -81,8 +81,9 @@ def _matched(sent: Sent, owner: Exam, claim: Json, expected: Expected) -> Judgem
         return Judgement(Verdict.WRONG, f"matched by a guess: {_what_happened(sent)}")
     if order not in {number_of(each) for each in (owner.order, *owner.group)}:
         return Judgement(Verdict.WRONG, f"matched to order {order[0]} with accession number {order[1]}")
-    step, performed = claim.get("step") or {}, {each.requested_procedure_id for each in (*sent.steps, *owner.group)}
-    if owner is sent.exam and step.get("requested_procedure_id") not in performed:
+    steps = (*sent.steps, *owner.group) if owner is sent.exam else (owner.order,)
+    step, performed = claim.get("step") or {}, {each.requested_procedure_id for each in steps}
+    if step.get("requested_procedure_id") not in performed:
         return Judgement(Verdict.WRONG, f"matched to another procedure of its order ({step.get('sps_id')})")
     if by != "auto" and not expected.holding_is_fair:
         return _unexplained(f"a person had to settle it: {_what_happened(sent)}")
@@ -192,8 +193,10 @@ def _steps(sent: Sent, found: Found, expected: Expected) -> Iterator[Judgement]:
             yield from _step(step, found, expected.steps)
     if exam.canceled is not None:
         yield from _step(exam.canceled, found, frozenset({"CANCELED"}))
-    if exam.neighbour is not None and not exam.fault.mixes:
-        yield from _step(exam.neighbour.order, found, _OPEN_STEP)
+    if exam.neighbour is not None:
+        theirs = {each["identity"] for each in found.claims if owner_of(sent, each) is exam.neighbour}
+        performed = frozenset({"COMPLETED"}) if theirs == {"MATCHED"} else _OPEN_STEP
+        yield from _step(exam.neighbour.order, found, performed)
 
 
 def _step(step: Order, found: Found, allowed: frozenset[str]) -> Iterator[Judgement]:

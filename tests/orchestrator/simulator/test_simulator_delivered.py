@@ -10,7 +10,7 @@ from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.judge import judge
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.planner import Planner, run_stamp
-from orchestrator.simulator.truth import Verdict
+from orchestrator.simulator.truth import Verdict, number_of
 from tests.orchestrator.simulator.told import (
     OBJECTS,
     THEIRS,
@@ -100,8 +100,8 @@ def test_of_two_people_in_one_study_each_ones_images_are_looked_for(exam: Exam) 
     claims = (claim(mixed, "person"), claim(other, "", id=2))
     there = sent(mixed, others=THEIRS)
     said = {
-        "orders": by_number(order(mixed), order(other)), "offered": {7: {(other.order.filler_order_number,
-        other.order.accession_number)}}, "cases": [case("TWO_PATIENTS", "study_uid_conflict", 2)],
+        "orders": by_number(order(mixed), order(other, status="SCHEDULED")),
+        "offered": {7: {number_of(other.order)}}, "cases": [case("TWO_PATIENTS", "study_uid_conflict", 2)],
         "study": study(mixed, *claims, patient=None, number_of_instances=6),
     }  # fmt: skip
     assert judge(there, found(mixed, **said, **at(mixed))).verdict is Verdict.HELD

@@ -186,14 +186,17 @@ def mixed(exam: Exam, planner: Planner) -> Exam:
     return replace(with_fault(exam, "second_patient"), neighbour=planner.beside(exam))
 
 
-def of_two(mixed: Exam, *claims: dict[str, Any]) -> Found:
+def of_two(mixed: Exam, *claims: dict[str, Any], theirs: str = "") -> Found:
+    """`theirs`: what became of the other one's step; what should, unless it is said."""
     assert mixed.neighbour is not None
+    theirs = theirs or ("COMPLETED" if claims[1]["identity"] == "MATCHED" else "SCHEDULED")
     cases = [case("TWO_PATIENTS", "study_uid_conflict", claim=number, number=number) for number in (1, 2)]
     asked = [each for each, told in zip(cases, claims, strict=True) if told["identity"] == "HELD"]
     numbers = frozenset({number_of(mixed.order), number_of(mixed.neighbour.order)})
     return found(
         mixed, *claims, cases=asked, offered=dict.fromkeys((1, 2), numbers),
-        orders=by_number(order(mixed), order(mixed.neighbour)), study=study(mixed, *claims, patient=None),
+        orders=by_number(order(mixed), order(mixed.neighbour, status=theirs)),
+        study=study(mixed, *claims, patient=None),
     )  # fmt: skip
 
 
@@ -212,6 +215,17 @@ def test_each_person_in_a_study_of_two_is_judged_alone(mixed: Exam) -> None:
         ((own_held, claim(other, "auto", id=2)), WRONG),
     ):
         assert verdict(sent(mixed), of_two(mixed, *claims)) is expected
+
+
+def test_the_other_ones_step_is_done_when_their_images_are_matched_and_waits_until_then(mixed: Exam) -> None:
+    other = mixed.neighbour
+    assert other is not None
+    own = claim(mixed, "person")
+    for theirs, status in ((claim(other, "person", id=2), "SCHEDULED"), (claim(other, "", id=2), "COMPLETED")):
+        said = reason(sent(mixed), of_two(mixed, own, theirs, theirs=status))
+        assert said.startswith(f"step {other.order.sps_id} is {status}, not ")
+    elsewhere = claim(other, "person", id=2, step={"sps_id": "S2", "requested_procedure_id": "R2"})
+    assert reason(sent(mixed), of_two(mixed, own, elsewhere)) == "matched to another procedure of its order (S2)"
 
 
 # --- merges ---------------------------------------------------------------------------------------
