@@ -40,6 +40,10 @@ def judge(sent: Sent, found: Found) -> Judgement:
     return max(said, key=lambda judgement: (judgement.verdict, not judgement.awaits_archive))
 
 
+def _what_happened(sent: Sent) -> str:
+    return sent.what_happened or "nothing was wrong"
+
+
 def _unexplained(reason: str) -> Judgement:
     return Judgement(Verdict.UNEXPLAINED, reason)
 
@@ -105,12 +109,6 @@ def _held(sent: Sent, owner: Exam, claim: Json, found: Found, expected: Expected
     if expected.needs_merge:
         return _not_merged(sent, found)
     return Judgement(Verdict.HELD, f"{what}: {expected.hold.value} ({asked})")
-
-
-def _what_happened(sent: Sent) -> str:
-    if sent.another_day:
-        return "images of another day than the order's"
-    return sent.exam.fault.label if sent.exam.fault.happens and not sent.spared else "nothing was wrong"
 
 
 def _not_merged(sent: Sent, found: Found) -> Judgement:

@@ -19,8 +19,8 @@ from orchestrator.simulator.rest import Api, Json
 from orchestrator.simulator.truth import Found, Judgement, Sent, Verdict, number_of
 from orchestrator.simulator.waiting import attempts
 
-ORDINARY = "none"
-"""What an exam without a fault is counted under."""
+ORDINARY, ANOTHER_DAY = "none", "another_day"
+"""What is counted under no fault: a study of an exam without one; with images of another day, all the same, apart."""
 
 
 @dataclass
@@ -54,6 +54,10 @@ class Entry(Sent):
         """What may come of the study, as far as was read."""
         return self.expected(merged=self.found.is_merged)
 
+    @property
+    def counted_under(self) -> str:
+        return self.exam.fault.name or (ANOTHER_DAY if self.another_day else ORDINARY)
+
     def touch(self) -> None:
         """From now on Fiducial has something to do with it again."""
         self.touched_at = time.monotonic()
@@ -67,14 +71,14 @@ class Entry(Sent):
     def detail(self) -> dict[str, Any]:
         """The entry in the report: the truth, and what Fiducial made of it."""
         exam, order, fault, judgement = self.exam, self.exam.order, self.exam.fault, self.judgement
-        happened = fault.happens and not self.spared
+        happened = self.what_happened
         return {
             "exam": exam.number,
             "study_instance_uid": self.study_instance_uid or None,
             "verdict": judgement.verdict.label,
             "reason": judgement.reason,
             "fault": fault.name or None,
-            "explanation": f"{fault.label}: {self.row.hold.value}" if happened else "nothing went wrong",
+            "explanation": f"{happened}: {self.row.hold.value}" if happened else "nothing went wrong",
             "cases": [_brief(case, "id", "kind", "reason_code", "status") for case in self.found.cases],
             "told": _told(self.found),
             "site": exam.house.code,
@@ -203,7 +207,7 @@ class Ledger:
         faults = Counter(entry.exam.fault.name for entry in entries if entry.exam.fault.happens)
         by_fault: dict[str, Counter[str]] = {}
         for entry in entries:
-            by_fault.setdefault(entry.exam.fault.name or ORDINARY, Counter())[_key(entry.judgement.verdict)] += 1
+            by_fault.setdefault(entry.counted_under, Counter())[_key(entry.judgement.verdict)] += 1
         return {
             "studies": sum(bool(entry.study_instance_uid) for entry in entries),
             **{_key(verdict): verdicts[verdict] for verdict in Verdict},

@@ -90,6 +90,12 @@ class Sent:
         self.another_day = self.another_day or another_day
 
     @property
+    def what_happened(self) -> str:
+        """What went wrong in this study, in words; empty where nothing did."""
+        day = "images of another day than the order's" if self.another_day else ""
+        return ", ".join(filter(None, ("" if self.spared else self.exam.fault.label, day)))
+
+    @property
     def instances(self) -> int:
         return len(self.own) + len(self.others) + len(self.derived)
 

@@ -117,6 +117,20 @@ def test_the_report_tells_what_fiducial_did_and_who_else_is_in_it(mixed: Exam, m
     assert mixed.person.family not in str(ledger.report())
 
 
+def test_images_of_another_day_are_told_and_counted_as_such_where_nothing_else_went_wrong(exam: Exam) -> None:
+    ledger = Ledger()
+    late = entry(exam)
+    late.another_day = True
+    for made in (entry(exam), late):
+        ledger.add(made)
+    report = ledger.report()
+    plain, other = report["details"]
+    assert plain["explanation"] == "nothing went wrong"
+    assert other["explanation"].startswith("images of another day than the order's: a match by itself")
+    assert set(report["by_fault"]) == {"none", "another_day"}
+    assert not report["faults"]
+
+
 def test_a_true_order_that_was_not_offered_outweighs_that_somebody_found_it(exam: Exam) -> None:
     made = entry(exam)
     made.read = Judgement(Verdict.RIGHT, "matched to its order, by person")
