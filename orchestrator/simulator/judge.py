@@ -63,6 +63,8 @@ def _claims(sent: Sent, found: Found, expected: Expected, study: Json) -> Iterat
             yield _held(sent, owner, claim, found, expected)
         else:
             yield _unexplained(f"identity is {claim['identity']}")
+    if found.is_premature:
+        yield Judgement(Verdict.WRONG, f"matched by a guess before the merge: {_what_happened(sent)}")
     if claims and identity not in {each["identity"] for each in claims}:
         yield _unexplained(f"the study is {identity or 'nothing'}, and none of its images is")
     if all(each["identity"] == "MATCHED" for each in claims):

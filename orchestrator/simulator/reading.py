@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import datetime
 
 from orchestrator.simulator.archive import Kept
 from orchestrator.simulator.archives import Archives
@@ -40,6 +41,7 @@ class Reading:
             orders=self._orders(sent.exam),
             merge_message=message,
             merge_cases=merge_cases,
+            is_premature=self._is_premature(sent, message or {}),
             kept=self._kept(sent),
             all_to=self._all_to,
         )
@@ -71,5 +73,18 @@ class Reading:
         message = self._api.message(sent.merge.answer.control_id, "ADT^A40")
         return message, self._api.rows(f"exceptions/?message={message['id']}") if message else []
 
+    def _is_premature(self, sent: Sent, merge: Json) -> bool:
+        """Whether what only the merge proves was matched by itself before."""
+        if not sent.exam.fault.expected.needs_merge or not merge.get("applied_at"):
+            return False
+        applied = datetime.fromisoformat(merge["applied_at"])
+        events = self._api.rows(f"studies/{sent.study_instance_uid}/timeline/")
+        matched = [each["at"] for each in events if each["name"] == "claim.matched" and _is_automatic(each)]
+        return any(datetime.fromisoformat(at) < applied for at in matched)
+
     def _kept(self, sent: Sent) -> Mapping[str, Mapping[str, Kept]]:
         return self._archives.of(sent.study_instance_uid) if self._archives is not None else {}
+
+
+def _is_automatic(event: Json) -> bool:
+    return (event["detail"] or {}).get("matched_by") == "auto"

@@ -127,6 +127,8 @@ class Found:
     """The A40 as it was received."""
     merge_cases: list[Json] = field(default_factory=list)
     """Cases about the A40, settled or not."""
+    is_premature: bool = False
+    """Whether something was matched by itself before the A40 was applied."""
     kept: Mapping[str, Mapping[str, Kept]] = field(default_factory=dict)
     """By archive and SOP Instance UID; none where the archives are not ours."""
     all_to: str = ""

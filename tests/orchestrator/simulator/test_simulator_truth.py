@@ -275,6 +275,15 @@ def test_a_second_registration_is_held_until_the_merge_and_no_longer(exam: Exam)
     assert verdict(sent(twice, merge=merge), found(twice, **REFUSED)) is WRONG
 
 
+def test_a_match_that_came_before_the_merge_that_proves_it_was_a_guess(exam: Exam) -> None:
+    twice = merged(exam, "duplicate_registration")
+    both = record(twice.person, identifiers=[identifier(twice.person), identifier(twice.known_as)])
+    orders = by_number(order(twice, patient=both))
+    for is_premature, expected in ((False, RIGHT), (True, WRONG)):
+        told = found(twice, orders=orders, is_premature=is_premature, **APPLIED)
+        assert verdict(sent(twice, merge=refused(twice)), told) is expected
+
+
 def test_another_order_is_wrong_whatever_became_of_the_merge(exam: Exam) -> None:
     temporary = merged(exam, "temporary_identity")
     told = found(temporary, claim(temporary, order=FOREIGN), **REFUSED)
