@@ -36,16 +36,20 @@ class AiBox:
         with self._busy:
             self._peer.stop.wait(seconds)
 
-    def look_at(self, objects: Sequence[Dataset], uids: Random) -> int:
-        """Send what it makes of the first image; how many objects that is. Raises Refused, GaveUp, Stopped."""
+    def look_at(self, objects: Sequence[Dataset], uids: Random) -> dict[str, str]:
+        """Send what it makes of the first image; the UIDs of what it made and of that image.
+
+        Raises Refused, GaveUp, Stopped.
+        """
         first = objects[0]
         if first.Modality not in _LOOKS_AT:
-            return 0
+            return {}
+        made = _derived(first, uids)
         with self._busy:
-            sent = store(self._peer, [_derived(first, uids)])
+            sent = store(self._peer, [made])
         if sent.refused:
             raise Refused("the AI box's object was refused")
-        return 1
+        return {str(made.SOPInstanceUID): str(first.SOPInstanceUID)}
 
 
 def _derived(source: Dataset, uids: Random) -> Dataset:

@@ -3,6 +3,7 @@
 An archive has moods, as real ones have: it is slow, it has no room for a while, its answers get lost, it restarts.
 """
 
+import math
 import socket
 import time
 from collections import Counter
@@ -19,6 +20,8 @@ from pynetdicom.transport import ThreadedAssociationServer
 from orchestrator.simulator.peer import no_delay
 
 VERIFICATION_CLASS = "1.2.840.10008.1.1"
+LONGEST_PAUSE = 300.0
+"""Seconds for which a sender that was turned away may stay away: Fiducial's longest back-off."""
 _SUCCESS, _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 
 
@@ -56,8 +59,11 @@ _FILED_UNDER = (
 class Archive:
     """A Storage SCP on its own port. It knows the objects of the newest studies, and of the others how many."""
 
-    remembers = 6000
-    """Studies of which it would notice that an object comes a second time; more than a hospital's ledger keeps."""
+    remembers: float = 6000
+    """Studies of which it would notice that an object comes a second time; more than a hospital's ledger keeps.
+
+    Without bound (math.inf) where that keeps all.
+    """
     slowness = 1.0
     """Seconds that a slow archive takes for an object."""
 
@@ -67,6 +73,7 @@ class Archive:
         self._objects: dict[str, dict[str, Kept]] = {}
         self._earlier = Counter[str]()
         self._lock, self._port = Lock(), 0
+        self._moody_until = -math.inf
         self._server: ThreadedAssociationServer | None = None
 
     def open(self, port: int) -> int:
@@ -105,8 +112,14 @@ class Archive:
             self.close()
         elif self._server is None:
             self.open(self._port)
+        if self.mood is not Mood.FINE:
+            self._moody_until = time.monotonic()
         self.mood = mood
         self.say(f"{self.ae_title} {mood.value}")
+
+    def was_moody_within(self, seconds: float) -> bool:
+        """Whether it was anything but fine in so many seconds before now."""
+        return self.mood is not Mood.FINE or time.monotonic() - self._moody_until < seconds
 
     @property
     def counts(self) -> dict[str, int]:

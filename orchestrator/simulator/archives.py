@@ -1,5 +1,6 @@
 """The archives of the hospital: the main one, one for the night, and one that was switched off years ago."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -38,6 +39,11 @@ class Archives:
         """The archives that live are slow, full, restart or lose their answers now and then, until they calm down."""
         for archive in self._living:
             change_moods(archive, rate, Random(f"{seed}:{archive.ae_title}"), stop, self._calm)
+
+    def forget_nothing(self) -> None:
+        """For a run that ends, all of whose studies are judged at its end."""
+        for archive in (self.main, self.night):
+            archive.remembers = math.inf
 
     def calm_down(self) -> None:
         """From now on they take everything."""

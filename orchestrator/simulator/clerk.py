@@ -13,11 +13,11 @@ from orchestrator.simulator.faults.expected import ABOUT_IMAGES
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.rest import Api, Json
+from orchestrator.simulator.truth import UNMATCHED_AFTER_DELIVERY
 from orchestrator.simulator.waiting import GaveUp, Stopped, attempts, rest
 
 _DISMISSED = {
     "mpps_conflict": "The station's list of work was started twice, the images are right.",
-    "hl7_rejected": "The sender knows and sends it again.",
     "already_delivered": "The archive has it, the note is enough.",
 }
 _KNOWN = (
@@ -74,16 +74,20 @@ class Clerk:
     def work_on(self, case: Json, colleague: "Clerk") -> bool:
         """Do with one open case what its plan says; whether anything was done. Raises OSError, Stopped."""
         office, entry = self._office, self._office.entry(case)
-        if entry is not None and not entry.row.explains(case["kind"], case["reason_code"]):
+        if entry is None or not entry.row.explains(case["kind"], case["reason_code"]):
             # Nothing that went wrong explains it: settled, a defect would look like a day's work.
             return False
-        known = entry is not None and case["kind"] in ABOUT_IMAGES
+        if case["reason_code"] == UNMATCHED_AFTER_DELIVERY and self._is_held(case["study_instance_uid"]):
+            # As long as nobody knows whose images these are, nothing else says where they lie.
+            return False
+        known = case["kind"] in ABOUT_IMAGES
         if not known and case["kind"] not in _DISMISSED:
             return False
         plan = self._plan(case, entry)
         if plan.left:
             return False
         self._pass(entry, plan.opened, plan.taken)
+        entry.touch()
         self._do(case, "claim", "I look into it.")
         if plan.unclear:
             self._do(case, "escalate", "Nobody at the station remembers this patient.", to=None)
@@ -93,35 +97,40 @@ class Clerk:
             self._do(case, "hand-back", "End of my shift, the ward did not answer.")
             worker = colleague
             worker._do(case, "claim", "I go on with it.")
-        if entry is not None and entry.clock.turns and plan.settled > office.opened:
+        if entry.clock.turns and plan.settled > office.opened:
             return True
         self._pass(entry, plan.taken, plan.settled)
-        if known and entry is not None:
+        if known:
             worker._match(case, entry, office.rng(case["id"]))
         else:
             worker._do(case, "dismiss", _DISMISSED[case["kind"]])
+        entry.touch()
         return True
 
-    def _plan(self, case: Json, entry: Entry | None) -> _Plan:
+    def _plan(self, case: Json, entry: Entry) -> _Plan:
         rng, opened = self._office.rng(case["id"]), datetime.fromisoformat(case["opened_at"]).astimezone()
         settling, chance = timedelta(minutes=rng.triangular(2, 40, 6)), rng.random()
         # Two people in one study: whoever can part them, nobody at the queue can.
-        mixed = entry is not None and (case["kind"] == "study_uid_conflict" or entry.exam.fault.mixes)
+        mixed = case["kind"] == "study_uid_conflict" or entry.exam.fault.mixes
         unclear, handed_back = mixed or rng.random() < _UNCLEAR_SHARE, rng.random() < _HANDED_BACK_SHARE
-        if entry is not None and entry.clock.turns:
+        if entry.clock.turns:
             truly = entry.clock.at(opened)
             taken = seen_at(rng, truly)
             return _Plan(truly, taken, taken + settling, taken > self._office.opened, unclear, handed_back)
         taken = opened + delay(rng)
         return _Plan(opened, taken, taken + settling, chance < _LEFT_SHARE, unclear, handed_back)
 
-    def _pass(self, entry: Entry | None, since: datetime, until: datetime) -> None:
+    def _pass(self, entry: Entry, since: datetime, until: datetime) -> None:
         """It becomes `until`: at once in history, else after as long as a minute takes."""
         office = self._office
-        if entry is not None and entry.clock.turns:
+        if entry.clock.turns:
             entry.clock.turn(until)
         else:
             rest(office.stop, (until - since).total_seconds() / 60 * office.minute)
+
+    def _is_held(self, study_instance_uid: str) -> bool:
+        study = self.api.study(study_instance_uid) or {}
+        return any(claim["identity"] == "HELD" for claim in study.get("claims", []))
 
     def _match(self, case: Json, entry: Entry, rng: Random) -> None:
         """The images belong to the order that they truly belong to; where there was none, one is asked for.
@@ -192,7 +201,7 @@ class Queue:
                 self._office.say(f"case {case['id']} is left: {trouble}")
 
     def _next(self) -> Json | None:
-        """The oldest open case, of no exam or of one that is over, that nobody has looked at in this run."""
+        """The oldest open case about a study of an exam that is over that nobody has looked at in this run."""
         with self._lock:
             try:
                 waiting = self._api.rows("exceptions/?status=open&page_size=1000")
@@ -201,7 +210,7 @@ class Queue:
             # What is settled never comes again, and need not be remembered.
             self._seen &= {each["id"] for each in waiting}
             # Of an exam that is under way nobody can say yet what explains its case.
-            over = {None, *(entry.study_instance_uid for entry in self._office.ledger.entries)}
+            over = {entry.study_instance_uid for entry in self._office.ledger.entries}
             ready = (each for each in reversed(waiting) if each["study_instance_uid"] in over)
             case = next((each for each in ready if each["id"] not in self._seen), None)
             if case is not None:

@@ -106,7 +106,7 @@ class Course:
         entries = self.entries or [Entry(self.exam, clock=self.clock)]
         entries[-1].problem, entries[-1].gave_up = problem, gave_up
         for entry in entries:
-            entry.merge, entry.cut_short = self.merge_told, cut_short
+            entry.merge, entry.messages, entry.cut_short = self.merge_told, self.desk.told, cut_short
         return entries
 
     def _say(self, text: str) -> None:
@@ -283,7 +283,7 @@ class Course:
         if entry.instances_refused:
             raise Refused(f"{entry.instances_refused} objects were refused")
         if self._rooms.ai_box is not None and not again:
-            entry.derived += self._rooms.ai_box.look_at(objects, self._uids)
+            entry.derived |= self._rooms.ai_box.look_at(objects, self._uids)
 
     def _is_of_the_other(self, ds: Dataset) -> bool:
         """Whether it shows the other patient in the same study."""

@@ -5,19 +5,34 @@ from collections.abc import Iterator, Mapping
 from orchestrator.simulator.archive import Kept
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.people import Person
-from orchestrator.simulator.truth import Found, Judgement, Sent, Verdict, identifier_of, identifiers, number_of
+from orchestrator.simulator.rest import Json
+from orchestrator.simulator.truth import (
+    UNMATCHED_AFTER_DELIVERY,
+    Found,
+    Judgement,
+    Sent,
+    Verdict,
+    identifier_of,
+    identifiers,
+    number_of,
+)
 
 
 def at_the_archives(sent: Sent, found: Found) -> Iterator[Judgement]:
     """Matched images are where the rules send everything, under the true patient and order. Held ones are nowhere,
-    unless a case says that they left before.
+    and nothing else is of a study of which nothing is matched, unless a case says of their claim that they left before.
     """
-    told = any(case["kind"] == "already_delivered" for case in found.cases)
+    told = {case.get("claim") for case in found.cases if case["reason_code"] == UNMATCHED_AFTER_DELIVERY}
     for owner, objects in _by_owner(sent):
-        if _is_matched(owner, sent, found):
-            yield from _arrived(owner, objects, found)
-        elif not told:
-            yield from _leaked(objects, found)
+        made = {uid for uid, source in sent.derived.items() if source in objects}
+        claims = _claims_of(owner, sent, found)
+        if claims and all(claim["identity"] == "MATCHED" for claim in claims):
+            yield from _arrived(owner, objects, made, found)
+        elif not told & {claim["id"] for claim in claims}:
+            yield from _leaked(objects | made, found)
+    if not told and all(claim["identity"] != "MATCHED" for claim in found.claims):
+        known = sent.own | sent.others | sent.derived.keys()
+        yield from _leaked({uid for kept in found.kept.values() for uid in kept} - known, found)
 
 
 def _by_owner(sent: Sent) -> Iterator[tuple[Exam, set[str]]]:
@@ -26,19 +41,17 @@ def _by_owner(sent: Sent) -> Iterator[tuple[Exam, set[str]]]:
         yield sent.exam.neighbour, sent.others
 
 
-def _is_matched(owner: Exam, sent: Sent, found: Found) -> bool:
-    """Whether all of a person's images are."""
-    ids = {identifier_of(owner.person)[0]}
-    theirs = [each for each in found.claims if not sent.others or (each.get("patient_id") in ids)]
-    return bool(theirs) and all(each["identity"] == "MATCHED" for each in theirs)
+def _claims_of(owner: Exam, sent: Sent, found: Found) -> list[Json]:
+    """Those about a person's images."""
+    return [each for each in found.claims if not sent.others or each.get("patient_id") == owner.person.patient_id]
 
 
-def _arrived(owner: Exam, objects: set[str], found: Found) -> Iterator[Judgement]:
+def _arrived(owner: Exam, objects: set[str], made: set[str], found: Found) -> Iterator[Judgement]:
     for archive, kept in found.kept.items():
         if archive == found.all_to and (missing := objects - kept.keys()):
             reason = f"{len(missing)} of {len(objects)} objects are not at {archive}"
-            yield Judgement(Verdict.UNEXPLAINED, reason)
-        yield from _filed(owner, archive, {uid: kept[uid] for uid in objects & kept.keys()}, found)
+            yield Judgement(Verdict.UNEXPLAINED, reason, awaits_archive=True)
+        yield from _filed(owner, archive, {uid: kept[uid] for uid in (objects | made) & kept.keys()}, found)
 
 
 def _filed(owner: Exam, archive: str, kept: Mapping[str, Kept], found: Found) -> Iterator[Judgement]:

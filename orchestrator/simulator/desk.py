@@ -1,7 +1,7 @@
 """The front desk and the order entry of one exam: everything that is said in HL7."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.simulator import hl7_out
 from orchestrator.simulator.mllp_out import Answer, Sender
@@ -21,6 +21,8 @@ class FrontDesk:
     """How often each message is sent."""
     anew: bool = False
     """Each message once more under another control id, as after a restart of the sender."""
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Control id and type of every registration and order that was sent."""
 
     def register(self, exam: Exam, person: Person, *, encoding: str = "utf-8") -> None:
         """Admit or register: the person and the visit."""
@@ -65,6 +67,7 @@ class FrontDesk:
             self._expect(answer, message_type.rpartition("^")[0])
 
     def _expect(self, answer: Answer, what: str) -> None:
+        self.told.add((answer.control_id, what.partition(" ")[0]))
         if not answer.accepted:
             raise Refused(f"{what} was answered {answer.code} {answer.text}".rstrip())
         self.say(f"{what} accepted{' twice' if self.times == 2 or self.anew else ''}")

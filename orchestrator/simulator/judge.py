@@ -36,7 +36,12 @@ def judge(sent: Sent, found: Found) -> Judgement:
         *_steps(sent, found, expected),
         *at_the_archives(sent, found),
     ]
-    return max(said, key=lambda judgement: judgement.verdict)
+    # What only the archive lacks is said where nothing else is wrong.
+    return max(said, key=lambda judgement: (judgement.verdict, not judgement.awaits_archive))
+
+
+def _what_happened(sent: Sent) -> str:
+    return sent.what_happened or "nothing was wrong"
 
 
 def _unexplained(reason: str) -> Judgement:
@@ -58,6 +63,8 @@ def _claims(sent: Sent, found: Found, expected: Expected, study: Json) -> Iterat
             yield _held(sent, owner, claim, found, expected)
         else:
             yield _unexplained(f"identity is {claim['identity']}")
+    if found.is_premature:
+        yield Judgement(Verdict.WRONG, f"matched by a guess before the merge: {_what_happened(sent)}")
     if claims and identity not in {each["identity"] for each in claims}:
         yield _unexplained(f"the study is {identity or 'nothing'}, and none of its images is")
     if all(each["identity"] == "MATCHED" for each in claims):
@@ -80,8 +87,9 @@ def _matched(sent: Sent, owner: Exam, claim: Json, expected: Expected) -> Judgem
         return Judgement(Verdict.WRONG, f"matched by a guess: {_what_happened(sent)}")
     if order not in {number_of(each) for each in (owner.order, *owner.group)}:
         return Judgement(Verdict.WRONG, f"matched to order {order[0]} with accession number {order[1]}")
-    step, performed = claim.get("step") or {}, {each.requested_procedure_id for each in (*sent.steps, *owner.group)}
-    if owner is sent.exam and step.get("requested_procedure_id") not in performed:
+    steps = (*sent.steps, *owner.group) if owner is sent.exam else (owner.order,)
+    step, performed = claim.get("step") or {}, {each.requested_procedure_id for each in steps}
+    if step.get("requested_procedure_id") not in performed:
         return Judgement(Verdict.WRONG, f"matched to another procedure of its order ({step.get('sps_id')})")
     if by != "auto" and not expected.holding_is_fair:
         return _unexplained(f"a person had to settle it: {_what_happened(sent)}")
@@ -103,12 +111,6 @@ def _held(sent: Sent, owner: Exam, claim: Json, found: Found, expected: Expected
     if expected.needs_merge:
         return _not_merged(sent, found)
     return Judgement(Verdict.HELD, f"{what}: {expected.hold.value} ({asked})")
-
-
-def _what_happened(sent: Sent) -> str:
-    if sent.another_day:
-        return "images of another day than the order's"
-    return sent.exam.fault.label if sent.exam.fault.happens and not sent.spared else "nothing was wrong"
 
 
 def _not_merged(sent: Sent, found: Found) -> Judgement:
@@ -191,8 +193,10 @@ def _steps(sent: Sent, found: Found, expected: Expected) -> Iterator[Judgement]:
             yield from _step(step, found, expected.steps)
     if exam.canceled is not None:
         yield from _step(exam.canceled, found, frozenset({"CANCELED"}))
-    if exam.neighbour is not None and not exam.fault.mixes:
-        yield from _step(exam.neighbour.order, found, _OPEN_STEP)
+    if exam.neighbour is not None:
+        theirs = {each["identity"] for each in found.claims if owner_of(sent, each) is exam.neighbour}
+        performed = frozenset({"COMPLETED"}) if theirs == {"MATCHED"} else _OPEN_STEP
+        yield from _step(exam.neighbour.order, found, performed)
 
 
 def _step(step: Order, found: Found, allowed: frozenset[str]) -> Iterator[Judgement]:

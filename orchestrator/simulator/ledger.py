@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any
 
+from orchestrator.simulator.archive import LONGEST_PAUSE
 from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.faults.expected import Expected
@@ -18,8 +19,8 @@ from orchestrator.simulator.rest import Api, Json
 from orchestrator.simulator.truth import Found, Judgement, Sent, Verdict, number_of
 from orchestrator.simulator.waiting import attempts
 
-ORDINARY = "none"
-"""What an exam without a fault is counted under."""
+ORDINARY, ANOTHER_DAY = "none", "another_day"
+"""What is counted under no fault: a study of an exam without one; with images of another day, all the same, apart."""
 
 
 @dataclass
@@ -35,8 +36,8 @@ class Entry(Sent):
     """The hospital closed while the exam was under way: what Fiducial makes of half a story is not judged."""
     clock: Clock = field(default_factory=Clock)
     """The exam's own time, in which several of its studies are made."""
-    ended_at: float = 0.0
-    """When the exam was over (time.monotonic)."""
+    touched_at: float = 0.0
+    """When the hospital last did something about it, in the exam or at the queue (time.monotonic)."""
     read: Judgement = field(default=Judgement(Verdict.NOT_JUDGED, "Fiducial was not asked"))
     found: Found = field(default=Found(None))
     """What the judgement was read from."""
@@ -53,6 +54,14 @@ class Entry(Sent):
         """What may come of the study, as far as was read."""
         return self.expected(merged=self.found.is_merged)
 
+    @property
+    def counted_under(self) -> str:
+        return self.exam.fault.name or (ANOTHER_DAY if self.another_day else ORDINARY)
+
+    def touch(self) -> None:
+        """From now on Fiducial has something to do with it again."""
+        self.touched_at = time.monotonic()
+
     def judge(self, reading: Reading) -> bool:
         """Read what Fiducial made of the study; tell whether that changed the judgement. Raises OSError."""
         self.found = reading.look(self)
@@ -62,14 +71,14 @@ class Entry(Sent):
     def detail(self) -> dict[str, Any]:
         """The entry in the report: the truth, and what Fiducial made of it."""
         exam, order, fault, judgement = self.exam, self.exam.order, self.exam.fault, self.judgement
-        happened = fault.happens and not self.spared
+        happened = self.what_happened
         return {
             "exam": exam.number,
             "study_instance_uid": self.study_instance_uid or None,
             "verdict": judgement.verdict.label,
             "reason": judgement.reason,
             "fault": fault.name or None,
-            "explanation": f"{fault.label}: {self.row.hold.value}" if happened else "nothing went wrong",
+            "explanation": f"{happened}: {self.row.hold.value}" if happened else "nothing went wrong",
             "cases": [_brief(case, "id", "kind", "reason_code", "status") for case in self.found.cases],
             "told": _told(self.found),
             "site": exam.house.code,
@@ -134,7 +143,7 @@ class Ledger:
         """Those that Fiducial delivers to, where they are the hospital's own."""
 
     def add(self, entry: Entry) -> None:
-        entry.ended_at = time.monotonic()
+        entry.touch()
         with self._lock:
             self._entries.append(entry)
             if self._keep is not None:
@@ -181,9 +190,14 @@ class Ledger:
         return False
 
     def leave_the_latest_open(self, patience: float) -> None:
-        """A hospital that closes at once does not call unexplained what had no time to happen: `patience` seconds."""
+        """A hospital that closes at once does not call unexplained what had no time to happen: `patience` seconds.
+
+        What is only not at the archive may wait for an archive that was not fine.
+        """
+        moody = self.archives is not None and self.archives.main.was_moody_within(max(patience, LONGEST_PAUSE))
         for entry in self._sent:
-            if entry.read.verdict is Verdict.UNEXPLAINED and time.monotonic() - entry.ended_at < patience:
+            is_young = time.monotonic() - entry.touched_at < patience
+            if entry.read.verdict is Verdict.UNEXPLAINED and (is_young or (moody and entry.read.awaits_archive)):
                 entry.read = Judgement(Verdict.NOT_JUDGED, f"the hospital closed early: {entry.read.reason}")
 
     def report(self) -> dict[str, Any]:
@@ -193,7 +207,7 @@ class Ledger:
         faults = Counter(entry.exam.fault.name for entry in entries if entry.exam.fault.happens)
         by_fault: dict[str, Counter[str]] = {}
         for entry in entries:
-            by_fault.setdefault(entry.exam.fault.name or ORDINARY, Counter())[_key(entry.judgement.verdict)] += 1
+            by_fault.setdefault(entry.counted_under, Counter())[_key(entry.judgement.verdict)] += 1
         return {
             "studies": sum(bool(entry.study_instance_uid) for entry in entries),
             **{_key(verdict): verdicts[verdict] for verdict in Verdict},

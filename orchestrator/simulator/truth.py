@@ -13,7 +13,11 @@ from orchestrator.simulator.people import Person
 from orchestrator.simulator.rest import Json
 
 Number = tuple[str, str]
-"""Filler order number and accession number of an order; or id and issuer of a patient."""
+"""Filler order and accession number of an order; id and issuer of a patient; control id and type of a message."""
+
+
+UNMATCHED_AFTER_DELIVERY = "UNMATCHED_AFTER_DELIVERY"
+"""Why a case says that images which are held lie in an archive."""
 
 
 class Verdict(IntEnum):
@@ -39,6 +43,8 @@ class Verdict(IntEnum):
 class Judgement:
     verdict: Verdict
     reason: str
+    awaits_archive: bool = False
+    """Nothing but the delivery is missing."""
 
     @property
     def settled(self) -> bool:
@@ -66,14 +72,16 @@ class Sent:
     """SOP Instance UIDs of what was acquired of the exam's patient,"""
     others: set[str] = field(default_factory=set)
     """of the other patient in the same study,"""
-    derived: int = 0
-    """and how many objects the AI box made of them."""
+    derived: dict[str, str] = field(default_factory=dict)
+    """and of what the AI box made of them, each with the object that it was made of."""
     spared: bool = False
     """The fault is not in this study but in another one of the exam."""
     another_day: bool = False
     """By the console's clock it was another day than that of the order."""
     merge: Merge | None = None
     """The A40 that was sent about the patient."""
+    messages: set[Number] = field(default_factory=set)
+    """The registrations and orders that were sent."""
 
     def note(self, steps: Sequence[Order], *, spared: bool, another_day: bool) -> None:
         """These steps were performed, or the other patient's."""
@@ -82,8 +90,14 @@ class Sent:
         self.another_day = self.another_day or another_day
 
     @property
+    def what_happened(self) -> str:
+        """What went wrong in this study, in words; empty where nothing did."""
+        day = "images of another day than the order's" if self.another_day else ""
+        return ", ".join(filter(None, ("" if self.spared else self.exam.fault.label, day)))
+
+    @property
     def instances(self) -> int:
-        return len(self.own) + len(self.others) + self.derived
+        return len(self.own) + len(self.others) + len(self.derived)
 
     def expected(self, *, merged: bool) -> Expected:
         """The row of the table, as far as it applies to this study; `merged`: the A40 was applied."""
@@ -104,7 +118,7 @@ class Found:
 
     study: Json | None
     cases: list[Json] = field(default_factory=list)
-    """Cases about the study that are not settled."""
+    """Cases about the study, its performed steps and the exam's messages that are not settled."""
     offered: Mapping[int, frozenset[Number]] = field(default_factory=dict)
     """The orders among the candidates of the cases that ask whose images these are."""
     orders: Mapping[Number, Json] = field(default_factory=dict)
@@ -113,6 +127,8 @@ class Found:
     """The A40 as it was received."""
     merge_cases: list[Json] = field(default_factory=list)
     """Cases about the A40, settled or not."""
+    is_premature: bool = False
+    """Whether something was matched by itself before the A40 was applied."""
     kept: Mapping[str, Mapping[str, Kept]] = field(default_factory=dict)
     """By archive and SOP Instance UID; none where the archives are not ours."""
     all_to: str = ""

@@ -127,6 +127,8 @@ class Hospital:
     def run(self, archives: Archives | None) -> Report:
         """Let everybody through, wait for the outcome, close; the report. `archives`: those of the hospital's own."""
         self.ledger.archives = archives
+        if archives is not None and self._programme.once:
+            archives.forget_nothing()
         queue = self._open_queue()
         if queue is not None and not self._programme.once:
             queue.open()

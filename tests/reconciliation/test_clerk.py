@@ -100,7 +100,10 @@ def case_of(study: Study) -> ExceptionCase:
 
 def test_a_held_study_is_matched_to_the_order_that_it_truly_belongs_to(hospital: Hospital) -> None:
     study = held(hospital, exam())
+    [entry] = hospital.ledger.entries
+    entry.touched_at = 0.0
     assert hospital.work() == 1
+    assert entry.touched_at
     claim = IdentityClaim.objects.get(study=study)
     assert claim.identity == Identity.MATCHED
     assert claim.order is not None
@@ -131,6 +134,28 @@ def test_what_no_fault_explains_is_left_for_the_judge(hospital: Hospital, fault:
     open_case(
         "incomplete_study", about=study, reason_code="INSTANCES_MISSING", summary="", site=study.site, study=study
     )
+    assert hospital.work() == 0
+    assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
+
+
+def test_that_held_images_lie_in_an_archive_is_noted_until_they_are_matched(hospital: Hospital) -> None:
+    study = held(hospital, exam("wrong_entry_noticed"))
+    claims = IdentityClaim.objects.filter(study=study)
+    case = open_case(
+        "already_delivered", about=study, reason_code="UNMATCHED_AFTER_DELIVERY", summary="", site=study.site,
+        study=study, claim=claims.get(),
+    )  # fmt: skip
+    for identity, status in ((Identity.HELD, CaseStatus.OPEN), (Identity.MATCHED, CaseStatus.DISMISSED)):
+        claims.update(identity=identity)
+        hospital.work()
+        case.refresh_from_db()
+        assert case.status == status
+
+
+def test_a_case_of_no_exam_is_left_for_the_judge(hospital: Hospital) -> None:
+    site = make_site()
+    for kind, code in (("hl7_rejected", "PID-3"), ("mpps_conflict", "report_refused")):
+        open_case(kind, about=site, reason_code=code, summary="", site=site)
     assert hospital.work() == 0
     assert set(ExceptionCase.objects.values_list("status", flat=True)) == {CaseStatus.OPEN}
 

@@ -10,7 +10,7 @@ from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.judge import judge
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.planner import Planner, run_stamp
-from orchestrator.simulator.truth import Verdict
+from orchestrator.simulator.truth import Verdict, number_of
 from tests.orchestrator.simulator.told import (
     OBJECTS,
     THEIRS,
@@ -71,6 +71,27 @@ def test_what_is_held_and_yet_at_an_archive_is_unexplained_unless_a_case_says_so
     told = [asked, case("UNMATCHED_AFTER_DELIVERY", "already_delivered", 1, 8)]
     said = found(noticed, claim(noticed, ""), cases=told, **waiting, **at(noticed))
     assert judge(sent(noticed), said).verdict is Verdict.HELD
+    for code, number in (("CORRECTED_AFTER_DELIVERY", 1), ("UNMATCHED_AFTER_DELIVERY", 2)):
+        another = [asked, case(code, "already_delivered", number, 8)]
+        said = found(noticed, claim(noticed, ""), cases=another, **waiting, **at(noticed))
+        assert judge(sent(noticed), said).reason == "not matched, and 4 of its objects are at ARCHIVE"
+
+
+def test_what_was_made_of_the_images_and_whatever_else_is_of_the_study_is_looked_for_too(exam: Exam) -> None:
+    slip = replace(exam, fault=FAULTS["typing_error"])
+    asked = {"cases": [case("NAME_DIFFERS", "patient_conflict")]}
+    there = sent(slip, derived={"3.1": "1.1"})
+    told = study(slip, claim(slip, ""), number_of_instances=5)
+    for leaked in ("3.1", "4.1"):
+        said = judge(there, found(slip, study=told, **asked, **at(slip, {leaked})))
+        assert said.reason == "not matched, and 1 of its objects are at ARCHIVE"
+    assert judge(there, found(slip, study=told, **asked, **at(slip, set()))).verdict is Verdict.HELD
+
+    by_hand = study(slip, claim(slip, "person"), number_of_instances=5)
+    assert judge(there, found(slip, study=by_hand, **at(slip))).verdict is Verdict.RIGHT
+    filed = at(slip)
+    filed["kept"]["ARCHIVE"] |= kept(slip.person, slip.order.accession_number, {"3.1"}, patient_id="another")
+    assert judge(there, found(slip, study=by_hand, **filed)).verdict is Verdict.WRONG
 
 
 def test_of_two_people_in_one_study_each_ones_images_are_looked_for(exam: Exam) -> None:
@@ -79,8 +100,8 @@ def test_of_two_people_in_one_study_each_ones_images_are_looked_for(exam: Exam) 
     claims = (claim(mixed, "person"), claim(other, "", id=2))
     there = sent(mixed, others=THEIRS)
     said = {
-        "orders": by_number(order(mixed), order(other)), "offered": {7: {(other.order.filler_order_number,
-        other.order.accession_number)}}, "cases": [case("TWO_PATIENTS", "study_uid_conflict", 2)],
+        "orders": by_number(order(mixed), order(other, status="SCHEDULED")),
+        "offered": {7: {number_of(other.order)}}, "cases": [case("TWO_PATIENTS", "study_uid_conflict", 2)],
         "study": study(mixed, *claims, patient=None, number_of_instances=6),
     }  # fmt: skip
     assert judge(there, found(mixed, **said, **at(mixed))).verdict is Verdict.HELD

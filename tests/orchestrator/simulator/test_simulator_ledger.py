@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import ledger as module
+from orchestrator.simulator.archive import Mood
+from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.judge import judge
 from orchestrator.simulator.ledger import Entry, Ledger
 from orchestrator.simulator.orders import Exam
 from orchestrator.simulator.planner import Planner, run_stamp
@@ -49,11 +52,27 @@ def test_only_what_had_no_time_to_happen_is_left_open(exam: Exam) -> None:
     for verdict, ago in ((Verdict.UNEXPLAINED, 5), (Verdict.UNEXPLAINED, 600), (Verdict.WRONG, 5), (Verdict.RIGHT, 5)):
         made = entry(exam)
         ledger.add(made)
-        made.ended_at, made.read = time.monotonic() - ago, Judgement(verdict, "as it was read")
+        made.touched_at, made.read = time.monotonic() - ago, Judgement(verdict, "as it was read")
     ledger.leave_the_latest_open(patience=120)
     told = [each.read.verdict for each in ledger.entries]
     assert told == [Verdict.NOT_JUDGED, Verdict.UNEXPLAINED, Verdict.WRONG, Verdict.RIGHT]
     assert ledger.entries[0].read.reason == "the hospital closed early: as it was read"
+
+
+@pytest.mark.parametrize(("moody", "verdict"), [(True, Verdict.NOT_JUDGED), (False, Verdict.UNEXPLAINED)])
+def test_what_an_archive_lacks_that_was_not_fine_is_left_open(exam: Exam, *, moody: bool, verdict: Verdict) -> None:
+    ledger, archives = Ledger(), Archives(lambda _line: None)
+    ledger.archives = archives
+    for mood in (Mood.FULL, Mood.FINE) if moody else ():
+        archives.main.turn(mood)
+    nothing = {"all_to": "ARCHIVE", "kept": {"ARCHIVE": dict[str, Any]()}}
+    lost = study(exam, number_of_instances=3)
+    for told in (found(exam, **nothing), found(exam, study=lost, **nothing)):
+        made = entry(exam)
+        ledger.add(made)
+        made.touched_at, made.read = time.monotonic() - 200, judge(made, told)
+    ledger.leave_the_latest_open(patience=120)
+    assert [each.read.verdict for each in ledger.entries] == [verdict, Verdict.UNEXPLAINED]
 
 
 def test_what_was_settled_and_is_no_longer_is_waited_for_again(exam: Exam, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +115,20 @@ def test_the_report_tells_what_fiducial_did_and_who_else_is_in_it(mixed: Exam, m
     assert detail["told"]["patient"] == record(mixed.person)["identifiers"]
     assert STRANGER not in detail["told"]["patient"]
     assert mixed.person.family not in str(ledger.report())
+
+
+def test_images_of_another_day_are_told_and_counted_as_such_where_nothing_else_went_wrong(exam: Exam) -> None:
+    ledger = Ledger()
+    late = entry(exam)
+    late.another_day = True
+    for made in (entry(exam), late):
+        ledger.add(made)
+    report = ledger.report()
+    plain, other = report["details"]
+    assert plain["explanation"] == "nothing went wrong"
+    assert other["explanation"].startswith("images of another day than the order's: a match by itself")
+    assert set(report["by_fault"]) == {"none", "another_day"}
+    assert not report["faults"]
 
 
 def test_a_true_order_that_was_not_offered_outweighs_that_somebody_found_it(exam: Exam) -> None:

@@ -69,8 +69,8 @@ def held(exam: Exam, *codes: str, kind: str = "", **otherwise: Any) -> Found:
 def test_every_fault_has_one_row_of_the_table() -> None:
     assert set(EXPECTED) == set(FAULTS)
     for name, row in EXPECTED.items():
-        assert row.holding_is_fair == bool(row.reasons), name
         assert row.holding_is_fair == bool(row.kinds & ABOUT_IMAGES), name
+        assert bool(row.reasons) == bool(row.kinds - {"already_delivered"}), name
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -186,14 +186,17 @@ def mixed(exam: Exam, planner: Planner) -> Exam:
     return replace(with_fault(exam, "second_patient"), neighbour=planner.beside(exam))
 
 
-def of_two(mixed: Exam, *claims: dict[str, Any]) -> Found:
+def of_two(mixed: Exam, *claims: dict[str, Any], theirs: str = "") -> Found:
+    """`theirs`: what became of the other one's step; what should, unless it is said."""
     assert mixed.neighbour is not None
+    theirs = theirs or ("COMPLETED" if claims[1]["identity"] == "MATCHED" else "SCHEDULED")
     cases = [case("TWO_PATIENTS", "study_uid_conflict", claim=number, number=number) for number in (1, 2)]
     asked = [each for each, told in zip(cases, claims, strict=True) if told["identity"] == "HELD"]
     numbers = frozenset({number_of(mixed.order), number_of(mixed.neighbour.order)})
     return found(
         mixed, *claims, cases=asked, offered=dict.fromkeys((1, 2), numbers),
-        orders=by_number(order(mixed), order(mixed.neighbour)), study=study(mixed, *claims, patient=None),
+        orders=by_number(order(mixed), order(mixed.neighbour, status=theirs)),
+        study=study(mixed, *claims, patient=None),
     )  # fmt: skip
 
 
@@ -212,6 +215,17 @@ def test_each_person_in_a_study_of_two_is_judged_alone(mixed: Exam) -> None:
         ((own_held, claim(other, "auto", id=2)), WRONG),
     ):
         assert verdict(sent(mixed), of_two(mixed, *claims)) is expected
+
+
+def test_the_other_ones_step_is_done_when_their_images_are_matched_and_waits_until_then(mixed: Exam) -> None:
+    other = mixed.neighbour
+    assert other is not None
+    own = claim(mixed, "person")
+    for theirs, status in ((claim(other, "person", id=2), "SCHEDULED"), (claim(other, "", id=2), "COMPLETED")):
+        said = reason(sent(mixed), of_two(mixed, own, theirs, theirs=status))
+        assert said.startswith(f"step {other.order.sps_id} is {status}, not ")
+    elsewhere = claim(other, "person", id=2, step={"sps_id": "S2", "requested_procedure_id": "R2"})
+    assert reason(sent(mixed), of_two(mixed, own, elsewhere)) == "matched to another procedure of its order (S2)"
 
 
 # --- merges ---------------------------------------------------------------------------------------
@@ -261,6 +275,15 @@ def test_a_second_registration_is_held_until_the_merge_and_no_longer(exam: Exam)
     assert verdict(sent(twice, merge=merge), found(twice, **REFUSED)) is WRONG
 
 
+def test_a_match_that_came_before_the_merge_that_proves_it_was_a_guess(exam: Exam) -> None:
+    twice = merged(exam, "duplicate_registration")
+    both = record(twice.person, identifiers=[identifier(twice.person), identifier(twice.known_as)])
+    orders = by_number(order(twice, patient=both))
+    for is_premature, expected in ((False, RIGHT), (True, WRONG)):
+        told = found(twice, orders=orders, is_premature=is_premature, **APPLIED)
+        assert verdict(sent(twice, merge=refused(twice)), told) is expected
+
+
 def test_another_order_is_wrong_whatever_became_of_the_merge(exam: Exam) -> None:
     temporary = merged(exam, "temporary_identity")
     told = found(temporary, claim(temporary, order=FOREIGN), **REFUSED)
@@ -279,7 +302,8 @@ def test_lost_objects_are_never_right(exam: Exam) -> None:
     [
         ("half_sent", "incomplete_study", None), ("study_twice", "duplicate_instance", None),
         ("half_sent", "mpps_conflict", None), ("half_sent", "unmatched_study", 1),
-        ("half_sent", "already_delivered", None),
+        ("half_sent", "already_delivered", None), ("message_anew", "hl7_quarantine", None),
+        ("message_charset", "hl7_quarantine", None), ("message_charset", "hl7_rejected", None),
     ],
 )  # fmt: skip
 def test_a_case_beside_a_match_that_the_fault_does_not_explain_is_unexplained(
@@ -288,6 +312,29 @@ def test_a_case_beside_a_match_that_the_fault_does_not_explain_is_unexplained(
     faulty = with_fault(exam, name)
     told = found(faulty, cases=[case("SOMETHING", kind, claim_id)])
     assert reason(sent(faulty), told) == f"case 7 is open, and nothing explains it: {kind} SOMETHING"
+
+
+@pytest.mark.parametrize(
+    ("name", "true", "another"),
+    [
+        ("wrong_entry_edited", "patient_differs", "other_site"),
+        ("other_order_edited", "order_differs", "step_not_open"),
+        ("second_patient", "patient_differs", "unknown_step"),
+    ],
+)  # fmt: skip
+def test_a_performed_step_is_in_doubt_for_the_faults_reason_and_no_other(
+    exam: Exam, name: str, true: str, another: str
+) -> None:
+    edited = with_fault(exam, name)
+    for code, expected in ((true, RIGHT), (another, UNEXPLAINED)):
+        told = found(edited, claim(edited, "person"), cases=[case(code, "mpps_conflict", None)])
+        assert verdict(sent(edited), told) is expected
+
+
+def test_a_refusal_of_the_message_in_an_unnamed_character_set_is_no_defect(exam: Exam) -> None:
+    told = [case("MSH-18", "hl7_rejected", None)]
+    assert verdict(sent(with_fault(exam, "message_charset")), found(exam, cases=told)) is RIGHT
+    assert verdict(sent(exam), found(exam, cases=told)) is UNEXPLAINED
 
 
 def test_a_case_about_routes_is_judged_where_the_rules_are_the_hospitals(exam: Exam) -> None:

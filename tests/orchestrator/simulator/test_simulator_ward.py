@@ -1,5 +1,6 @@
 """The hospital against a stand-in over real sockets: what it sends, and how it opens, waits and closes."""
 
+import math
 import threading
 from dataclasses import replace
 from typing import Any
@@ -8,13 +9,15 @@ import pytest
 
 from orchestrator.simulator import course, planner, ward
 from orchestrator.simulator.archive import Archive
+from orchestrator.simulator.archives import Archives
 from orchestrator.simulator.mllp_out import Sender
 from orchestrator.simulator.modality import Modality
 from orchestrator.simulator.peer import Peer
 from orchestrator.simulator.sites import STATIONS
-from orchestrator.simulator.ward import Hospital, Programme
+from orchestrator.simulator.truth import Number
+from orchestrator.simulator.ward import Hospital, Programme, Targets
 from tests.orchestrator.simulator.least_sense import Known
-from tests.orchestrator.simulator.playing import PROGRAMME, always, run
+from tests.orchestrator.simulator.playing import PROGRAMME, always, only, run
 from tests.orchestrator.simulator.stand_in import stand_in
 
 
@@ -284,3 +287,25 @@ def test_the_archive_counts_what_it_is_given() -> None:
         archive.close()
     sent = sum(len(objects) for objects in known.studies.values())
     assert archive.received == {"studies": len(known.studies), "instances": sent}
+
+
+def test_the_ledger_knows_the_messages_of_each_exam() -> None:
+    known = Known()
+    with stand_in(known) as targets:
+        hospital = Hospital(targets, only("message_anew", patients=2), threading.Event(), lambda _line: None)
+        hospital.run(None)
+    sent = set[Number]()
+    for message in known.messages:
+        header = message.split("\r")[0].split("|")
+        sent.add((header[9], header[8].rpartition("^")[0]))
+    first, second = (entry.messages for entry in hospital.ledger.entries)
+    assert first | second == sent
+    assert not first & second
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_the_archives_of_a_run_that_ends_remember_all_that_is_judged(*, once: bool) -> None:
+    archives, stop = Archives(lambda _line: None), threading.Event()
+    stop.set()
+    Hospital(Targets(), replace(PROGRAMME, once=once), stop, lambda _line: None).run(archives)
+    assert (archives.main.remembers == archives.night.remembers == math.inf) is once
