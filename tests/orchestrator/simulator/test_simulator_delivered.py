@@ -43,6 +43,8 @@ def test_what_is_matched_and_all_there_is_right(exam: Exam) -> None:
 def test_what_is_matched_and_not_at_the_archive_is_unexplained_and_may_still_come(exam: Exam) -> None:
     said = judge(sent(exam), found(exam, **at(exam, {"1.1"})))
     assert (said.reason, said.settled) == ("3 of 4 objects are not at ARCHIVE", False)
+    misspelt = judge(sent(exam), found(exam, **at(exam, {"1.1"}, sex="another")))
+    assert (misspelt.reason, misspelt.awaits_archive) == ("1 objects are at ARCHIVE with another sex", False)
     elsewhere = {**at(exam, set()), "all_to": ""}
     assert judge(sent(exam), found(exam, **elsewhere)).verdict is Verdict.RIGHT
 
