@@ -4,14 +4,15 @@ import secrets
 import string
 from typing import Any
 
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX, make_password
 from django.db import transaction
 from django.db.models import QuerySet
 
-from orchestrator.models import Role, RoleAssignment, Site, User
+from orchestrator.models import ApiToken, Role, RoleAssignment, Site, User
 from orchestrator.services.tokens import create_token, revoke_token
 
 FIRST_ADMINISTRATOR = "admin"
+_HOSPITAL = "simulated-hospital"
 # Read from a screen and typed: no letters and digits that look alike. 20 of 54 are 115 bits.
 _ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1lIi5S")))
 _LENGTH = 20
@@ -34,15 +35,19 @@ def create_first_administrator(password: str | None) -> str | None:
 
 @transaction.atomic
 def create_hospital_token() -> str:
-    """A token for the simulated hospital, which introduces its archive and reads what became of its studies.
+    """A token for the simulated hospital, which introduces its sites and archives and reads what became of its studies.
 
-    Its user cannot sign in; the tokens of earlier runs are revoked.
+    Its user cannot sign in.
     """
-    user, _ = User.objects.get_or_create(username="simulated-hospital", defaults={"password": make_password(None)})
-    RoleAssignment.objects.get_or_create(user=user, role=Role.PACS_ADMINISTRATOR, site=None)
-    for token in user.api_tokens.filter(revoked_at__isnull=True):
-        revoke_token(token)
+    user, _ = User.objects.get_or_create(username=_HOSPITAL, defaults={"password": make_password(None)})
+    RoleAssignment.objects.get_or_create(user=user, role=Role.ADMINISTRATOR, site=None)
     return create_token(user=user, name="this run", days=30)
+
+
+def revoke_hospital_tokens() -> None:
+    """Of earlier runs: an administrator's, which nobody needs any more."""
+    for token in ApiToken.objects.filter(user__username=_HOSPITAL, revoked_at__isnull=True):
+        revoke_token(token)
 
 
 class LastAdministrator(Exception):
@@ -74,9 +79,10 @@ def remove_role(assignment: RoleAssignment) -> None:
 
 def _administrators() -> QuerySet[RoleAssignment]:
     """Those of all sites who may sign in, locked: two of them cannot send each other away."""
-    return RoleAssignment.objects.select_for_update(of=("self",)).filter(
+    everybody = RoleAssignment.objects.select_for_update(of=("self",)).filter(
         role=Role.ADMINISTRATOR, site=None, user__is_active=True
     )
+    return everybody.exclude(user__password__startswith=UNUSABLE_PASSWORD_PREFIX)
 
 
 @transaction.atomic

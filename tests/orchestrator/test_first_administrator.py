@@ -6,7 +6,13 @@ from django.core.management.base import CommandError
 
 from orchestrator.models import Role, User
 from orchestrator.services.tokens import find_token
-from orchestrator.services.users import create_first_administrator, create_hospital_token
+from orchestrator.services.users import (
+    LastAdministrator,
+    change_user,
+    create_first_administrator,
+    create_hospital_token,
+    revoke_hospital_tokens,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -32,13 +38,21 @@ def test_later_starts_change_nothing() -> None:
     assert User.objects.get().check_password("the first password")
 
 
-def test_the_simulated_hospital_gets_a_new_token_each_time_and_the_old_one_ends() -> None:
+def test_the_simulated_hospital_gets_a_new_token_and_the_old_one_ends() -> None:
     first = create_hospital_token()
+    revoke_hospital_tokens()
     second = create_hospital_token()
     assert find_token(first) is None
     token = find_token(second)
     assert token is not None
     assert not token.user.has_usable_password()
+
+
+def test_the_simulated_hospital_is_nobody_who_could_let_anybody_in_again() -> None:
+    create_first_administrator("the first password")
+    create_hospital_token()
+    with pytest.raises(LastAdministrator):
+        change_user(user=User.objects.get(username="admin"), is_active=False)
 
 
 def test_the_command_makes_the_first_administrator_and_prints_nothing_but_the_password(

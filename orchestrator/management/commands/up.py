@@ -12,7 +12,12 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connections
 
-from orchestrator.services.users import FIRST_ADMINISTRATOR, create_first_administrator, create_hospital_token
+from orchestrator.services.users import (
+    FIRST_ADMINISTRATOR,
+    create_first_administrator,
+    create_hospital_token,
+    revoke_hospital_tokens,
+)
 from orchestrator.supervisor import fleet
 from orchestrator.supervisor.broker import NoBroker, answers
 from orchestrator.supervisor.console import Console
@@ -42,6 +47,7 @@ class Command(BaseCommand):
             check_ports(fleet.ports())
             self._check_broker_socket()
             password = _prepare_database()
+            revoke_hospital_tokens()
             self._supervise(lock, password, hospital_token=create_hospital_token() if simulate else "")
         except (AlreadyRunning, PortUnusable, NoBroker, CannotStart) as error:
             raise CommandError(str(error)) from error

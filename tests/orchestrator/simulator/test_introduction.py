@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Role, Site
+from orchestrator.models import ApplicationEntity, Device, HL7Application, Issuer, Site
+from orchestrator.services.tokens import find_token
+from orchestrator.services.users import create_hospital_token
 from orchestrator.simulator.archives import Archives, introduce_others
 from orchestrator.simulator.faults import FAULTS
 from orchestrator.simulator.introduction import Introduction
@@ -13,16 +15,17 @@ from orchestrator.simulator.rest import Api
 from orchestrator.simulator.sites import HOUSES, STATIONS
 from routing.models import Destination, RuleSet
 from tests.caller import Caller
-from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 
 
 class Direct(Api):
-    """The API without a socket."""
+    """The API without a socket, for the hospital of `manage.py up --simulate`."""
 
     def __init__(self) -> None:
-        self._caller = Caller(make_user(Role.ADMINISTRATOR))
+        token = find_token(create_hospital_token())
+        assert token is not None
+        self._caller = Caller(token.user)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = self._caller(method, path, body)
