@@ -141,10 +141,7 @@ def message_list(request: HttpRequest) -> HttpResponse:
     return replies.page(
         request, "orchestrator/messages.html", "orchestrator/_messages.html", context, version=version,
         minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "messages.view", "message", number_of_records=len(shown["rows"]),
-            address=request.META.get("REMOTE_ADDR"),
-        ),
+        looked=replies.Look("messages.view", "message", len(shown["rows"])),
     )  # fmt: skip
 
 

@@ -64,10 +64,7 @@ def order_list(request: HttpRequest) -> HttpResponse:
     return replies.page(
         request, "orchestrator/orders.html", "orchestrator/_orders.html", context, version=version,
         minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "orders.view", "order", number_of_records=len(shown["rows"]),
-            address=request.META.get("REMOTE_ADDR"),
-        ),
+        looked=replies.Look("orders.view", "order", len(shown["rows"])),
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ page, the browser's way back) gets the page that contains it.
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from django.contrib import messages
 from django.forms import BaseForm
@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, Http
 from django.shortcuts import render
 from django.utils.http import quote_etag
 
+from orchestrator.audit import record_access
 from orchestrator.permissions import Viewer
 
 from . import viewer_of
@@ -23,6 +24,15 @@ from . import viewer_of
 _LEVELS = {
     "good": messages.SUCCESS, "wait": messages.WARNING, "bad": messages.ERROR, "move": messages.INFO
 }  # fmt: skip
+
+
+class Look(NamedTuple):
+    """What somebody sees who is shown a page, as the audit keeps it (`audit.record_access`)."""
+
+    action: str
+    subject_type: str
+    number_of_records: int = 1
+    subject_id: str = ""
 
 
 def is_fragment(request: HttpRequest) -> bool:
@@ -40,14 +50,14 @@ def page(
     status: int = 200,
     version: object = None,
     minute: dt.datetime | None = None,
-    looked: Callable[[], None] = lambda: None,
+    looked: Look | None = None,
 ) -> HttpResponse:
     """Render `partial` for htmx, `template` (which includes the partial) otherwise.
 
     With a `version` (anything with a repr that changes when the part does) `etag` is in the context, and a poll
     that shows this version already gets 304 without a body. What a page tells in minutes changes by itself: with
-    `minute` (`lists.minute()`) a body goes out once a minute. `looked` records that somebody sees what is on the page:
-    it is called when a version goes out that this viewer was not shown yet, for nobody learns anything from "the same".
+    `minute` (`lists.minute()`) a body goes out once a minute. `looked` is recorded when a version goes out that this
+    viewer was not shown yet, for nobody learns anything from "the same".
     """
     part = is_fragment(request)
     etag = "" if version is None else etag_of(viewer_of(request), version, minute)
@@ -56,8 +66,8 @@ def page(
         response: HttpResponse = HttpResponseNotModified()
     else:
         response = render(request, partial if part else template, {**context, "etag": etag}, status=status)
-        if not shown or _version_in(shown) != _version_in(etag):
-            looked()
+        if looked and (not shown or _version_in(shown) != _version_in(etag)):
+            record_access(viewer_of(request), **looked._asdict(), address=request.META.get("REMOTE_ADDR"))
     if etag:
         response.headers["ETag"] = etag
     # The same address has two answers, and both may name a patient: no cache keeps either.

@@ -85,10 +85,7 @@ def study_list(request: HttpRequest) -> HttpResponse:
     return replies.page(
         request, "orchestrator/studies.html", "orchestrator/_studies.html", context, version=version,
         minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "studies.view", "study", number_of_records=len(shown["rows"]),
-            address=request.META.get("REMOTE_ADDR"),
-        ),
+        looked=replies.Look("studies.view", "study", len(shown["rows"])),
     )  # fmt: skip
 
 

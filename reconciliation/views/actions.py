@@ -50,10 +50,6 @@ def refused(request: HttpRequest, case: ExceptionCase, refusal: Exception) -> Ht
     return replies.done(request, f"Nothing was changed: {refusal}", to=address(case), colour="wait")
 
 
-def _nothing() -> str:
-    return ""
-
-
 def _undo_of(case: ExceptionCase, move: WorkflowEvent | None) -> str:
     return f"{address(case, 'hand-back')}?move={move.pk}" if move else ""
 
@@ -92,7 +88,7 @@ def ask(
     valid: bool = True,
     shown: Sequence[object] = (),
     to: Callable[[], str] | None = None,
-    undo_url: Callable[[], str] = _nothing,
+    undo_url: Callable[[], str] = lambda: "",
     done_before: Callable[[], bool] = lambda: False,
     **asked: Any,
 ) -> HttpResponse:

@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from orchestrator.audit import record_access
 from orchestrator.models import ExceptionCase, Site, User
 from orchestrator.permissions import Viewer, can, require
 from orchestrator.selectors import (
@@ -195,7 +194,5 @@ def queue(request: HttpRequest) -> HttpResponse:
     return replies.page(
         request, "reconciliation/exceptions.html", "reconciliation/_exceptions.html", context, version=version,
         minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "exceptions.view", "case", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
-        ),
+        looked=replies.Look("exceptions.view", "case", len(rows)),
     )  # fmt: skip

@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
-from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.permissions import Viewer, can, require
 from orchestrator.selectors import number_of
@@ -71,10 +70,7 @@ def delivery_list(request: HttpRequest) -> HttpResponse:
     version = (request.GET.get("after"), shown["fresh"], [_state(each) for each in shown["rows"]])
     return replies.page(
         request, "routing/deliveries.html", "routing/_deliveries.html", context, version=version, minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "deliveries.view", "delivery", number_of_records=len(shown["rows"]),
-            address=request.META.get("REMOTE_ADDR"),
-        ),
+        looked=replies.Look("deliveries.view", "delivery", len(shown["rows"])),
     )  # fmt: skip
 
 
@@ -143,9 +139,7 @@ def delivery_page(request: HttpRequest, pk: int) -> HttpResponse:
     )
     return replies.page(
         request, "routing/delivery.html", "routing/_delivery.html", context, version=version, minute=lists.minute(),
-        looked=lambda: record_access(
-            viewer, "deliveries.view", "delivery", subject_id=str(pk), address=request.META.get("REMOTE_ADDR")
-        ),
+        looked=replies.Look("deliveries.view", "delivery", subject_id=str(pk)),
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from orchestrator.audit import record_access
 from orchestrator.forms import ReasonForm
 from orchestrator.models import ActorKind
 from orchestrator.permissions import Viewer, can, require
@@ -92,7 +91,7 @@ def destination_page(request: HttpRequest, pk: int) -> HttpResponse:
     return replies.page(
         request, "routing/destination.html", "routing/_destination.html", context, version=version,
         minute=lists.minute(),
-        looked=lambda: _looked(request, viewer, last),
+        looked=replies.Look("deliveries.view", "delivery", len(last)) if last else None,
     )  # fmt: skip
 
 
@@ -116,13 +115,6 @@ def _recent(viewer: Viewer, destination: Destination) -> list[Any]:
     if not can(viewer, "deliveries.view"):
         return []
     return list(selectors.deliveries(viewer).filter(destination=destination).order_by("-created_at", "-pk")[:_RECENT])
-
-
-def _looked(request: HttpRequest, viewer: Viewer, rows: list[Any]) -> None:
-    if rows:
-        record_access(
-            viewer, "deliveries.view", "delivery", number_of_records=len(rows), address=request.META.get("REMOTE_ADDR")
-        )
 
 
 def _echo_entry(event: Any) -> dict[str, Any]:

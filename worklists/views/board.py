@@ -10,7 +10,6 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from orchestrator import selectors
-from orchestrator.audit import record_access
 from orchestrator.models import ScheduledProcedureStep, Site
 from orchestrator.permissions import Viewer, require, visible_to
 from orchestrator.states import STEP_ON_WORKLIST, StepStatus
@@ -188,7 +187,5 @@ def board(request: HttpRequest) -> HttpResponse:
     version = (request.get_full_path(), today, lanes, stations, left_out)
     return replies.page(
         request, "worklists/board.html", "worklists/_board.html", context, version=version,
-        looked=lambda: record_access(
-            viewer, "worklist.view", "step", number_of_records=told, address=request.META.get("REMOTE_ADDR")
-        ),
+        looked=replies.Look("worklist.view", "step", told),
     )  # fmt: skip
