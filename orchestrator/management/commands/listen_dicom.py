@@ -19,6 +19,7 @@ from orchestrator.dimse import server
 from orchestrator.dimse.afterwards import afterwards
 from orchestrator.dimse.registrar import register_inbox
 from orchestrator.dimse.store_scp import registrar
+from orchestrator.supervisor.loaded import keep_loaded
 from orchestrator.supervisor.notify import notify_ready
 
 _BACKLOG = 256
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         listening = _listen()
         _raise_file_limit()
         connections.close_all()
+        keep_loaded()
         children = {_fork(listening) for _ in range(settings.DICOM_PROCESSES)}
         stopping = threading.Event()
 

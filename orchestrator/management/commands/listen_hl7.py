@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from orchestrator.hl7 import intake
 from orchestrator.hl7.bell import Bell
 from orchestrator.hl7.mllp import Listener
+from orchestrator.supervisor.loaded import keep_loaded
 from orchestrator.supervisor.notify import notify_ready
 
 
@@ -45,6 +46,7 @@ class Command(BaseCommand):
             bell.stop()
 
     def _ready(self, port: int) -> None:
+        keep_loaded()
         notify_ready()
         self.stdout.write(f"HL7 listens on {settings.HL7_HOST}:{port}")
 

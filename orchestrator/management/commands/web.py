@@ -13,11 +13,14 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.wsgi import get_wsgi_application
 from django.db import connections
+from django.template.loader import get_template
 from django.urls import get_resolver
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.http.message import Request
 from gunicorn.http.wsgi import Response
+
+from orchestrator.supervisor.loaded import keep_loaded
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
 
@@ -46,9 +49,15 @@ class Portal(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        # The URLs, and with them every view, are imported before the fork: once, and not by the first request of each.
+        # The URLs, and with them every view and template, are read before the fork: once, and not by the first request
+        # of each process.
         _ = get_resolver().url_patterns
-        return get_wsgi_application()
+        folder = settings.BASE_DIR / "templates"
+        for template in folder.rglob("*.*"):
+            get_template(str(template.relative_to(folder)))
+        application = get_wsgi_application()
+        keep_loaded()
+        return application
 
 
 class Command(BaseCommand):
