@@ -1,12 +1,12 @@
 """What pages and the API read. Whatever carries PHI takes the viewer and goes through `visible_to`."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, TypeVar
 
-from django.db.models import Count, Model, OuterRef, Prefetch, Q, QuerySet, Value
+from django.db.models import Count, IntegerField, Model, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
 from django.http import QueryDict
 from django.utils import timezone
 
@@ -114,13 +114,30 @@ class Bounded(int):
 
     is_more = False
 
+    def __repr__(self) -> str:
+        return f"{int(self)}{'+' * self.is_more}"
 
-def count_up_to(queryset: QuerySet[Any, Any], most: int = 10_000) -> Bounded:
-    """How many rows there are, counted no further than `most`."""
-    number = queryset.order_by().values("pk")[: most + 1].count()
+
+MOST_COUNTED = 10_000
+
+
+def bounded(number: int, most: int = MOST_COUNTED) -> Bounded:
+    """A number of rows of which `most` and one more were counted, or all."""
     counted = Bounded(min(number, most))
     counted.is_more = number > most
     return counted
+
+
+def count_up_to(queryset: QuerySet[Any, Any], most: int = MOST_COUNTED) -> Bounded:
+    """How many rows there are, counted no further than `most`."""
+    return bounded(queryset.order_by().values("pk")[: most + 1].count(), most)
+
+
+class NumberOf(Subquery):
+    """How many rows a queryset has, told beside other numbers in one query."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) counted)"
+    output_field = IntegerField()
 
 
 def number_of(text: str) -> int | None:
@@ -196,22 +213,34 @@ def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
     return [] if _date(text) else [with_words(PatientWord, "patient", text)]
 
 
-def patients(viewer: Viewer, text: str = "") -> QuerySet[Patient]:
-    """Patients by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
+def _standing_at(sites: Collection[int]) -> QuerySet[Any, Any]:
+    """Ids of the patients of these sites."""
+    return Patient.sites.through.objects.filter(site__in=sites).values("patient")
+
+
+def patients(viewer: Viewer, text: str = "", site: str = "") -> QuerySet[Patient]:
+    """Patients (of one site) by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
 
     A name is given by its words or their beginnings, in any order and without accents.
     """
     queryset = visible_to(Patient.objects.filter(merged_into=None), viewer, "patients.view")
+    sites: Collection[int] | None = viewer.sites_for("patients.view")
+    if site:
+        sites = [int(site)]
+        queryset = queryset.filter(pk__in=_standing_at(sites))
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
         exact = Way(
             [*_exactly(text), subsumed.values_list("merged_into")],
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
-        said = has_words(PatientWord, "patient", text)
+        has_name, with_name = has_words(PatientWord, "patient", text), with_words(PatientWord, "patient", text)
         words = each_word(text, PatientWord)
         # The words of one are its keys, which are as soon read as counted.
-        by_name = Way([with_words(PatientWord, "patient", text)], said, words if len(words) > 1 else (), few=COMMON)
+        by_name = Way([with_name], has_name, words if len(words) > 1 else (), few=COMMON)
+        if sites is not None:
+            # The latest of a site stand in no index; what is common everywhere may be named there.
+            by_name = Way([with_name.filter(patient__in=_standing_at(sites))], has_name)
         queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))

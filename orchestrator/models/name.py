@@ -51,11 +51,15 @@ class NameWord(models.Model):
 class PatientWord(NameWord):
     """A word of a patient's name as it is known."""
 
-    patient = models.ForeignKey("orchestrator.Patient", on_delete=models.CASCADE, related_name="words")
+    patient = models.ForeignKey("orchestrator.Patient", on_delete=models.CASCADE, related_name="words", db_index=False)
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["word", "patient"], name="patient_word", opclasses=["varchar_pattern_ops", "int8_ops"])
+            models.Index(
+                fields=["word", "patient"], name="patient_word", opclasses=["varchar_pattern_ops", "int8_ops"]
+            ),
+            # Whether a name that is gone through has a word is told by the index alone.
+            models.Index(fields=["patient", "word"], name="words_of_patient"),
         ]
 
     def __str__(self) -> str:
@@ -65,11 +69,15 @@ class PatientWord(NameWord):
 class ClaimWord(NameWord):
     """A word of a name as received."""
 
-    claim = models.ForeignKey("orchestrator.IdentityClaim", on_delete=models.CASCADE, related_name="words")
+    claim = models.ForeignKey(
+        "orchestrator.IdentityClaim", on_delete=models.CASCADE, related_name="words", db_index=False
+    )
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["word", "claim"], name="claim_word", opclasses=["varchar_pattern_ops", "int8_ops"])
+            models.Index(fields=["word", "claim"], name="claim_word", opclasses=["varchar_pattern_ops", "int8_ops"]),
+            # Whether a name that is gone through has a word is told by the index alone.
+            models.Index(fields=["claim", "word"], name="words_of_claim"),
         ]
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ FEW = 10_000  # rows that a search names one by one
 SORTED = 1_000  # of these so many are looked up and sorted whatever the database expects of its indexes
 COMMON = 4_000  # names with a word: of more, going through the latest rows finds a page sooner than joins name them
 MANY = 50_000  # names in one table with each of two words: together these are not rare either
-WINDOW = 10_000  # rows of a list that are gone through for one page of it
+WINDOW = 5_000  # rows of a list that are gone through for one page of it
 MOST_WORDS = 8  # of a name that are looked up; each costs a subquery
 
 
@@ -136,6 +136,16 @@ def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[
     if len(ends) < 2 or (ends[0] == ends[1] and not among.filter(**{f"{column}__lt": ends[0]}).exists()):
         return found, None
     return found.filter(**{f"{column}__gte": ends[0]}), ends[0]
+
+
+def first_of(ordered: QuerySet[M], most: int) -> list[M]:
+    """The first rows. Of what is gone through their keys first: to join all that a page shows with each row that does
+    not fit costs more than to look at it.
+    """
+    if is_gone_through(ordered):
+        keys = ordered.prefetch_related(None).values_list("pk", flat=True)[:most]
+        ordered = ordered.filter(pk__among=sorted(keys))
+    return list(ordered[:most])
 
 
 def is_one(rows: QuerySet[Any]) -> Q:

@@ -211,10 +211,11 @@ def uid_name(uid: str) -> str:
 
 @register.filter
 def count(value: Any) -> str:
-    """`{{ 1248|count }}` → `1,248`; a list is counted, nothing is a dash."""
+    """`{{ 1248|count }}` → `1,248`; a list is counted, nothing is a dash; what was counted so far has a plus."""
     if value is None or value == "":
         return _NOTHING
-    return f"{len(value) if isinstance(value, Sized) and not isinstance(value, str) else int(value):,}"
+    number = len(value) if isinstance(value, Sized) and not isinstance(value, str) else int(value)
+    return f"{number:,}{'+' if getattr(value, 'is_more', False) else ''}"
 
 
 @register.filter

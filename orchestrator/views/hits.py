@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from orchestrator import selectors
 from orchestrator.models import ImagingServiceRequest, InboundMessage, Patient, Study
-from orchestrator.models.search import latest_first, within_window
+from orchestrator.models.search import first_of, latest_first, within_window
 from orchestrator.permissions import Viewer, can
 from orchestrator.templatetags.moments import iso_date
 from orchestrator.templatetags.person_names import NO_NAME, read
@@ -33,9 +33,9 @@ def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
         yield from map(_message, named[:most])
 
 
-def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> QuerySet[M]:
+def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> Sequence[M]:
     """The first `most`; of a name that is common, those that a list of it begins with."""
-    return latest_first(within_window(found, among, column)[0], column)[:most]
+    return first_of(latest_first(within_window(found, among, column)[0], column), most)
 
 
 def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:

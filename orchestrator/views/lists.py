@@ -143,7 +143,7 @@ def page_of(
     if is_live and shown_of(request):
         queryset = queryset.select_related(None).prefetch_related(None).only(column)
     ordered = queryset.order_by(column, "pk") if ascending else search.latest_first(queryset, column)
-    rows = list(ordered[: PAGE_ROWS + 1])
+    rows = search.first_of(ordered, PAGE_ROWS + 1)
     end, looked = (last, 0) if last else None, search.WINDOW if last else 0
     if len(rows) > PAGE_ROWS:
         rows.pop()

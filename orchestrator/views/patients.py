@@ -2,7 +2,6 @@
 
 import uuid
 
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods
@@ -25,11 +24,9 @@ def patient_list(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return searches.remember(request, "/patients/")
     text, site = searches.text_of(request), lists.site_filter(request)
-    at_site = Q(sites=int(site)) if site else Q()
     found = lists.page_of(
-        request, selectors.patients(viewer, text).filter(at_site), "created_at",
-        among=selectors.patients(viewer).filter(at_site),
-    )  # fmt: skip
+        request, selectors.patients(viewer, text, site), "created_at", among=selectors.patients(viewer, site=site)
+    )
     record_access(
         viewer, "patients.view", "patient", number_of_records=len(found.rows), address=request.META.get("REMOTE_ADDR")
     )

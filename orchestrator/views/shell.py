@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -11,7 +10,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from orchestrator.models import ExceptionCase, Role, Site, User
 from orchestrator.permissions import Viewer, can, visible_to
-from orchestrator.selectors import number_of
+from orchestrator.selectors import MOST_COUNTED, NumberOf, bounded, number_of
 from orchestrator.states import CASE_WAITING
 
 from . import replies, viewer_of
@@ -65,18 +64,30 @@ NAVIGATION: Mapping[str, tuple[Entry, ...]] = {
 
 
 def _waiting(viewer: Viewer) -> Mapping[str, int]:
-    """Waiting cases that the viewer may see, by kind, as the queue counts them: one grouped query over the index."""
-    open_cases = visible_to(ExceptionCase.objects.filter(status__in=CASE_WAITING), viewer, "exceptions.view")
-    return dict(open_cases.values_list("kind").annotate(number=Count("*")).order_by())
+    """Waiting cases that the viewer may see, for each section that counts some: one query, which counts no further than
+    is told.
+    """
+    waiting = visible_to(ExceptionCase.objects.filter(status__in=CASE_WAITING), viewer, "exceptions.view").order_by()
+    counted = {
+        entry.section: NumberOf(
+            (waiting if entry.every_kind else waiting.filter(kind__in=entry.kinds)).values("kind")[: MOST_COUNTED + 1]
+        )
+        for entries in NAVIGATION.values() for entry in entries if entry.every_kind or entry.kinds
+    }  # fmt: skip
+    numbers: Mapping[str, int] = User.objects.filter(pk=viewer.user_id).annotate(**counted).values(*counted).get()
+    return numbers
 
 
-def navigation(viewer: Viewer, waiting: Mapping[str, int] | None = None) -> dict[str, Any]:
+def _of_kinds(entry: Entry, numbers: Mapping[str, int]) -> int:
+    return sum(number for kind, number in numbers.items() if entry.every_kind or kind in entry.kinds)
+
+
+def navigation(viewer: Viewer, by_kind: Mapping[str, int] | None = None) -> dict[str, Any]:
     """What the navigation shows this viewer: groups of entries, and an ETag that changes when any of it does.
 
     A page that has counted the waiting cases of each kind itself gives them, and itself has the result as `nav`.
     """
-    if waiting is None:
-        waiting = _waiting(viewer) if can(viewer, "exceptions.view") else {}
+    counted = _waiting(viewer) if by_kind is None and can(viewer, "exceptions.view") else {}
     groups = []
     for label, entries in NAVIGATION.items():
         shown = [
@@ -86,9 +97,7 @@ def navigation(viewer: Viewer, waiting: Mapping[str, int] | None = None) -> dict
                 "url": entry.url,
                 "icon": entry.icon,
                 "key": entry.key,
-                "count": sum(waiting.values())
-                if entry.every_kind
-                else sum(waiting.get(kind, 0) for kind in entry.kinds),
+                "count": bounded(counted.get(entry.section, 0) if by_kind is None else _of_kinds(entry, by_kind)),
             }
             for entry in entries
             if can(viewer, entry.action)

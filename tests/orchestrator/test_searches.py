@@ -2,10 +2,11 @@
 
 import datetime as dt
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -110,6 +111,8 @@ def test_a_search_finds_what_going_through_every_row_finds(
             assert sorted(found) == sorted(by_hand(text)), (find, text)
             here = {each.pk for each in find(lake)}
             assert {each.pk for each in find(lake, text)} == by_hand(text) & here, (find, text)
+        there = {each.pk for each in selectors.patients(everywhere, text, str(site.pk))}
+        assert there == {each.pk for each in selectors.patients(lake, text)}, text
 
     finds_the_same()
 
@@ -121,7 +124,9 @@ def test_what_is_common_and_rare_in_a_list_is_looked_for_part_by_part_and_all_of
     monkeypatch.setattr(search, "FEW", 0)
     monkeypatch.setattr(search, "WINDOW", 5)
     client.force_login(make_user(), backend=BACKEND)
-    finds = {"patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders}
+    finds: dict[str, Callable[..., QuerySet[Any]]] = {
+        "patients": selectors.patients, "studies": selectors.studies, "orders": selectors.orders,
+    }  # fmt: skip
     for page, find in finds.items():
         address, found, pages = client.post(f"/{page}/", {"q": "a"}).headers["Location"], list[int](), 0
         while address:

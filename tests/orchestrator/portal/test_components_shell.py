@@ -1,6 +1,7 @@
 """The shell: everybody sees the pages that are theirs, with what waits for a person there."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django.test import Client
@@ -9,6 +10,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from orchestrator.models import ExceptionCase, Role, RoleAssignment, Site, User
 from orchestrator.permissions import Viewer
+from orchestrator.selectors import bounded
+from orchestrator.views import shell
 from orchestrator.views.shell import NAVIGATION, navigation
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +86,19 @@ def test_the_navigation_costs_one_query(
     viewer = Viewer.of(User.objects.get())
     with django_assert_num_queries(1):
         navigation(viewer)
+
+
+def test_the_navigation_counts_no_further_than_anybody_reads(
+    sign_in: SignIn, sites: list[Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for subject in range(3):
+        _case(sites[0], subject=subject)
+    client = sign_in(Role.PACS_ADMINISTRATOR)
+    monkeypatch.setattr(shell, "MOST_COUNTED", 2)
+    monkeypatch.setattr(shell, "bounded", partial(bounded, most=2))
+    assert '"n" title="2+ wait for a person"' in client.get("/shell/counts/").content.decode()
+    # The queue has counted them itself, and the navigation beside it tells the same.
+    assert '"n" title="2+ wait for a person"' in client.get("/exceptions/").content.decode()
 
 
 def test_counts_are_for_people_who_are_signed_in() -> None:
