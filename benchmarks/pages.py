@@ -217,10 +217,11 @@ def _asked() -> Iterator[Page]:
     """What a write would do, before it is done: to all that match, and to one; and where things are written anew."""
     from orchestrator.models import ExceptionCase
 
-    everything = {"all": "1", "filter": "site=all"}
+    failed = {"all": "1", "filter": "site=all&kind=delivery_failed"}
     for act in ("assign", "snooze"):
-        yield Page(f"cases, {act} all that match", f"/exceptions/bulk/{act}/", part=True, form=everything)
-    yield Page("deliveries, retry all that match", "/deliveries/bulk/retry/", part=True, form=everything)
+        yield Page(f"cases, {act} all that match", f"/exceptions/bulk/{act}/", part=True, form=failed)
+    failed = {"all": "1", "filter": "site=all&status=FAILED"}
+    yield Page("deliveries, retry all that match", "/deliveries/bulk/retry/", part=True, form=failed)
     held = ExceptionCase.objects.filter(status="OPEN", claim__isnull=False).order_by("due_at")[3]
     settled = ExceptionCase.objects.filter(decisions__undone_at=None, decisions__isnull=False).earliest("pk")
     yield Page("case, reject", f"/exceptions/{held.pk}/reject/", part=True)

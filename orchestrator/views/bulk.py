@@ -109,11 +109,13 @@ class Preview(NamedTuple):
     done: int
     left: Sequence[tuple[str, int]]
     newest: int = 0
+    # More are meant than a job does; none of them was looked at.
+    too_many: bool = False
 
     @property
     def seen(self) -> str:
         """What the form that asks sends back."""
-        return f"{self.newest}~{self.done}"
+        return "" if self.too_many else f"{self.newest}~{self.done}"
 
     @property
     def total(self) -> int:
@@ -129,8 +131,12 @@ class Preview(NamedTuple):
         ]
 
 
-def preview(standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[Standing], str]) -> Preview:
-    """What an act would do to rows that are counted by how they stand: (how, how many, id of the newest)."""
+def preview(
+    rows: QuerySet[Any, Any], standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[Standing], str]
+) -> Preview:
+    """What an act would do to the rows, counted by how they stand: (how, how many, id of the newest)."""
+    if rows.order_by().values("pk")[: MOST_ROWS + 1].count() > MOST_ROWS:
+        return Preview(0, [], too_many=True)
     reasons: Counter[str] = Counter()
     last = 0
     for standing, number, newest in standings:
@@ -154,12 +160,17 @@ def answer(
     start: Callable[[], HttpResponse],
 ) -> HttpResponse:
     """Start it when the form is right and no more would be done than was shown; else ask. `noun`: one, several."""
-    outgrown = selection.outgrown(shown) if form.is_bound else ""
-    if form.is_valid() and not outgrown:
+    conflict = selection.outgrown(shown) if form.is_bound else ""
+    meant = numbered(shown.total, noun)
+    if shown.too_many:
+        # It is no migration.
+        meant = f"more than {numbered(MOST_ROWS, noun)}"
+        conflict = f"Nothing was changed: more than {MOST_ROWS:,} are meant. Narrow the filters and do it in parts."
+    if form.is_valid() and not conflict:
         return start()
     return replies.confirm(
-        request, form, heading=f"{act.label} {numbered(shown.total, noun)}?", submit=f"{act.label} {shown.done:,}",
-        icon=act.icon, danger=act.danger, back=back, final=not shown.done, conflict=outgrown,
+        request, form, heading=f"{act.label} {meant}?", submit=f"{act.label} {shown.done:,}",
+        icon=act.icon, danger=act.danger, back=back, final=not shown.done, conflict=conflict,
         follows=[*shown.follows(act), {"icon": "clock", "text": f"What matches now is meant. {also}"}],
         context={"section": section, "seen": shown.seen},
     )  # fmt: skip
@@ -172,10 +183,7 @@ def numbered(number: int, noun: tuple[str, str]) -> str:
 def started(
     request: HttpRequest, kind: str, *, title: str, rows: Sequence[tuple[int, str]], parameters: dict[str, Any]
 ) -> HttpResponse:
-    """Start the job, and go where it can be watched. More rows than a job does are refused: it is no migration."""
-    if len(rows) > MOST_ROWS:
-        words = f"Nothing was changed: more than {MOST_ROWS:,} are meant. Narrow the filters and do it in parts."
-        return replies.done(request, words, to=parameters["back"], colour="wait")
+    """Start the job, and go where it can be watched."""
     owner = User.objects.get(pk=viewer_of(request).user_id)
     job = bulk.start(kind, title=title, owner=owner, rows=rows, parameters=parameters)
     return replies.done(request, f"{title}: started.", to=reverse("job", args=[job.pk]), colour="move")

@@ -69,6 +69,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     groups = rows.annotate(since=since).values_list("status", "owner_id", "kind", "since")
     to = given_to(undone)
     shown = bulk.preview(
+        rows,
         (((Standing(*standing), since), number, newest) for *standing, since, number, newest in groups.annotate(
             number=Count("*"), newest=Max("pk")
         )),
@@ -84,7 +85,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
 def _start(
     request: HttpRequest, act: str, form: forms.Form, rows: QuerySet[ExceptionCase], back: str, undone: Job | None
 ) -> HttpResponse:
-    frozen = list(rows.order_by("due_at", "pk").values_list("pk", "status", "owner_id", "kind")[: MOST_ROWS + 1])
+    frozen = list(rows.order_by("due_at", "pk").values_list("pk", "status", "owner_id", "kind")[:MOST_ROWS])
     asked = ACTS[act]
     parameters: dict[str, Any] = {
         "act": act, "reason": form.cleaned_data["reason"], "back": back, "row_url": "case", "row_name": "EX-",

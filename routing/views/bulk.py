@@ -46,11 +46,11 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
 
     mine = visible_to(Delivery.objects.all(), viewer, "deliveries.operate")
     job = selection.job_of(request, JOB)
-    rows = mine.filter(pk__in=selection.of(mine, matching, job).order_by().values("pk"))
+    rows = visible_to(selection.of(mine, matching, job), viewer, "deliveries.operate")
     form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     back = lists.back_to(_ADDRESS, selection.query)
     groups = rows.order_by().values_list("status").annotate(number=Count("*"), newest=Max("pk"))
-    shown = bulk.preview(groups, lambda status: why_left(act, status))
+    shown = bulk.preview(rows, groups, lambda status: why_left(act, status))
     return bulk.answer(
         request, asked, selection, form, shown, noun=NOUN, section="deliveries", back=back,
         also="What ends before its turn is left as it is.",
@@ -59,7 +59,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
 
 
 def _start(request: HttpRequest, act: str, reason: str, rows: QuerySet[Delivery], back: str) -> HttpResponse:
-    frozen = list(rows.order_by("pk").values_list("pk", "status")[: MOST_ROWS + 1])
+    frozen = list(rows.order_by("pk").values_list("pk", "status")[:MOST_ROWS])
     parameters: dict[str, Any] = {
         "act": act, "reason": reason, "back": back, "row_url": "delivery", "row_name": "Delivery ",
     }  # fmt: skip
