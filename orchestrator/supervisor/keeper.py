@@ -76,7 +76,7 @@ class Keeper:
     async def _one_run(self) -> tuple[bool, str]:
         """Until the process has ended: whether it was ready before, and why it ended."""
         try:
-            process = self._process = Process.start(self.program, self._reaper, self._line_writer())
+            process = self._process = await Process.start(self.program, self._reaper, self._line_writer())
         except OSError as error:
             return False, f"no process could be made: {error.strerror}"
         ready = await self._became_ready(process)

@@ -7,7 +7,9 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, Self
 
+from orchestrator.supervisor.forks import ForkServer
 from orchestrator.supervisor.readiness import AtOnce, Probe
 from orchestrator.supervisor.reaping import Reaper
 
@@ -31,41 +33,62 @@ class Program:
     """Beside, and over, the supervisor's own."""
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
+    forks: ForkServer | None = None
+    """Who has loaded it, if it is Python: it is forked off there."""
     mend: Callable[[], str] | None = None
     """Called when a run ended without ever being ready: what it put right (then the next run follows at once), or
     nothing. Once; after a run that was ready, once more.
     """
 
 
+class _Child(Protocol):
+    """A child process of ours, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self) -> int:
+        """Its exit status, negative for a signal."""
+
+
+@dataclass(frozen=True)
+class _Forked:
+    pid: int
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
 class Process:
     """A running program. `start` it; then `ended` is its exit status, negative for a signal."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], reaper: Reaper, write_line: Callable[[str], None]) -> None:
-        self.pid = popen.pid
+    def __init__(self, child: _Child, output: int, reaper: Reaper, write_line: Callable[[str], None]) -> None:
+        self.pid = child.pid
         self.last_line = ""
-        self._popen, self._reaper, self._write_line = popen, reaper, write_line
+        self._child, self._output, self._reaper, self._write_line = child, output, reaper, write_line
         self.ended: asyncio.Task[int] = asyncio.create_task(self._run())
 
     @classmethod
-    def start(cls, program: Program, reaper: Reaper, write_line: Callable[[str], None]) -> "Process":
-        """Start `program`, inside the event loop. Raises OSError when the machine has no room for a process; that
-        there is no such program is seen as exit status 127.
+    async def start(cls, program: Program, reaper: Reaper, write_line: Callable[[str], None]) -> Self:
+        """Start `program`. Raises OSError when the machine has no room for a process; that there is no such program is
+        seen as exit status 127.
         """
         program.probe.reset()
-        popen = subprocess.Popen(  # noqa: S603  a program of ours, from our own table
-            [*_GATE, *program.argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **program.environment, **program.probe.environment},
-            start_new_session=True,
-        )
-        reaper.watch(popen.pid)
-        assert popen.stdin is not None  # noqa: S101  a pipe, see above; for the type checker
-        with contextlib.suppress(BrokenPipeError):  # killed already: its exit status will say so
-            popen.stdin.write(b"go\n")
-            popen.stdin.close()
-        return cls(popen, reaper, write_line)
+        output, its_output = os.pipe()
+        gate, go = os.pipe()
+        try:
+            child = await _begin(program, gate, its_output)
+        except BaseException:
+            os.close(output)
+            os.close(go)
+            raise
+        finally:
+            os.close(its_output)
+            os.close(gate)
+        reaper.watch(child.pid)
+        with contextlib.suppress(BrokenPipeError), open(go, "wb", buffering=0) as opened:
+            opened.write(b"go\n")  # killed already, where it breaks: its exit status will say so
+        return cls(child, output, reaper, write_line)
 
     async def stop(self, *, grace: float, hurry: asyncio.Event) -> None:
         """SIGTERM; after `grace` seconds, or as soon as `hurry` is set, SIGKILL to the whole group."""
@@ -89,7 +112,7 @@ class Process:
         # What is left of its group would hold its ports. Killed before the leader is waited for: until then the
         # number cannot be anybody else's.
         _kill_group(self.pid)
-        status = self._popen.wait()
+        status = self._child.wait()
         await _group_gone(self.pid)
         self._reaper.forget(self.pid)
         await asyncio.wait({output}, timeout=_LAST_BREATH)
@@ -109,7 +132,8 @@ class Process:
     async def _pump(self) -> None:
         reader = asyncio.StreamReader(limit=_LONGEST_LINE)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, self._popen.stdout)
+        output = open(self._output, "rb", buffering=0)  # noqa: SIM115  the transport closes it
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, output)
         try:
             while line := await _next_line(reader):
                 text = line.decode(errors="backslashreplace").rstrip()
@@ -117,6 +141,34 @@ class Process:
                 self._write_line(text)
         finally:
             transport.close()
+
+
+async def _begin(program: Program, gate: int, output: int) -> _Child:
+    environment = {**program.environment, **program.probe.environment}
+    if program.forks and (pid := await program.forks.fork(program.argv, environment, gate=gate, output=output)):
+        return _Forked(pid)
+    return subprocess.Popen(  # noqa: S603  a program of ours, from our own table
+        [*_GATE, *program.argv],
+        stdin=gate,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def wait_at_the_gate(gate: int, output: int) -> None:
+    """The same, in a process that was forked off: take its ends of the pipes, and wait until the reaper knows it."""
+    os.dup2(gate, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(gate)
+    os.close(output)
+    if not os.read(0, 3):
+        os._exit(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:
@@ -135,10 +187,12 @@ def _kill_group(group: int) -> None:
 
 
 async def _group_gone(group: int) -> None:
-    """Wait until killed members let go of their ports and files. Where nobody reaps orphans, zombies may stay."""
+    """Wait until killed members let go of their ports and files. Those that are orphans now may be ours to reap."""
     with contextlib.suppress(ProcessLookupError, PermissionError, TimeoutError):
         async with asyncio.timeout(_LAST_BREATH):
             while True:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(-group, os.WNOHANG)
                 os.killpg(group, 0)
                 await asyncio.sleep(0.01)
 

@@ -181,7 +181,7 @@ def test_a_person_resolves_a_held_study_in_the_browser_and_it_arrives_corrected(
         assert original["ModifiedAttributesSequence"][0]["PatientID"] == "12345"
 
 
-VICTIMS = ("listen_dicom", "listen_hl7", "worker", "valkey-server", "web", " beat ")
+VICTIMS = ("listen_dicom", "listen_hl7", "worker", "valkey-server", "fork_server", "web", " beat ")
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -21,10 +22,12 @@ from orchestrator.services.users import (
 from orchestrator.supervisor import fleet
 from orchestrator.supervisor.broker import NoBroker, answers
 from orchestrator.supervisor.console import Console
+from orchestrator.supervisor.forks import CannotLoad, ForkServer
 from orchestrator.supervisor.keeper import CannotStart
 from orchestrator.supervisor.lock import AlreadyRunning, take_lock
 from orchestrator.supervisor.notify import notify_ready
 from orchestrator.supervisor.ports import PortUnusable, check_ports
+from orchestrator.supervisor.process import Program
 from orchestrator.supervisor.supervision import Supervisor
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -32,6 +35,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 class Command(BaseCommand):
     help = "Migrate, then start and supervise every process of Fiducial on this machine until SIGTERM or Ctrl-C."
+    requires_system_checks: list[str] = []  # the fork server runs them, while this one migrates
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--simulate", action="store_true", help="also run a simulated hospital")
@@ -46,9 +50,13 @@ class Command(BaseCommand):
             lock = take_lock(settings.DATA_DIR / "up.lock")
             check_ports(fleet.ports())
             self._check_broker_socket()
-            password = _prepare_database()
-            revoke_hospital_tokens()
-            self._supervise(lock, password, hospital_token=create_hospital_token() if simulate else "")
+            with ForkServer(fleet.environment()) as forks:
+                password = _prepare_database()
+                revoke_hospital_tokens()
+                programs = fleet.programs(forks, hospital_token=create_hospital_token() if simulate else "")
+                _supervise(programs, lock, password)
+        except CannotLoad:
+            raise CommandError("Fiducial cannot be loaded: what is wrong stands above.") from None
         except (AlreadyRunning, PortUnusable, NoBroker, CannotStart) as error:
             raise CommandError(str(error)) from error
         except OSError as error:
@@ -61,15 +69,15 @@ class Command(BaseCommand):
         if settings.EMBEDDED_BROKER and answers(settings.BROKER_SOCKET):
             raise NoBroker(f"Another broker answers on {settings.BROKER_SOCKET}: stop it first.")
 
-    def _supervise(self, lock: int, password: str | None, *, hospital_token: str) -> None:
-        programs = fleet.programs(hospital_token=hospital_token)
-        console = Console(sys.stdout, [program.name for program in programs])
 
-        def when_up() -> None:
-            console.block(_announcement(password))
-            notify_ready()
+def _supervise(programs: Sequence[Program], lock: int, password: str | None) -> None:
+    console = Console(sys.stdout, [program.name for program in programs])
 
-        asyncio.run(Supervisor(programs, console, lock=lock).run(when_up))
+    def when_up() -> None:
+        console.block(_announcement(password))
+        notify_ready()
+
+    asyncio.run(Supervisor(programs, console, lock=lock).run(when_up))
 
 
 def _prepare_database() -> str | None:

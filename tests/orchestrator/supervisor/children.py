@@ -1,4 +1,4 @@
-"""A program to be supervised: `python -S children.py NAME DIARY [trait…]`.
+"""A program to be supervised: `python children.py NAME DIARY [trait…]`.
 
 Writes `NAME started PID` and `NAME stopped` into the diary. Traits: `notify` (say READY=1), `stubborn` (no end on
 SIGTERM), `parent` (with a stubborn child of its own, diary name NAME-child), `brief` (ends at once with status 3).

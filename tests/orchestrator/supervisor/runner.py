@@ -1,11 +1,13 @@
 """`python -m tests.orchestrator.supervisor.runner FILE`: a supervisor over the programs in a JSON file."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
 
 from orchestrator.supervisor.console import Console
+from orchestrator.supervisor.forks import ForkServer
 from orchestrator.supervisor.keeper import CannotStart, Patience
 from orchestrator.supervisor.lock import take_lock
 from orchestrator.supervisor.process import Program
@@ -15,6 +17,7 @@ from orchestrator.supervisor.supervision import Supervisor
 
 def main(path: Path) -> int:
     plan = json.loads(path.read_text())
+    forks = ForkServer({}, module="tests.orchestrator.supervisor.bare_fork_server") if plan["forked"] else None
     programs = [
         Program(
             each["name"],
@@ -22,6 +25,7 @@ def main(path: Path) -> int:
             each.get("wave", 0),
             Notifies() if each.get("notifies") else AtOnce(),
             grace=each.get("grace", 5.0),
+            forks=forks,
         )
         for each in plan["programs"]
     ]
@@ -30,7 +34,8 @@ def main(path: Path) -> int:
         programs, console, lock=take_lock(path.parent / "up.lock"), patience=Patience(**plan["patience"])
     )
     try:
-        asyncio.run(supervisor.run(lambda: console.say("all up")))
+        with forks or contextlib.nullcontext():
+            asyncio.run(supervisor.run(lambda: console.say("all up")))
     except CannotStart as error:
         console.say(str(error))
         return 1

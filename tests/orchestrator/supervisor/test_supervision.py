@@ -22,17 +22,22 @@ _ROOT = Path(__file__).parents[3]
 class Stage:
     """A supervisor in a process of its own, and the diary of its programs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, forked: bool) -> None:
         self.folder, self.diary, self.log = folder, folder / "diary", folder / "log"
+        self._forked = forked
         self._plan: list[dict[str, Any]] = []
         self.process: subprocess.Popen[bytes] | None = None
 
     def program(self, name: str, *traits: str, wave: int = 0, grace: float = 5.0) -> None:
-        argv = [sys.executable, "-S", str(_CHILD), name, str(self.diary), *traits]
+        argv = [sys.executable, str(_CHILD), name, str(self.diary), *traits]
         self._plan.append({"name": name, "argv": argv, "wave": wave, "grace": grace, "notifies": "notify" in traits})
 
     def start(self, **patience: float) -> None:
-        plan = {"programs": self._plan, "patience": {"first_pause": 0.05, "look_every": 0.01, **patience}}
+        plan = {
+            "programs": self._plan,
+            "forked": self._forked,
+            "patience": {"first_pause": 0.05, "look_every": 0.01, **patience},
+        }
         (self.folder / "plan.json").write_text(json.dumps(plan))
         argv = [sys.executable, "-m", "tests.orchestrator.supervisor.runner", str(self.folder / "plan.json")]
         with self.log.open("wb") as log:
@@ -60,9 +65,13 @@ class Stage:
         return wait_for(lambda: [line for line in self.lines() if text in line], what=text)
 
 
+# However a program was started, it is watched, ended and started again in the same way.
+either_way = pytest.mark.parametrize("stage", [False, True], ids=["by itself", "forked"], indirect=True)
+
+
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    made = Stage(tmp_path, forked=getattr(request, "param", False))
     yield made
     if made.process is not None and made.process.poll() is None:
         made.process.terminate()
@@ -84,6 +93,7 @@ def reaper_of(stage: Stage) -> int:
     return int(found.stdout)
 
 
+@either_way
 def test_waves_start_in_order_when_ready_and_stop_in_reverse(stage: Stage) -> None:
     stage.program("door", "notify", wave=2)
     stage.program("broker", "notify", wave=0)
@@ -111,6 +121,7 @@ def test_each_line_carries_the_name_of_its_process(stage: Stage) -> None:
     stage.says("web        | web works")
 
 
+@either_way
 def test_a_program_that_dies_is_started_again_after_growing_pauses(stage: Stage) -> None:
     stage.program("brief", "notify", "brief")
     stage.start(first_pause=0.1)
@@ -133,6 +144,7 @@ def test_pauses_are_short_again_after_a_healthy_run(stage: Stage) -> None:
     assert pauses == {"0.05"}
 
 
+@either_way
 def test_kill_9_of_the_supervisor_leaves_no_process_behind(stage: Stage) -> None:
     stage.program("polite", "notify")
     stage.program("stubborn", "notify", "stubborn")
@@ -160,6 +172,7 @@ def test_kill_9_of_the_reaper_and_then_of_the_supervisor_leaves_no_process_behin
     wait_for(lambda: not any(map(alive, pids)), what="the end of all processes")
 
 
+@either_way
 def test_kill_9_of_a_program_ends_its_own_children_before_it_starts_again(stage: Stage) -> None:
     stage.program("family", "notify", "parent")
     stage.start()
@@ -173,6 +186,7 @@ def test_kill_9_of_a_program_ends_its_own_children_before_it_starts_again(stage:
     assert len(stage.pids("family")) == 2
 
 
+@either_way
 def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(stage: Stage) -> None:
     stage.program("stubborn", "notify", "stubborn", grace=0.2)
     stage.start()
@@ -201,6 +215,7 @@ def test_a_second_signal_ends_the_patience(stage: Stage) -> None:
     assert not alive(stage.pids("stubborn")[0])
 
 
+@either_way
 def test_a_program_that_cannot_start_ends_the_run_with_one_line(stage: Stage) -> None:
     stage.program("broker", "notify")
     stage.program("brief", "brief", wave=1)
