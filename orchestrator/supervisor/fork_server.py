@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from orchestrator.supervisor.loaded import keep_loaded
 from orchestrator.supervisor.process import wait_at_the_gate
 
 _LARGEST_REQUEST = 64 * 1024
@@ -31,9 +32,8 @@ def main(load: Callable[[], None]) -> None:
     show_as([sys.executable, *sys.argv[:1]])
     gc.disable()
     load()
-    # Nothing of that becomes garbage. No collection looks at it again, and so none writes into pages that forks share.
-    gc.freeze()
     gc.enable()
+    keep_loaded()
     with contextlib.suppress(BrokenPipeError):  # the supervisor did not wait so long
         channel.send(b"loaded")
     while True:
