@@ -73,11 +73,11 @@ def _missed(figure: Figure, value: Value) -> bool:
     return value.value is not None and not figure.definition.reaches(value.value, figure.target)
 
 
-def day_rows(figure: Figure, flows: Mapping[dt.date, tuple[int, int]] | None = None) -> list[Row]:
+def day_rows(figure: Figure) -> list[Row]:
     return [
         Row(
             day.isoformat(), f"{day:%a %d %b}", value, value_text(figure, value), _missed(figure, value), f"day={day}",
-            (flows or {}).get(day),
+            figure.flows.get(day),
         )
         for day, value in figure.series.items()
     ]  # fmt: skip

@@ -220,6 +220,18 @@ def test_the_rest_api_gives_the_kpis_by_name(ward: Site) -> None:
     assert signed_in.get("/api/v1/kpis/exception_backlog/").json()["denominator"] is None
 
 
+def test_the_rest_api_says_until_when_all_is_counted(ward: Site) -> None:
+    signed_in, stopped = client(), timezone.now() - dt.timedelta(hours=30)
+    owed = Subscription.objects.filter(subscriber__startswith="orchestrator.services.kpi_rollups.")
+    owed.filter(pk=owed.earliest("pk").pk).update(created_at=stopped)
+    each = [*signed_in.get("/api/v1/kpis/").json()["results"], signed_in.get("/api/v1/kpis/mismatch_rate/").json()]
+    assert {dt.datetime.fromisoformat(kpi["counted_to"]) for kpi in each} == {stopped}
+    owed.update(status="DONE", next_attempt_at=None)
+    before = timezone.now()
+    now = dt.datetime.fromisoformat(signed_in.get("/api/v1/kpis/mismatch_rate/").json()["counted_to"])
+    assert before <= now <= timezone.now()
+
+
 @pytest.mark.parametrize(
     "path",
     [
