@@ -38,7 +38,7 @@ NOT_JUDGED, NOT_MOVED = Judged(0, 0, 0), Moved(0, 0)
 
 
 class _Listed(Aggregate):
-    """Outcome and count of each tally, one after the other: so a day is one row, and no group is made of each step."""
+    """Outcome and count of each tally, one after the other."""
 
     function = "string_agg"
     arg_joiner = " || ' ' || "
@@ -82,13 +82,24 @@ class Tallies:
         return found, reasons
 
     def durations(self, by: str) -> dict[Any, Steps]:
+        if by == "day":
+            return self._durations_by_day()
         found: dict[Any, Steps] = {}
-        listed = _Listed("outcome", "count")
-        for key, text in self._of(KpiSubject.ORDER, by).values_list(by).annotate(listed=listed):
-            steps = found[key] = Steps()
+        rows = self._of(KpiSubject.ORDER, by).values_list(by, "outcome")
+        for key, step, number in rows.annotate(number=Sum("count")):
+            found.setdefault(key, Steps())[int(step)] = number
+        return found
+
+    def _durations_by_day(self) -> dict[Any, Steps]:
+        """The same; days are many, with some twenty steps each: so each is one row."""
+        found = {}
+        rows = self._of(KpiSubject.ORDER, "day").values_list("day")
+        for day, text in rows.annotate(listed=_Listed("outcome", "count")):
+            steps: dict[int, int] = {}
             numbers = map(int, text.split())
             for step, number in zip(numbers, numbers, strict=True):
-                steps[step] += number
+                steps[step] = steps.get(step, 0) + number
+            found[day] = Steps(steps)
         return found
 
     def moved(self, by: str) -> dict[Any, Moved]:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -150,20 +151,26 @@ def subtitle(asked: Asked, found: list[Figure]) -> str:
 
 def row_of(figure: Figure, asked: Asked) -> dict[str, Any]:
     """One KPI as a row of the table."""
-    definition = figure.definition
-    text = kpi_tables.value_text(figure, figure.whole)
-    target = words.written(figure.target, definition.unit)
+    head = head_of(figure)
     values = [value.value for value in (*figure.earlier.values(), *figure.series.values())]
+    days = f"{figure.definition.label}, {len(values)} days to {figure.period.last:%d %b}"
     return {
-        "figure": figure,
-        "definition": definition,
-        "text": text,
-        "target": target,
-        "state": state_of(figure),
+        **head,
         "trend": charts.trend(values, figure.target, hot=figure.missed),
-        "trend_label": f"{definition.label}, {len(values)} days to {figure.period.last:%d %b}: {text}, target {target}",
+        "trend_label": f"{days}: {head['text']}, target {head['target']}",
         "split": kpi_tables.split_rows(figure, asked.sites)[:_SPLIT],
         "note": _note(figure),
+    }
+
+
+def head_of(figure: Figure) -> dict[str, Any]:
+    """What is said first of a KPI: its value, beside the target and the period before."""
+    return {
+        "figure": figure,
+        "definition": figure.definition,
+        "text": kpi_tables.value_text(figure, figure.whole),
+        "target": words.written(figure.target, figure.definition.unit),
+        "state": state_of(figure),
         "compared": compared(figure),
     }
 
@@ -224,7 +231,8 @@ def kpi_page(request: HttpRequest, name: str) -> HttpResponse:
         "heading": figure.definition.label,
         "subtitle": f"{asked.when}, {asked.where}",
         "asked": asked,
-        **row_of(figure, asked),
+        **head_of(figure),
+        "address": f"{reverse('kpi-behind', args=[name])}?{asked.query}",
         "periods": period_chips(request, asked),
         "splits": _chips(request, asked, kpi_tables.splits_of(name)),
         "split_label": kpi_tables.SPLITS[figure.by].lower(),
