@@ -155,9 +155,9 @@ def test_a_target_that_no_step_of_durations_ends_at_is_refused_in_words(ward: Si
 @pytest.mark.parametrize(
     ("path", "number"),
     [
-        ("", 17),
+        ("", 15),
         ("mismatch_rate/", 11),
-        ("exception_backlog/", 14),
+        ("exception_backlog/", 13),
         ("order_to_worklist/", 12),
         ("mismatch_rate/behind/", 8),
     ],
