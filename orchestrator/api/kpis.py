@@ -1,6 +1,6 @@
 """kpis/: the figures that managers steer by, for the sites of who asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django.core.exceptions import BadRequest
@@ -15,8 +15,10 @@ from rest_framework.viewsets import ViewSet
 from orchestrator.api.authentication import viewer_of
 from orchestrator.kpis import figures
 from orchestrator.kpis.definitions import DEFINITIONS
+from orchestrator.kpis.periods import Period
 from orchestrator.models import Site
 from orchestrator.permissions import visible_to
+from orchestrator.services import kpi_rollups
 
 _ASKED = ("from", "to", "by", "site", "modality", "source", "format")
 _PARAMETERS = [
@@ -49,6 +51,7 @@ class KpiSerializer(KpiValueSerializer):
     on_target = serializers.BooleanField(allow_null=True)
     definition = serializers.CharField(help_text="What counts, and how often, precisely.")
     previous = serializers.FloatField(allow_null=True, help_text="The period of the same length before.")
+    counted_to = serializers.DateTimeField(help_text="All that happened before is counted; what came since, not yet.")
     by = serializers.CharField()
     series = KpiDaySerializer(many=True)
     breakdown = serializers.DictField(child=KpiValueSerializer())
@@ -71,7 +74,7 @@ class KpiResource(ViewSet):
     @extend_schema(operation_id="kpis_list", parameters=_PARAMETERS, responses=KpiListSerializer)
     def list(self, request: Request) -> Response:
         """All of them, each by its `name`."""
-        results = [_found(request, name) for name in DEFINITIONS]
+        results = _found(request, DEFINITIONS)
         return Response({"count": len(results), "next": None, "previous": None, "results": results})
 
     @extend_schema(parameters=_PARAMETERS, responses=KpiSerializer)
@@ -79,10 +82,10 @@ class KpiResource(ViewSet):
         """One of them."""
         if name not in DEFINITIONS:
             raise Http404
-        return Response(_found(request, name))
+        return Response(_found(request, [name])[0])
 
 
-def _found(request: Request, name: str) -> dict[str, Any]:
+def _found(request: Request, names: Iterable[str]) -> list[dict[str, Any]]:
     asked = request.query_params.dict()
     if unknown := sorted(set(asked) - set(_ASKED)):
         raise ValidationError({unknown[0]: "There is no such parameter."})
@@ -90,7 +93,7 @@ def _found(request: Request, name: str) -> dict[str, Any]:
     if by not in figures.DIMENSIONS:
         raise ValidationError({"by": f"One of {', '.join(figures.DIMENSIONS)}."})
     try:
-        period = figures.Period.of(asked.get("from", ""), asked.get("to", ""))
+        period = Period.of(asked.get("from", ""), asked.get("to", ""))
     except BadRequest as error:
         raise ValidationError({"from": str(error)}) from error
     viewer = viewer_of(request)
@@ -98,7 +101,10 @@ def _found(request: Request, name: str) -> dict[str, Any]:
     filters: dict[str, str] = {key: asked[key] for key in ("modality", "source") if key in asked}
     if "site" in asked:
         filters["site"] = str(_site(asked["site"], sites))
-    return _written(figures.figure(viewer, name, period, by=by, filters=filters), sites)
+    # Asked first: what is gathered meanwhile is in the figures at least.
+    counted_to = serializers.DateTimeField().to_representation(kpi_rollups.counted_to())
+    found = figures.figures(viewer, names, period, by=[by], filters=filters)
+    return [_written(figure, sites, counted_to) for figure in found.values()]
 
 
 def _site(code: str, sites: Mapping[int, str]) -> int:
@@ -108,7 +114,7 @@ def _site(code: str, sites: Mapping[int, str]) -> int:
     raise ValidationError({"site": f"There is no site {code} for you."})
 
 
-def _written(figure: figures.Figure, sites: Mapping[int, str]) -> dict[str, Any]:
+def _written(figure: figures.Figure, sites: Mapping[int, str], counted_to: str | None) -> dict[str, Any]:
     def key(name: Any) -> str:
         return sites.get(name, str(name)) if figure.by == "site" else str(name)
 
@@ -116,7 +122,7 @@ def _written(figure: figures.Figure, sites: Mapping[int, str]) -> dict[str, Any]
     return {
         "name": about.name, "label": about.label, **_value(figure.whole), "unit": about.unit, "target": figure.target,
         "on_target": None if figure.whole.value is None else not figure.missed, "definition": about.definition,
-        "previous": figure.before.value, "by": figure.by,
+        "previous": figure.before.value, "counted_to": counted_to, "by": figure.by,
         "series": [{"day": day.isoformat(), **_value(value)} for day, value in figure.series.items()],
         "breakdown": {key(name): _value(value) for name, value in figure.breakdown.items()},
     }  # fmt: skip

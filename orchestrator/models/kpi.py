@@ -85,6 +85,14 @@ class KpiTally(Dimensions):
                 name="kpi_tally_once",
             )
         ]
+        indexes: ClassVar = [
+            # Days and their parts are added up from here alone.
+            models.Index(
+                fields=["subject", "day", "outcome", "reason", "source", "site", "modality", "count"],
+                condition=models.Q(hour=WHOLE_DAY),
+                name="kpi_tally_days",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.count} {self.outcome} on {self.day}"

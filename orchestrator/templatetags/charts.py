@@ -194,17 +194,16 @@ def trend(
     if len(known) < 2:
         return None
     low, high = min(*known, goal), max(*known, goal)
-    step = (width - 8) / (len(values) - 1)
-
-    def y(value: float) -> float:
-        return round(height - 6 - (value - low) / max(high - low, 1e-9) * (height - 12), 1)
-
+    step, scale, foot = (width - 8) / (len(values) - 1), (height - 12) / max(high - low, 1e-9), height - 6
     lines: list[list[str]] = [[]]
-    points = []
+    x = y = 0.0
     for number, value in enumerate(values):
         if value is None:
             lines.append([])
             continue
-        points.append(Point(round(4 + number * step, 1), y(value)))
-        lines[-1].append(f"{points[-1].x},{points[-1].y}")
-    return Trend(width, height, [" ".join(each) for each in lines if len(each) > 1], points[-1], y(goal), hot)
+        x, y = 4 + number * step, foot - (value - low) * scale
+        lines[-1].append(f"{x:.1f},{y:.1f}")
+    return Trend(
+        width, height, [" ".join(each) for each in lines if len(each) > 1], Point(round(x, 1), round(y, 1)),
+        round(foot - (goal - low) * scale, 1), hot,
+    )  # fmt: skip

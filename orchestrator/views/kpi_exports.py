@@ -10,9 +10,9 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from orchestrator.kpis import figures
-from orchestrator.kpis.definitions import DEFINITIONS
+from orchestrator.kpis import backlog
 from orchestrator.kpis.figures import Figure
+from orchestrator.kpis.periods import Period
 
 from . import kpi_tables, replies
 from .kpis import Asked, known, row_of, subtitle
@@ -56,7 +56,7 @@ def _sheet(name: str, found: Iterable[Figure], asked: Asked) -> HttpResponse:
 def all_as_csv(request: HttpRequest) -> HttpResponse:
     """Every KPI of the period as one table."""
     asked = Asked.by_request(request)
-    return _sheet("kpis", [asked.figure(name) for name in DEFINITIONS], asked)
+    return _sheet("kpis", asked.figures().values(), asked)
 
 
 @require_GET
@@ -77,7 +77,7 @@ def as_picture(request: HttpRequest, name: str, chart: str) -> HttpResponse:
     elif chart == "split":
         drawn = kpi_tables.split_chart(figure, asked.sites)
     elif chart == "ages" and name == "exception_backlog":
-        drawn = kpi_tables.age_chart(figures.ages(asked.viewer, asked.period, asked.filters))
+        drawn = kpi_tables.age_chart(backlog.ages(asked.viewer, asked.period, figure.whole.numerator, asked.filters))
     if drawn is None:
         raise Http404(chart)
     picture = render_to_string("orchestrator/kpi_picture.svg", {"chart": drawn, "asked": asked, "figure": figure})
@@ -95,11 +95,10 @@ def review(request: HttpRequest) -> HttpResponse:
         # The last whole week, Monday to Sunday.
         today = timezone.localdate()
         monday = today - dt.timedelta(days=today.weekday() + 7)
-        asked = asked.over(figures.Period(monday, monday + dt.timedelta(days=6)))
-    goals = figures.targets()
-    found = {name: asked.figure(name, goals) for name in DEFINITIONS}
-    ages = figures.ages(asked.viewer, asked.period, asked.filters)
-    flows = figures.flows(asked.viewer, asked.period, asked.filters)
+        asked = asked.over(Period(monday, monday + dt.timedelta(days=6)))
+    found = asked.figures("reason", "source")
+    waiting = found["exception_backlog"]
+    ages = backlog.ages(asked.viewer, asked.period, waiting.whole.numerator, asked.filters)
     parts = [
         ("Exceptions open, by kind", "exception_backlog", "reason"),
         ("Exceptions open, by source", "exception_backlog", "source"),
@@ -112,16 +111,15 @@ def review(request: HttpRequest) -> HttpResponse:
         "subtitle": subtitle(asked, list(found.values())),
         "asked": asked,
         "rows": [row_of(figure, asked) for figure in found.values()],
-        "backlog_chart": kpi_tables.day_chart(found["exception_backlog"]),
+        "backlog_chart": kpi_tables.day_chart(waiting),
         "mismatch_chart": kpi_tables.day_chart(found["mismatch_rate"]),
         "ages": list(zip(kpi_tables.AGE_LABELS, ages, strict=True)),
-        "flows": flows,
-        "opened": sum(opened for opened, _ in flows.values()),
-        "settled": sum(settled for _, settled in flows.values()),
+        "flows": waiting.flows,
+        "opened": sum(moved.opened for moved in waiting.flows.values()),
+        "settled": sum(moved.settled for moved in waiting.flows.values()),
         "parts": [
-            {"title": title, "name": name, "rows": kpi_tables.split_rows(part, asked.sites)[:8]}
+            {"title": title, "name": name, "rows": kpi_tables.split_rows(found[name].split_by(by), asked.sites)[:8]}
             for title, name, by in parts
-            for part in [figures.split_by(found[name], asked.viewer, by, asked.filters)]
         ],
     }  # fmt: skip
     return replies.page(request, "orchestrator/kpi_review.html", "orchestrator/_kpi_review.html", context)

@@ -1,6 +1,5 @@
 """What the KPI pages show of a figure: rows of tables, charts, words; the same for pages, print, CSV and pictures."""
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from urllib.parse import urlencode
 from orchestrator.kpis import counting
 from orchestrator.kpis.counting import Outcome
 from orchestrator.kpis.figures import Figure, Value
+from orchestrator.kpis.tallies import Moved
 from orchestrator.kpis.words import reason_label, span, written
 from orchestrator.services.exceptions import case_kinds
 from orchestrator.templatetags import charts
@@ -32,7 +32,7 @@ _STACKED = 3
 
 
 class Row(NamedTuple):
-    """One line of a table: its name, what it is worth, how much was counted, and the address of what is behind it."""
+    """One line of a table: its name, what it is worth, how much was counted, and the query of what is behind it."""
 
     key: str
     label: str
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     missed: bool
     query: str
     # Cases opened and settled on a day.
-    flow: tuple[int, int] | None = None
+    flow: Moved | None = None
 
 
 def splits_of(name: str) -> dict[str, str]:
@@ -73,11 +73,11 @@ def _missed(figure: Figure, value: Value) -> bool:
     return value.value is not None and not figure.definition.reaches(value.value, figure.target)
 
 
-def day_rows(figure: Figure, flows: Mapping[dt.date, tuple[int, int]] | None = None) -> list[Row]:
+def day_rows(figure: Figure) -> list[Row]:
     return [
         Row(
             day.isoformat(), f"{day:%a %d %b}", value, value_text(figure, value), _missed(figure, value), f"day={day}",
-            (flows or {}).get(day),
+            figure.flows.get(day),
         )
         for day, value in figure.series.items()
     ]  # fmt: skip
@@ -109,9 +109,9 @@ def _most(figure: Figure) -> float | None:
 
 def day_chart(figure: Figure) -> Chart | None:
     """The value of each day, against the target."""
-    rows = day_rows(figure)
     columns = [
-        Column(f"{dt.date.fromisoformat(row.key):%d %b}", _parts(row.value), f"{row.label}: {row.text}") for row in rows
+        Column(f"{day:%d %b}", _parts(value), f"{day:%a %d %b}: {value_text(figure, value)}")
+        for day, value in figure.series.items()
     ]
     title = (
         f"{figure.definition.label} by day, {figure.period.first:%d %b} to {figure.period.last:%d %b %Y}: "

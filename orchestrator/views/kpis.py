@@ -9,13 +9,16 @@ from urllib.parse import urlencode
 
 from django.core.exceptions import BadRequest, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods
 
 from orchestrator.forms import TargetForm
-from orchestrator.kpis import figures, words
+from orchestrator.kpis import backlog, figures, words
+from orchestrator.kpis.behind import count_behind, facts_behind
 from orchestrator.kpis.definitions import DEFINITIONS
-from orchestrator.kpis.figures import Figure, Period
+from orchestrator.kpis.figures import Figure
+from orchestrator.kpis.periods import Period
 from orchestrator.models import KpiFact, KpiTarget, Site
 from orchestrator.permissions import Viewer, can_everywhere, require, require_everywhere, visible_to
 from orchestrator.selectors import number_of
@@ -63,10 +66,13 @@ class Asked:
         period = Period.of(request.GET.get("from", ""), request.GET.get("to", ""))
         return cls(viewer, sites, period, by if by in known else "hour" if name == "mismatch_rate" else "site", filters)
 
-    def figure(self, name: str, goals: Mapping[str, float] | None = None, by: str = "") -> Figure:
-        return figures.figure(
-            self.viewer, name, self.period, by=by or self.by, filters=self.filters, goals=goals
-        )  # fmt: skip
+    def figure(self, name: str) -> Figure:
+        return figures.figure(self.viewer, name, self.period, by=self.by, filters=self.filters)
+
+    def figures(self, *also: str) -> dict[str, Figure]:
+        """All of them, in parts also by these dimensions."""
+        by = (self.by, *also)
+        return figures.figures(self.viewer, DEFINITIONS, self.period, by=by, filters=self.filters)
 
     def over(self, period: Period) -> "Asked":
         return replace(self, period=period)
@@ -120,8 +126,7 @@ def known(name: str) -> str:
 def overview(request: HttpRequest) -> HttpResponse:
     """All KPIs, each with its target, trend and what it is by site."""
     asked = Asked.by_request(request)
-    goals = figures.targets()
-    found = [asked.figure(name, goals) for name in DEFINITIONS]
+    found = list(asked.figures().values())
     rows = [row_of(figure, asked) for figure in found]
     context = {
         "section": "kpis",
@@ -146,20 +151,26 @@ def subtitle(asked: Asked, found: list[Figure]) -> str:
 
 def row_of(figure: Figure, asked: Asked) -> dict[str, Any]:
     """One KPI as a row of the table."""
-    definition = figure.definition
-    text = kpi_tables.value_text(figure, figure.whole)
-    target = words.written(figure.target, definition.unit)
+    head = head_of(figure)
     values = [value.value for value in (*figure.earlier.values(), *figure.series.values())]
+    days = f"{figure.definition.label}, {len(values)} days to {figure.period.last:%d %b}"
     return {
-        "figure": figure,
-        "definition": definition,
-        "text": text,
-        "target": target,
-        "state": state_of(figure),
+        **head,
         "trend": charts.trend(values, figure.target, hot=figure.missed),
-        "trend_label": f"{definition.label}, {len(values)} days to {figure.period.last:%d %b}: {text}, target {target}",
+        "trend_label": f"{days}: {head['text']}, target {head['target']}",
         "split": kpi_tables.split_rows(figure, asked.sites)[:_SPLIT],
         "note": _note(figure),
+    }
+
+
+def head_of(figure: Figure) -> dict[str, Any]:
+    """What is said first of a KPI: its value, beside the target and the period before."""
+    return {
+        "figure": figure,
+        "definition": figure.definition,
+        "text": kpi_tables.value_text(figure, figure.whole),
+        "target": words.written(figure.target, figure.definition.unit),
+        "state": state_of(figure),
         "compared": compared(figure),
     }
 
@@ -213,14 +224,15 @@ def kpi_page(request: HttpRequest, name: str) -> HttpResponse:
     """One KPI: what it means, its days, its parts, and the first of what is behind it."""
     asked = Asked.by_request(request, known(name))
     figure = asked.figure(name)
-    facts = figures.behind(asked.viewer, name, asked.period, {**asked.filters, "counted": _first_side(name)})
+    facts = facts_behind(asked.viewer, name, asked.period, {**asked.filters, "counted": _first_side(name)})
     shown = list(facts.select_related("site").order_by("-at", "-pk")[:_SHOWN])
     context = {
         "section": "kpis",
         "heading": figure.definition.label,
         "subtitle": f"{asked.when}, {asked.where}",
         "asked": asked,
-        **row_of(figure, asked),
+        **head_of(figure),
+        "address": f"{reverse('kpi-behind', args=[name])}?{asked.query}",
         "periods": period_chips(request, asked),
         "splits": _chips(request, asked, kpi_tables.splits_of(name)),
         "split_label": kpi_tables.SPLITS[figure.by].lower(),
@@ -243,9 +255,8 @@ def kpi_page(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _backlog(asked: Asked, figure: Figure) -> dict[str, Any]:
-    flows = figures.flows(asked.viewer, asked.period, asked.filters)
-    numbers = figures.ages(asked.viewer, asked.period, asked.filters)
-    return {"flows": flows, "days": kpi_tables.day_rows(figure, flows), "age_chart": kpi_tables.age_chart(numbers),
+    numbers = backlog.ages(asked.viewer, asked.period, figure.whole.numerator, asked.filters)
+    return {"flows": figure.flows, "days": kpi_tables.day_rows(figure), "age_chart": kpi_tables.age_chart(numbers),
             "ages": list(zip(kpi_tables.AGE_LABELS, numbers, strict=True))}  # fmt: skip
 
 
@@ -278,9 +289,9 @@ def behind(request: HttpRequest, name: str) -> HttpResponse:
     narrowed = _narrowed(request)
     side = request.GET.get("counted", "")
     meant = {**asked.filters, **narrowed, "counted": side}
-    facts = figures.behind(asked.viewer, name, asked.period, meant)
+    facts = facts_behind(asked.viewer, name, asked.period, meant)
     page = lists.page_of(request, facts.select_related("site"), "at")
-    tallied = figures.count_behind(asked.viewer, name, asked.period, meant)
+    tallied = count_behind(asked.viewer, name, asked.period, meant)
     number = facts[: _COUNTED_TO + 1].count() if tallied is None else tallied
     sides = _sides(name)
     context = {

@@ -1,6 +1,9 @@
 """What the figures say: values, series, splits and what is behind them equal each other, per viewer."""
 
 import datetime as dt
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -10,10 +13,11 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.kpis import counting, figures, words
+from orchestrator.kpis import backlog, counting, figures, words
+from orchestrator.kpis.behind import count_behind, facts_behind
 from orchestrator.kpis.counting import Outcome
 from orchestrator.kpis.definitions import DEFINITIONS
-from orchestrator.kpis.figures import Period
+from orchestrator.kpis.periods import Period
 from orchestrator.models import KpiFact, KpiTarget, Role, Site
 from orchestrator.permissions import Viewer
 from orchestrator.services import kpi_rollups, kpi_targets
@@ -174,8 +178,8 @@ def test_an_order_within_the_target_is_never_judged_slower_than_it() -> None:
     who, today = viewer(), Period(DAY, DAY)
     found = figures.figure(who, "order_to_worklist", today)
     assert (found.whole, found.missed) == (figures.Value(5.0, 2, 2), False)
-    assert figures.behind(who, "order_to_worklist", today, {"counted": "rest"}).count() == 0
-    rest = figures.behind(who, "order_to_worklist", WEEK, {"counted": "rest"})
+    assert facts_behind(who, "order_to_worklist", today, {"counted": "rest"}).count() == 0
+    rest = facts_behind(who, "order_to_worklist", WEEK, {"counted": "rest"})
     assert [fact.subject_id for fact in rest] == [slow.pk]
 
 
@@ -185,15 +189,13 @@ def test_what_is_behind_a_number_is_as_many_as_it_says() -> None:
     who = viewer()
     for name in ("auto_match_rate", "mismatch_rate", "order_to_worklist"):
         found = figures.figure(who, name, WEEK)
-        counts = {
-            side: figures.behind(who, name, WEEK, {"counted": side}).count() for side in ("", "numerator", "rest")
-        }
+        counts = {side: facts_behind(who, name, WEEK, {"counted": side}).count() for side in ("", "numerator", "rest")}
         assert counts == {
             "": found.whole.denominator,
             "numerator": found.whole.numerator,
             "rest": (found.whole.denominator or 0) - found.whole.numerator,
         }
-        by_day = figures.behind(who, name, WEEK, {"day": DAY.isoformat()}).count()
+        by_day = facts_behind(who, name, WEEK, {"day": DAY.isoformat()}).count()
         assert by_day == found.series[DAY].denominator
 
 
@@ -214,9 +216,9 @@ def test_how_many_are_behind_a_number_is_told_by_the_tallies_as_by_the_facts() -
             for side in ("opened", "settled") if name == "exception_backlog" else ("", "numerator", "rest"):
                 for chosen in (*places, *times):
                     asked = {**chosen, "counted": side}
-                    number = figures.count_behind(who, name, WEEK, asked)
-                    assert number == figures.behind(who, name, WEEK, asked).count(), (name, asked)
-    assert figures.count_behind(viewer(), "exception_backlog", WEEK, {}) is None
+                    number = count_behind(who, name, WEEK, asked)
+                    assert number == facts_behind(who, name, WEEK, asked).count(), (name, asked)
+    assert count_behind(viewer(), "exception_backlog", WEEK, {}) is None
 
 
 @pytest.mark.django_db
@@ -224,11 +226,13 @@ def test_a_figure_in_other_parts_is_the_one_that_is_made_by_them() -> None:
     _ward()
     opened_case(at=NOON - 3 * A_DAY)
     kpi_rollups.rebuild()
-    who = viewer()
+    who, dimensions = viewer(), ("site", "modality", "source", "reason")
+    found = figures.figures(who, DEFINITIONS, WEEK, by=dimensions)
     for name in DEFINITIONS:
-        found = figures.figure(who, name, WEEK)
-        for by in ("site", "modality", "source", "reason"):
-            assert figures.split_by(found, who, by, {}) == figures.figure(who, name, WEEK, by=by)
+        for by in dimensions:
+            alone, among = figures.figure(who, name, WEEK, by=by), found[name].split_by(by)
+            assert among == replace(alone, splits=found[name].splits)
+            assert (among.breakdown, among.reasons) == (alone.breakdown, alone.reasons)
 
 
 @pytest.mark.django_db
@@ -240,10 +244,10 @@ def test_what_is_behind_a_backlog_is_what_was_open_and_behind_its_moves_what_mov
     move_case(second, "reopened", at=NOON - A_DAY)
     kpi_rollups.rebuild()
     who = viewer()
-    found, flows = figures.figure(who, "exception_backlog", WEEK), figures.flows(who, WEEK, {})
+    found = figures.figure(who, "exception_backlog", WEEK)
 
     def number(**asked: str) -> int:
-        return figures.behind(who, "exception_backlog", WEEK, asked).count()
+        return facts_behind(who, "exception_backlog", WEEK, asked).count()
 
     assert number() == found.whole.numerator > 1
     assert {day: number(day=day.isoformat()) for day in WEEK.days} == {
@@ -251,9 +255,9 @@ def test_what_is_behind_a_backlog_is_what_was_open_and_behind_its_moves_what_mov
     }
     for side, place in (("opened", 0), ("settled", 1)):
         assert {day: number(day=day.isoformat(), counted=side) for day in WEEK.days} == {
-            day: flow[place] for day, flow in flows.items()
+            day: flow[place] for day, flow in found.flows.items()
         }
-        assert number(counted=side) == sum(flow[place] for flow in flows.values()) > 1
+        assert number(counted=side) == sum(flow[place] for flow in found.flows.values()) > 1
 
 
 @pytest.mark.django_db
@@ -262,8 +266,8 @@ def test_who_looks_after_one_site_counts_that_site_only() -> None:
     theirs = viewer(site=south)
     found = figures.figure(theirs, "auto_match_rate", WEEK)
     assert (found.whole.numerator, found.whole.denominator, list(found.breakdown)) == (0, 1, [south.pk])
-    assert figures.behind(theirs, "mismatch_rate", WEEK, {}).count() == 1
-    assert figures.behind(theirs, "mismatch_rate", WEEK, {"site": str(north.pk)}).count() == 0
+    assert facts_behind(theirs, "mismatch_rate", WEEK, {}).count() == 1
+    assert facts_behind(theirs, "mismatch_rate", WEEK, {"site": str(north.pk)}).count() == 0
     assert figures.figure(viewer(Role.READER), "auto_match_rate", WEEK).whole.value is None
 
 
@@ -280,15 +284,16 @@ def test_the_backlog_of_any_past_day_with_its_ages() -> None:
     found = figures.figure(who, "exception_backlog", period, by="reason")
     assert [value.numerator for value in found.series.values()] == [1, 0, 1, 0, 1, 2, 2]
     assert found.breakdown["no_route"].numerator == 2
-    assert figures.flows(who, period, {})[today - A_DAY] == (1, 0)
+    assert found.flows[today - A_DAY] == (1, 0)
     then = Period(today - 4 * A_DAY, today - 4 * A_DAY)
     past = figures.figure(who, "exception_backlog", then)
     assert (past.whole.numerator, sum(past.breakdown[key].numerator for key in past.breakdown)) == (1, 1)
     assert past.aside == dt.timedelta(hours=12).total_seconds()
-    assert figures.ages(who, then, {}) == [0, 0, 0, 1, 0, 0, 0]
-    assert [fact.subject_id for fact in figures.behind(who, "exception_backlog", then, {})] == [second.pk]
-    assert sum(figures.ages(who, period, {})) == 2
-    assert third.pk in {fact.subject_id for fact in figures.behind(who, "exception_backlog", period, {})}
+    assert backlog.ages(who, then, 1, {}) == [0, 0, 0, 1, 0, 0, 0]
+    assert [fact.subject_id for fact in facts_behind(who, "exception_backlog", then, {})] == [second.pk]
+    still = facts_behind(who, "exception_backlog", period, {})
+    assert backlog.ages(who, period, 2, {}) == _aged(still, today, timezone.now())
+    assert third.pk in {fact.subject_id for fact in facts_behind(who, "exception_backlog", period, {})}
 
 
 @pytest.mark.django_db
@@ -298,7 +303,7 @@ def test_a_past_backlog_is_that_of_the_sites_days_whoever_looks(clock: str) -> N
     now = timezone.now()
     for zone in ("America/Los_Angeles", "Pacific/Kiritimati"):
         site = _site_in(zone)
-        for hours in range(5, 80, 15):
+        for hours in range(5, 200, 15):
             case = opened_case(at=now - dt.timedelta(hours=hours), site=site)
             if hours > 40:
                 move_case(case, "resolved", at=now - dt.timedelta(hours=hours - 36))
@@ -311,16 +316,26 @@ def test_a_past_backlog_is_that_of_the_sites_days_whoever_looks(clock: str) -> N
         for day, value in found.series.items():
             then = Period(day, day)
             whole = figures.figure(who, "exception_backlog", then)
-            listed = figures.behind(who, "exception_backlog", period, {"day": day.isoformat()})
+            listed = facts_behind(who, "exception_backlog", period, {"day": day.isoformat()})
             assert whole.whole == value
             assert listed.count() == value.numerator == sum(part.numerator for part in whole.breakdown.values())
-            assert sum(figures.ages(who, then, {})) == value.numerator
+            assert backlog.ages(who, then, value.numerator, {}) == _aged(listed, day, now)
             if day < today:
                 assert set(listed) == _open_when_the_day_ended(day)
 
 
 def _site_in(zone: str) -> Site:
     return Site.objects.create(code=zone[:8], name=zone, time_zone=zone)
+
+
+def _aged(facts: Iterable[KpiFact], day: dt.date, now: dt.datetime) -> list[int]:
+    """How old they were at the end of the day at their site, or are now, one by one."""
+    today = timezone.localdate()
+    numbers = [0] * (len(backlog.AGES) + 1)
+    for fact in facts:
+        end = dt.datetime.combine(day + A_DAY, dt.time(), ZoneInfo(fact.site.time_zone))
+        numbers[bisect_right(backlog.AGES, ((now if day == today else min(end, now)) - fact.at).total_seconds())] += 1
+    return numbers
 
 
 def _open_when_the_day_ended(day: dt.date) -> set[KpiFact]:
@@ -341,9 +356,9 @@ def test_how_old_cases_were_is_reckoned_to_the_end_of_the_day_at_their_site() ->
         opened_case(at=midnight - dt.timedelta(hours=hours), site=_site_in(zone))
     kpi_rollups.rebuild()
     who, then = viewer(), Period(day, day)
-    assert figures.ages(who, then, {}) == [0, 1, 1, 0, 0, 0, 0]
+    assert backlog.ages(who, then, 2, {}) == [0, 1, 1, 0, 0, 0, 0]
     assert figures.figure(who, "exception_backlog", then).aside == 5 * 3600
-    assert figures.age_at(who, then, 0.5, 2, {}) == 2 * 3600
+    assert backlog.age_at(who, then, 0.5, 2, {}) == 2 * 3600
 
 
 @pytest.mark.django_db

@@ -155,9 +155,9 @@ def test_a_target_that_no_step_of_durations_ends_at_is_refused_in_words(ward: Si
 @pytest.mark.parametrize(
     ("path", "number"),
     [
-        ("", 17),
+        ("", 15),
         ("mismatch_rate/", 11),
-        ("exception_backlog/", 14),
+        ("exception_backlog/", 13),
         ("order_to_worklist/", 12),
         ("mismatch_rate/behind/", 8),
     ],
@@ -218,6 +218,18 @@ def test_the_rest_api_gives_the_kpis_by_name(ward: Site) -> None:
     assert one["definition"] == DEFINITIONS["auto_match_rate"].definition
     assert signed_in.get("/api/v1/kpis/mismatch_rate/?site=NORTH").json()["breakdown"]["NORTH"]["denominator"] == 3
     assert signed_in.get("/api/v1/kpis/exception_backlog/").json()["denominator"] is None
+
+
+def test_the_rest_api_says_until_when_all_is_counted(ward: Site) -> None:
+    signed_in, stopped = client(), timezone.now() - dt.timedelta(hours=30)
+    owed = Subscription.objects.filter(subscriber__startswith="orchestrator.services.kpi_rollups.")
+    owed.filter(pk=owed.earliest("pk").pk).update(created_at=stopped)
+    each = [*signed_in.get("/api/v1/kpis/").json()["results"], signed_in.get("/api/v1/kpis/mismatch_rate/").json()]
+    assert {dt.datetime.fromisoformat(kpi["counted_to"]) for kpi in each} == {stopped}
+    owed.update(status="DONE", next_attempt_at=None)
+    before = timezone.now()
+    now = dt.datetime.fromisoformat(signed_in.get("/api/v1/kpis/mismatch_rate/").json()["counted_to"])
+    assert before <= now <= timezone.now()
 
 
 @pytest.mark.parametrize(
