@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orchestrator", "0001_squashed_0016_claim_index")]
+    dependencies = [("orchestrator", "0017_words_of_names")]
 
     operations = [
         migrations.AddIndex(
