@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 640.0, 200.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 636.0, 16.0, 168.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 636.0, 16.0, 168.0
 # Classes of the stacked parts, from the foot up; what is more than they are is drawn as the last.
 STACK = ("s-a", "s-b", "s-c", "s-d")
 _LETTER = 7.0  # mean width of a letter below a column

@@ -219,6 +219,12 @@ def count(value: Any) -> str:
 
 
 @register.filter
+def badge(value: int) -> str:
+    """The same where there is little room: `10k+` for what is more than 10,000."""
+    return f"{value // 1000}k+" if getattr(value, "is_more", False) and value >= 1000 else count(value)
+
+
+@register.filter
 def size(value: float | None) -> str:
     """`{{ 228589568|size }}` → `218 MB` (of 1,048,576 bytes)."""
     if value is None:
