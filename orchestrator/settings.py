@@ -191,8 +191,10 @@ _SQLITE = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         # synchronous=FULL: an acknowledgement promises that the commit survives a power cut.
+        # wal_autocheckpoint (pages): what each commit writes anew, as the end of an index, goes to the database once in
+        # 16 MB of log, not in 4.
         "init_command": (
-            "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA cache_size=-20000;"
+            "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA wal_autocheckpoint=4000;PRAGMA cache_size=-20000;"
             "PRAGMA temp_store=MEMORY;PRAGMA journal_size_limit=27103364;"
         ),
     },

@@ -1,17 +1,17 @@
 """The usual case of `services.messages`, in three statements: what a known sender sends for the first time.
 
-An acknowledgement waits for this, and Django spends more time on making a row and writing its statements anew for each
-message than a database on executing them: both are made once. Whatever is not usual is left to `services.messages`,
-with nothing done.
+An acknowledgement waits for this, and Django spends more time on making a row, writing its statements and handing them
+to the database's driver than a database on executing them: statements are made once, and the driver is spoken to past
+Django's cursor. Whatever is not usual is left to `services.messages`, with nothing done.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
-from django.db.backends.utils import CursorWrapper
 from django.db.models import Field
 from django.utils import timezone
 
@@ -62,7 +62,7 @@ def keep_new(messages: Sequence[tuple[HL7Application, NewMessage]]) -> bool:
     False when nothing was kept: one of them came before, or an interface is switched off or changed.
     """
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(), _driver_cursor() as cursor:
             places = _places(cursor, [interface for interface, _ in messages])
             _look_for_repetitions(cursor, messages)
             rows = [
@@ -75,7 +75,24 @@ def keep_new(messages: Sequence[tuple[HL7Application, NewMessage]]) -> bool:
     return True
 
 
-def _places(cursor: CursorWrapper, interfaces: Sequence[HL7Application]) -> dict[int, Iterator[int]]:
+class _Cursor(Protocol):
+    """What both drivers have (DB-API, PEP 249)."""
+
+    def execute(self, statement: str, values: Sequence[Any], /) -> object: ...
+    def executemany(self, statement: str, rows: Sequence[Sequence[Any]], /) -> object: ...
+    def fetchone(self) -> Any: ...
+    def close(self) -> object: ...
+
+
+@contextmanager
+def _driver_cursor() -> Iterator[_Cursor]:
+    """Of the connection that a transaction is open on; what its driver raises comes as Django's."""
+    database = connections[DEFAULT_DB_ALIAS]
+    with database.wrap_database_errors, closing(database.connection.cursor()) as cursor:
+        yield cursor
+
+
+def _places(cursor: _Cursor, interfaces: Sequence[HL7Application]) -> dict[int, Iterator[int]]:
     """The next places of each interface. Each is locked until the commit, and so they are in the order of commits."""
     numbers: dict[int, int] = {}
     for each in interfaces:
@@ -90,7 +107,7 @@ def _places(cursor: CursorWrapper, interfaces: Sequence[HL7Application]) -> dict
     return {pk: iter(range(last[pk] - numbers[pk] + 1, last[pk] + 1)) for pk in numbers}
 
 
-def _last_sequence(cursor: CursorWrapper, interface: HL7Application, number: int) -> int:
+def _last_sequence(cursor: _Cursor, interface: HL7Application, number: int) -> int:
     """Move an interface's counter on. What the messages were read by must still be so."""
     cursor.execute(
         _place_statement(connection.vendor),
@@ -107,7 +124,7 @@ def _last_sequence(cursor: CursorWrapper, interface: HL7Application, number: int
     return int(row[0])
 
 
-def _look_for_repetitions(cursor: CursorWrapper, messages: Sequence[tuple[HL7Application, NewMessage]]) -> None:
+def _look_for_repetitions(cursor: _Cursor, messages: Sequence[tuple[HL7Application, NewMessage]]) -> None:
     """Raises _NotUsual when any of them is known, or stands here twice (by sender, control id and bytes)."""
     keys = {(each.control_id, interface.pk, each.digest) for interface, each in messages}
     if len(keys) < len(messages):
@@ -129,22 +146,24 @@ def _prepared(message: NewMessage) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=4)
 def _place_statement(vendor: str) -> str:
-    return (
+    return _marked(
         f"UPDATE {_table(HL7Application)} SET last_sequence = last_sequence + %s, last_message_at = %s"  # noqa: S608  our names
         " WHERE id = %s AND sending_application = %s AND sending_facility = %s AND enabled"
         f" AND default_charset = %s AND site_id = (SELECT id FROM {_table(Site)} WHERE id = %s AND time_zone = %s)"
-        " RETURNING last_sequence"
+        " RETURNING last_sequence",
+        vendor,
     )
 
 
 @lru_cache(maxsize=512)
 def _repetition_statement(vendor: str, number: int) -> str:
     places = ",".join(["(%s,%s,%s)"] * number)
-    return (
+    return _marked(
         # SQLite looks up each only when it is made to begin with them (CROSS JOIN); an IN would read all.
         f"SELECT 1 FROM (VALUES {places}) AS new CROSS JOIN {_table(InboundMessage)} AS known"  # noqa: S608  our names
         " WHERE known.control_id = new.column1 AND known.interface_id = new.column2"
-        " AND known.digest = new.column3 LIMIT 1"
+        " AND known.digest = new.column3 LIMIT 1",
+        vendor,
     )
 
 
@@ -155,7 +174,12 @@ def _insert_statement(vendor: str) -> str:
     same = {each.attname: _literal(_same_for_all(each)) for each in _left_to_defaults()}
     names = ",".join(map(connection.ops.quote_name, (*given, *same)))
     values = ",".join([*["%s"] * len(given), *same.values()])
-    return f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})"  # noqa: S608  our names
+    return _marked(f"INSERT INTO {_table(InboundMessage)} ({names}) VALUES ({values})", vendor)  # noqa: S608  our names
+
+
+def _marked(statement: str, vendor: str) -> str:
+    """The places of values marked as a driver wants it; no statement of ours has the mark in its words."""
+    return statement.replace("%s", "?") if vendor == "sqlite" else statement
 
 
 def _left_to_defaults() -> "list[Field[Any, Any]]":
