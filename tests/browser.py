@@ -1,13 +1,16 @@
 """A browser, and somebody who is signed in. A pytest plugin."""
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.servers.basehttp import WSGIRequestHandler
 from django.db import connections
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -44,8 +47,16 @@ def _is_answering() -> bool:
 
 @pytest.fixture
 def live_server(live_server: LiveServer, transactional_db: None) -> Iterator[LiveServer]:
-    """The server of pytest-django. What it was asked last is answered before the rows of the test are taken away."""
-    yield live_server
+    """The server of pytest-django. What it was asked last is answered before the rows of the test are taken away.
+
+    It closes each connection after its answer: a browser that is kept would keep them, and a thread for each.
+    """
+    with patch.object(WSGIRequestHandler, "protocol_version", "HTTP/1.0"):
+        yield live_server
+        _all_is_answered(live_server)
+
+
+def _all_is_answered(live_server: LiveServer) -> None:
     # Connections are accepted in their order: when this one is answered, each before it has its thread.
     last = HTTPConnection(live_server.thread.host, live_server.thread.port, timeout=30)
     last.request("GET", "/healthz", headers={"Connection": "close"})
@@ -71,28 +82,62 @@ def _session_cookie(user: User) -> str:
     return str(session.session_key)
 
 
+class Kept:
+    """One context of a browser, used again by test after test: a new one starts processes and reads every style and
+    script anew, which costs as much as most tests. Nothing of a test is left in it for the next.
+    """
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.url, self.context = url, browser.new_context(base_url=url)
+        # While a page is open the next one need not begin from nothing.
+        self._open = self.context.new_page()
+        self._open.goto("/healthz")
+
+    def clean(self) -> None:
+        for page in self.context.pages:
+            if page is not self._open:
+                page.close()
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        self.context.set_offline(False)
+        devtools = self.context.new_cdp_session(self._open)
+        devtools.send("Network.clearBrowserCache")
+        devtools.send("Storage.clearDataForOrigin", {"origin": self.url, "storageTypes": "all"})
+        devtools.detach()
+
+
+@pytest.fixture(scope="module")
+def kept(browser: Browser) -> Callable[[str], Kept]:
+    """The context that is kept for this address."""
+    return functools.cache(lambda url: Kept(browser, url))
+
+
 @pytest.fixture
-def open_page(browser: Browser, live_server: LiveServer, mara: User) -> Iterator[Open]:
+def open_page(browser: Browser, kept: Callable[[str], Kept], live_server: LiveServer, mara: User) -> Iterator[Open]:
     """`open_page("/confirm/", width=390, dark=True, script=False)`: a page that Mara sees.
 
-    After the test no script may have failed and no content security policy been broken.
+    The second page of a test is in a browser of its own, as somebody else's. After the test no script may have failed
+    and no content security policy been broken.
     """
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
+    def context_for(*, script: bool) -> BrowserContext:
+        if script and ours.context not in contexts:
+            contexts.append(ours.context)
+        else:
+            contexts.append(browser.new_context(java_script_enabled=script, base_url=live_server.url))
+        return contexts[-1]
+
     def open_(
         path: str = "/", *, width: int = 1280, dark: bool = False, script: bool = True, signed_in: bool = True
     ) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            java_script_enabled=script,
-            base_url=live_server.url,
-        )
-        contexts.append(context)
+        context = context_for(script=script)
         if signed_in:
             context.add_cookies([{"name": "sessionid", "value": _session_cookie(mara), "url": live_server.url}])
         page = context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if dark else "light")
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console", lambda line: complaints.append(line.text) if "Content Security Policy" in line.text else None
@@ -104,7 +149,10 @@ def open_page(browser: Browser, live_server: LiveServer, mara: User) -> Iterator
             page.evaluate("new Promise((done) => setTimeout(done))")
         return page
 
+    ours = kept(live_server.url)
     yield open_
     for context in contexts:
-        context.close()
+        if context is not ours.context:
+            context.close()
+    ours.clean()
     assert complaints == []

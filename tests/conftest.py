@@ -109,16 +109,21 @@ _ONCE = (
 _BROWSER = ("_in_browser.py", "orchestrator/portal/test_every_page.py")
 
 
-def _part(item: pytest.Item) -> str:
-    """The run that this test belongs to: what it shows is the same on each database (once, browser), or is not."""
-    path = item.path.relative_to(Path(__file__).parent).as_posix()
+def _part_of_all(file: Path) -> str | None:
+    """The run that all tests of this file belong to, if its name says so."""
+    path = file.relative_to(Path(__file__).parent).as_posix()
     if path.startswith("e2e/") or path == "orchestrator/test_upgrade.py":
         # Whole processes on a database of their own that is of the run's kind.
         return "each"
     if path.endswith(_BROWSER):
         return "browser"
-    is_apart = path.startswith(_ONCE) or item.get_closest_marker("once") is not None
-    return "once" if is_apart or not _asks_the_database(item) else "each"
+    return "once" if path.startswith(_ONCE) else None
+
+
+def _part(item: pytest.Item) -> str:
+    """The run that this test belongs to: what it shows is the same on each database (once, browser), or is not."""
+    is_apart = item.get_closest_marker("once") is not None or not _asks_the_database(item)
+    return _part_of_all(item.path) or ("once" if is_apart else "each")
 
 
 def _asks_the_database(item: pytest.Item) -> bool:
@@ -136,6 +141,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="only what is the same on each database, only what of that needs a browser, or only the rest"
         " (tests/on_each_database.py runs all)",
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run does not even read the files of which it plays nothing: all of them take seconds."""
+    part = config.getoption("databases")
+    if part is None or collection_path.suffix != ".py" or not collection_path.is_relative_to(Path(__file__).parent):
+        return None
+    whole = _part_of_all(collection_path)
+    return True if whole not in (part, None) or (part == "browser" and whole is None) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
