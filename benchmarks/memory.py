@@ -44,7 +44,7 @@ def run(plan: Plan, ours: Installation, folder: Path) -> Iterator[Row]:
     work = f"{plan.small_objects} objects of 10 KB and {plan.orders} orders"
     for when, found in (("at rest", at_rest), (f"after {work}", after)):
         for name, sizes in sorted(found.items()):
-            yield summary(f"memory, {name} ({len(sizes)})", OURS, f"{when}; {settings}", "RSS", "MB", sizes, None)
+            yield summary(f"memory, {name} ({len(sizes)})", OURS, f"{when}; {settings}", "PSS", "MB", sizes, None)
 
 
 def _work(ours: Installation, plan: Plan) -> None:
@@ -81,12 +81,13 @@ def _name(pid: int) -> str:
 
 
 def _memory(supervisor: int) -> dict[str, list[float]]:
-    """MB resident, of the processes of each kind."""
+    """MB of the processes of each kind (proc(5), Pss): of what several share each has a part."""
     found: dict[str, list[float]] = {}
     for pid in family(supervisor):
         with contextlib.suppress(FileNotFoundError):
-            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            found.setdefault(_name(pid), []).append(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+            sizes = {name: int(size) for name, size, _ in map(str.split, lines)}
+            found.setdefault(_name(pid), []).append(sizes["Pss:"] / 1024)
     return found
 
 
