@@ -143,7 +143,9 @@ def _lists() -> Iterator[Page]:
 def _searches() -> Mapping[str, str]:
     from orchestrator.models import ImagingServiceRequest
 
-    order = ImagingServiceRequest.objects.select_related("patient").order_by("-pk")[20]
+    orders = ImagingServiceRequest.objects.select_related("patient").order_by("-pk")[20:]
+    # A day that the year begins with is no word more, and asks for less.
+    order = next(each for each in orders if (born := each.patient.birth_date) and born.day not in (19, 20))
     identifier = order.patient.identifiers.earliest("pk").value
     return {
         "rare name": "Zellunquist", "common name": "smith", "name and given name": "Garcia-Lopez, Jose",

@@ -124,5 +124,6 @@ def ages(viewer: Viewer, period: Period, number: int, chosen: Mapping[str, str])
         )
         steps = [0, *(younger[f"under{place}"] for place in range(len(edges)))]
         numbers.update({place: after - before for place, (before, after) in enumerate(pairwise(steps))})
-    numbers[len(AGES)] = number - numbers.total()
+    # What came or went since they were counted is no old case.
+    numbers[len(AGES)] = max(number - numbers.total(), 0)
     return [numbers[place] for place in range(len(AGES) + 1)]

@@ -138,14 +138,16 @@ def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[
     return found.filter(**{f"{column}__gte": ends[0]}), ends[0]
 
 
-def first_of(ordered: QuerySet[M], most: int) -> list[M]:
-    """The first rows. Of what is gone through their keys first: to join all that a page shows with each row that does
-    not fit costs more than to look at it.
+def first_of(ordered: QuerySet[M], most: int) -> tuple[list[M], bool]:
+    """The first rows, and whether more follow. Of what is gone through their keys first: to join all that a page shows
+    with each row that does not fit costs more than to look at it.
     """
-    if is_gone_through(ordered):
-        keys = ordered.prefetch_related(None).values_list("pk", flat=True)[:most]
-        ordered = ordered.filter(pk__among=sorted(keys))
-    return list(ordered[:most])
+    if not is_gone_through(ordered):
+        rows = list(ordered[: most + 1])
+        return rows[:most], len(rows) > most
+    keys = list(ordered.prefetch_related(None).values_list("pk", flat=True)[: most + 1])
+    # One that fits no longer leaves its place empty, and does not end the list.
+    return list(ordered.filter(pk__among=sorted(keys[:most]))), len(keys) > most
 
 
 def is_one(rows: QuerySet[Any]) -> Q:

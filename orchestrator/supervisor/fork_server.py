@@ -5,7 +5,6 @@ event loop: a fork takes nothing along that two processes must not share. It for
 adopts orphans, is the parent of what was started: that lives on when this process ends.
 """
 
-import contextlib
 import ctypes
 import gc
 import json
@@ -34,18 +33,26 @@ def main(load: Callable[[], None]) -> None:
     load()
     gc.enable()
     keep_loaded()
-    with contextlib.suppress(BrokenPipeError):  # the supervisor did not wait so long
+    try:
         channel.send(b"loaded")
+        asked = _serve(channel)
+    except (BrokenPipeError, ConnectionResetError):
+        return  # the supervisor is gone
+    if asked:
+        _run(*asked)
+
+
+def _serve(channel: socket.socket) -> tuple[Sequence[str], Mapping[str, str]] | None:
+    """In the server, until the supervisor has closed the socket: None. In a fork, at once: what it is to run."""
     while True:
         request, ends, _, _ = socket.recv_fds(channel, _LARGEST_REQUEST, 2)
         if not request:
-            return
+            return None
         words, environment = json.loads(request)
         if (pid := _fork()) == 0:
             channel.close()
             wait_at_the_gate(*ends)
-            _run(words, environment)
-            return
+            return words, environment
         for end in ends:
             os.close(end)
         channel.send(str(pid).encode())
@@ -66,6 +73,7 @@ def load_the_product() -> None:
         load_command_class("orchestrator", command)
     for module in _MODULES:
         import_module(module)
+    os.environ["CELERY_SKIP_CHECKS"] = "true"  # it was checked right now
     import_module("orchestrator.celery").app.loader.import_default_modules()
 
 
@@ -115,7 +123,7 @@ def show_as(words: Sequence[str]) -> None:
     """Make `words` what `ps` and /proc/PID/cmdline show (proc(5)), as far as there is room."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end
-    if room := end - start - 1:
+    if (room := end - start - 1) > 0:
         ctypes.memmove(start, b"\0".join(map(os.fsencode, words))[:room].ljust(room, b"\0"), room)
 
 

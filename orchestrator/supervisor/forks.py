@@ -1,6 +1,7 @@
 """The supervisor's side of the fork server: programs that are Python start in milliseconds and share their memory."""
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import json
@@ -26,7 +27,7 @@ class ForkServer:
     """The server's process. One that was killed is started again; meanwhile programs start by themselves."""
 
     def __init__(self, environment: Mapping[str, str], *, module: str = "orchestrator.supervisor.fork_server") -> None:
-        self._environment, self._module, self._has_loaded = environment, module, False
+        self._environment, self._module, self._is_loaded = environment, module, False
         self._asking = asyncio.Lock()
         self._start()
 
@@ -37,15 +38,19 @@ class ForkServer:
     async def fork(self, argv: Sequence[str], environment: Mapping[str, str], *, gate: int, output: int) -> int | None:
         """Start a program; its pid, or None when it must be started without us.
 
-        Raises CannotLoad, and OSError when the machine has no room for a process.
+        Raises OSError when the machine has no room for a process.
         """
         async with self._asking:
             try:
-                if not self._is_loaded and not await self._load():
-                    return None
-                request = json.dumps((argv, dict(environment))).encode()
-                socket.send_fds(self._socket, [request], [gate, output])
-                pid = int(await self._answer() or 0)
+                if not self._is_loaded:
+                    self._is_loaded = await self._answer() == b"loaded"
+            except TimeoutError:
+                # It loads on, and is there for the next one.
+                return None
+            except ConnectionError:
+                pass
+            try:
+                pid = await self._ask(argv, environment, gate, output) if self._is_loaded else 0
             except (ConnectionError, TimeoutError):
                 pid = 0
             except BaseException:
@@ -58,6 +63,20 @@ class ForkServer:
             if pid == -1:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             return pid or None
+
+    async def _ask(self, argv: Sequence[str], environment: Mapping[str, str], gate: int, output: int) -> int:
+        request = json.dumps((argv, dict(environment))).encode()
+        socket.send_fds(self._socket, [request], [gate, output])
+        return int(await self._answer() or 0)
+
+    def load(self) -> None:
+        """Wait until it has loaded. Raises CannotLoad; one that is killed, or takes long, is not needed."""
+        self._socket.settimeout(_PATIENCE)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            self._is_loaded = self._socket.recv(32) == b"loaded"
+            if not self._is_loaded and self._process.wait() > 0:
+                raise CannotLoad
+        self._socket.setblocking(False)
 
     def close(self) -> None:
         """End the server, and wait for it."""
@@ -79,22 +98,17 @@ class ForkServer:
         _adopt_orphans(1)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-m", self._module, str(theirs.fileno()), _ROOM],
+                # -P: never what lies in the folder that somebody happens to be in.
+                [sys.executable, "-P", "-m", self._module, str(theirs.fileno()), _ROOM],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **self._environment},
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
 
-    async def _load(self) -> bool:
-        self._is_loaded = await self._answer() == b"loaded"
-        self._has_loaded = self._has_loaded or self._is_loaded
-        if not self._has_loaded:
-            raise CannotLoad
-        return self._is_loaded
-
     async def _answer(self) -> bytes:
-        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._socket, 32), _PATIENCE)
+        async with asyncio.timeout(_PATIENCE):
+            return await asyncio.get_running_loop().sock_recv(self._socket, 32)
 
 
 def _adopt_orphans(adopt: int) -> None:

@@ -5,9 +5,9 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from orchestrator.supervisor.forks import ForkServer
 from orchestrator.supervisor.readiness import AtOnce, Probe
@@ -74,21 +74,11 @@ class Process:
         seen as exit status 127.
         """
         program.probe.reset()
-        output, its_output = os.pipe()
-        gate, go = os.pipe()
-        try:
-            child = await _begin(program, gate, its_output)
-        except BaseException:
-            os.close(output)
-            os.close(go)
-            raise
-        finally:
-            os.close(its_output)
-            os.close(gate)
-        reaper.watch(child.pid)
-        with contextlib.suppress(BrokenPipeError), open(go, "wb", buffering=0) as opened:
+        begun = await _forked(program) or _executed(program)
+        reaper.watch(begun.child.pid)
+        with contextlib.suppress(BrokenPipeError), open(begun.go, "wb", buffering=0) as opened:
             opened.write(b"go\n")  # killed already, where it breaks: its exit status will say so
-        return cls(child, output, reaper, write_line)
+        return cls(begun.child, begun.output, reaper, write_line)
 
     async def stop(self, *, grace: float, hurry: asyncio.Event) -> None:
         """SIGTERM; after `grace` seconds, or as soon as `hurry` is set, SIGKILL to the whole group."""
@@ -143,18 +133,60 @@ class Process:
             transport.close()
 
 
-async def _begin(program: Program, gate: int, output: int) -> _Child:
-    environment = {**program.environment, **program.probe.environment}
-    if program.forks and (pid := await program.forks.fork(program.argv, environment, gate=gate, output=output)):
-        return _Forked(pid)
-    return subprocess.Popen(  # noqa: S603  a program of ours, from our own table
-        [*_GATE, *program.argv],
-        stdin=gate,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
-        start_new_session=True,
-    )
+class _Begun(NamedTuple):
+    """A child that waits at its gate, and our ends of its pipes."""
+
+    child: _Child
+    go: int
+    output: int
+
+
+@contextlib.contextmanager
+def _pipes() -> Iterator[tuple[int, int, Callable[[_Child], _Begun]]]:
+    """A child's ends of a gate and an output, and what to call when it is there.
+
+    Else our ends are closed too: whoever has come to this gate all the same, and told nobody, ends there.
+    """
+    gate, go = os.pipe()
+    output, its_output = os.pipe()
+    begun: list[_Begun] = []
+
+    def is_there(child: _Child) -> _Begun:
+        begun.append(_Begun(child, go, output))
+        return begun[0]
+
+    try:
+        yield gate, its_output, is_there
+    finally:
+        for end in (gate, its_output, *(() if begun else (go, output))):
+            os.close(end)
+
+
+def _environment(program: Program) -> dict[str, str]:
+    return {**program.environment, **program.probe.environment}
+
+
+async def _forked(program: Program) -> _Begun | None:
+    """None when it must be started without the server."""
+    if program.forks is None:
+        return None
+    with _pipes() as (gate, output, is_there):
+        pid = await program.forks.fork(program.argv, _environment(program), gate=gate, output=output)
+        return is_there(_Forked(pid)) if pid else None
+
+
+def _executed(program: Program) -> _Begun:
+    with _pipes() as (gate, output, is_there):
+        return is_there(
+            subprocess.Popen(  # noqa: S603  a program of ours, from our own table
+                [*_GATE, *program.argv],
+                stdin=gate,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **_environment(program)},
+                start_new_session=True,
+            )
+        )
 
 
 def wait_at_the_gate(gate: int, output: int) -> None:

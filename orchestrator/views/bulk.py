@@ -132,14 +132,16 @@ class Preview(NamedTuple):
 
 
 def preview(
-    rows: QuerySet[Any, Any], standings: Iterable[tuple[Standing, int, int]], why_left: Callable[[Standing], str]
+    rows: QuerySet[Any, Any],
+    standings: Callable[[], Iterable[tuple[Standing, int, int]]],
+    why_left: Callable[[Standing], str],
 ) -> Preview:
-    """What an act would do to the rows, counted by how they stand: (how, how many, id of the newest)."""
+    """What an act would do to the rows. `standings` counts them by how they stand: (how, how many, newest id)."""
     if rows.order_by().values("pk")[: MOST_ROWS + 1].count() > MOST_ROWS:
         return Preview(0, [], too_many=True)
     reasons: Counter[str] = Counter()
     last = 0
-    for standing, number, newest in standings:
+    for standing, number, newest in standings():
         reasons[why_left(standing)] += number
         last = max(last, newest)
     done = reasons.pop("", 0)

@@ -35,7 +35,7 @@ def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
 
 def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> Sequence[M]:
     """The first `most`; of a name that is common, those that a list of it begins with."""
-    return first_of(latest_first(within_window(found, among, column)[0], column), most)
+    return first_of(latest_first(within_window(found, among, column)[0], column), most)[0]
 
 
 def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:

@@ -143,10 +143,9 @@ def page_of(
     if is_live and shown_of(request):
         queryset = queryset.select_related(None).prefetch_related(None).only(column)
     ordered = queryset.order_by(column, "pk") if ascending else search.latest_first(queryset, column)
-    rows = search.first_of(ordered, PAGE_ROWS + 1)
+    rows, is_full = search.first_of(ordered, PAGE_ROWS)
     end, looked = (last, 0) if last else None, search.WINDOW if last else 0
-    if len(rows) > PAGE_ROWS:
-        rows.pop()
+    if is_full and rows:
         end, looked = (getattr(rows[-1], column), rows[-1].pk), 0
     further = address(request, after=f"{end[0].isoformat()}~{end[1]}") if end else ""
     return Rows(rows, further, address(request) if after else "", looked)

@@ -70,7 +70,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     to = given_to(undone)
     shown = bulk.preview(
         rows,
-        (((Standing(*standing), since), number, newest) for *standing, since, number, newest in groups.annotate(
+        lambda: (((Standing(*standing), since), number, newest) for *standing, since, number, newest in groups.annotate(
             number=Count("*"), newest=Max("pk")
         )),
         lambda seen: why_left(act, seen[0], user_id=viewer.user_id, to_id=to) or ("changed since" if seen[1] else ""),

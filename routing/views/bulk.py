@@ -50,7 +50,7 @@ def bulk_act(request: HttpRequest, act: str) -> HttpResponse:
     form = bulk.carrying(asked.form(request.POST if "reason" in request.POST else None), selection)
     back = lists.back_to(_ADDRESS, selection.query)
     groups = rows.order_by().values_list("status").annotate(number=Count("*"), newest=Max("pk"))
-    shown = bulk.preview(rows, groups, lambda status: why_left(act, status))
+    shown = bulk.preview(rows, lambda: groups, lambda status: why_left(act, status))
     return bulk.answer(
         request, asked, selection, form, shown, noun=NOUN, section="deliveries", back=back,
         also="What ends before its turn is left as it is.",

@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 class Command(BaseCommand):
     help = "Migrate, then start and supervise every process of Fiducial on this machine until SIGTERM or Ctrl-C."
-    requires_system_checks: list[str] = []  # the fork server runs them, while this one migrates
+    requires_system_checks: list[str] = []  # the fork server runs them
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--simulate", action="store_true", help="also run a simulated hospital")
@@ -51,6 +51,8 @@ class Command(BaseCommand):
             check_ports(fleet.ports())
             self._check_broker_socket()
             with ForkServer(fleet.environment()) as forks:
+                # What cannot be loaded changes no database.
+                forks.load()
                 password = _prepare_database()
                 revoke_hospital_tokens()
                 programs = fleet.programs(forks, hospital_token=create_hospital_token() if simulate else "")

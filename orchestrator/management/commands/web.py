@@ -53,7 +53,7 @@ class Portal(BaseApplication):
         # of each process.
         _ = get_resolver().url_patterns
         folder = settings.BASE_DIR / "templates"
-        for template in folder.rglob("*.*"):
+        for template in (*folder.rglob("*.html"), *folder.rglob("*.svg")):
             get_template(str(template.relative_to(folder)))
         application = get_wsgi_application()
         keep_loaded()

@@ -17,7 +17,8 @@ from orchestrator.supervisor.supervision import Supervisor
 
 def main(path: Path) -> int:
     plan = json.loads(path.read_text())
-    forks = ForkServer({}, module="tests.orchestrator.supervisor.bare_fork_server") if plan["forked"] else None
+    here = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    forks = ForkServer(here, module="tests.orchestrator.supervisor.bare_fork_server") if plan["forked"] else None
     programs = [
         Program(
             each["name"],

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from orchestrator.supervisor.forks import CannotLoad, ForkServer
 from orchestrator.supervisor.process import Process, Program
@@ -14,6 +15,8 @@ from orchestrator.supervisor.reaping import Reaper
 from tests.orchestrator.supervisor.environment import isolated
 
 BARE = "tests.orchestrator.supervisor.bare_fork_server"
+DYING = "tests.orchestrator.supervisor.dying_fork_server"
+HERE = {"PYTHONPATH": str(settings.BASE_DIR)}
 TELLS = """
 import os, sys
 leads, read = os.getsid(0) == os.getpid(), sys.stdin.read()
@@ -42,7 +45,7 @@ async def _run(program: Program, lines: list[str]) -> Process:
 
 def test_a_fork_has_all_that_a_program_of_its_own_has_and_the_product_in_it(tmp_path: Path, script: Path) -> None:
     lines: list[str] = []
-    with ForkServer(isolated(tmp_path)) as forks:
+    with ForkServer({**HERE, **isolated(tmp_path)}) as forks:
         argv = (sys.executable, str(script), "one", "two words")
         process = asyncio.run(_run(Program("tells", argv, environment={"COLOUR": "red"}, forks=forks), lines))
         server = Path(f"/proc/{forks.pid}")
@@ -62,7 +65,7 @@ def test_when_the_server_is_killed_its_forks_live_on_and_others_start_all_the_sa
 
     async def play() -> None:
         reaper = Reaper()
-        with ForkServer({}, module=BARE) as forks:
+        with ForkServer(HERE, module=BARE) as forks:
             program = Program("sleeper", (sys.executable, str(sleeper)), forks=forks)
             first = await Process.start(program, reaper, lines.append)
             killed = forks.pid
@@ -83,7 +86,28 @@ def test_when_the_server_is_killed_its_forks_live_on_and_others_start_all_the_sa
     asyncio.run(play())
 
 
-def test_a_product_that_cannot_be_loaded_ends_the_start(tmp_path: Path) -> None:
-    program = Program("web", (sys.executable, "-c", ""))
-    with ForkServer({}, module="tests.nowhere") as forks, pytest.raises(CannotLoad):
-        asyncio.run(_run(Program("web", program.argv, forks=forks), []))
+def test_a_fork_whose_server_was_killed_before_it_told_of_it_never_begins(tmp_path: Path) -> None:
+    orphan, lines = tmp_path / "orphan", list[str]()
+    server = ForkServer({**HERE, "ORPHAN": str(orphan)}, module=DYING)
+    with server as forks:
+        program = Program("tells", (sys.executable, "-c", "print('begun')"), forks=forks)
+        process = asyncio.run(_run(program, lines))
+        assert process.ended.result() == 0
+        assert lines == ["begun"]
+        # It waited at a gate of its own, which nobody opened.
+        _, status = os.waitpid(int(orphan.read_text()), 0)
+        assert os.waitstatus_to_exitcode(status) == 1
+
+
+def test_a_product_that_cannot_be_loaded_ends_the_start() -> None:
+    with ForkServer(HERE, module="tests.nowhere") as forks, pytest.raises(CannotLoad):
+        forks.load()
+
+
+def test_a_server_that_is_killed_while_it_loads_is_done_without(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with ForkServer({**HERE, **isolated(tmp_path)}) as forks:
+        os.kill(forks.pid, signal.SIGKILL)
+        forks.load()
+        asyncio.run(_run(Program("tells", (sys.executable, "-c", "print('begun')"), forks=forks), lines))
+    assert lines == ["begun"]

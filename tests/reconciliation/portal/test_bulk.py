@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator.models import ExceptionCase, Job, JobItem, Role, Site, User, WorkflowEvent
@@ -279,7 +281,10 @@ def test_more_than_a_job_does_are_refused(north: Site, monkeypatch: pytest.Monke
     failed(north)
     mara = make_user(name="mara")
     client, meant = client_of(mara), {"all": "1", "filter": "site=all"}
-    first = client.post("/exceptions/bulk/assign/", meant)
+    with CaptureQueriesContext(connection) as captured:
+        first = client.post("/exceptions/bulk/assign/", meant)
+    # Not counted one by one before it is said.
+    assert not any("GROUP BY" in query["sql"] for query in captured)
     asked = {**meant, "seen": first.context["seen"], "reason": "Mine", "to": mara.pk}
     for answer in first, client.post("/exceptions/bulk/assign/", asked):
         assert answer.status_code == 409
