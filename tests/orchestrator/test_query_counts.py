@@ -17,7 +17,8 @@ PINNED: dict[str, int] = json.loads((Path(__file__).parent / "query_counts.json"
 FEW, MANY = 300, 1500  # studies in two years: one of today, and two or three
 # Of few studies these have nothing to show of some kind, and so nothing to ask about it.
 NOTHING_YET = (
-    "queue, mine", "worklist, one station", "REST patients/?name=maria", "search box, two common", "palette, two common",
+    "queue, mine", "worklist, one station", "REST patients/?name=maria",
+    "search box, two common", "palette, two common",
     *(f"{page}, search two common names" for page in ("patients", "studies", "orders", "messages", "deliveries")),
 )  # fmt: skip
 
