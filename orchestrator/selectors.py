@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import Any, TypeVar
 
@@ -30,7 +30,6 @@ from orchestrator.models import (
     WorkflowEvent,
 )
 from orchestrator.models.search import (
-    COMMON,
     Way,
     each_word,
     find,
@@ -208,9 +207,25 @@ def named(rows: QuerySet[Patient], text: str) -> QuerySet[Patient]:
     return found.alias(beyond_few=Value(1)) if is_gone_through(found) and not rows.query.where else found
 
 
-def _patient_words(text: str) -> list[QuerySet[Any, Any]]:
-    """Ids of the patients with such a name; a birth date is none."""
-    return [] if _date(text) else [with_words(PatientWord, "patient", text)]
+class Namesakes:
+    """The patients with such a name: looked up once, for all that is searched for theirs."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        # A birth date is none.
+        self.is_name = not _date(text)
+
+    @cached_property
+    def ids(self) -> Sequence[int] | None:
+        """None when there are too many to be named."""
+        keys = Way([with_words(PatientWord, "patient", self._text)], Q(), each_word(self._text, PatientWord)).keys()
+        return None if keys is None else sorted(keys)
+
+    def way(self, of: QuerySet[Any, Any], patient: str, fits: Q) -> list[Way]:
+        """How to find those `of` rows where `patient`, the path to an id, leads to one of them."""
+        if not self.is_name:
+            return []
+        return [Way([of.filter(**{f"{patient}__among": self.ids or ()})], fits, too_many=self.ids is None)]
 
 
 def _standing_at(sites: Collection[int]) -> QuerySet[Any, Any]:
@@ -218,7 +233,7 @@ def _standing_at(sites: Collection[int]) -> QuerySet[Any, Any]:
     return Patient.sites.through.objects.filter(site__in=sites).values("patient")
 
 
-def patients(viewer: Viewer, text: str = "", site: str = "") -> QuerySet[Patient]:
+def patients(viewer: Viewer, text: str = "", site: str = "", namesakes: Namesakes | None = None) -> QuerySet[Patient]:
     """Patients (of one site) by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
 
     A name is given by its words or their beginnings, in any order and without accents.
@@ -234,20 +249,20 @@ def patients(viewer: Viewer, text: str = "", site: str = "") -> QuerySet[Patient
             [*_exactly(text), subsumed.values_list("merged_into")],
             _is_exactly(text) | is_one(subsumed.filter(merged_into=OuterRef("pk"))),
         )
-        has_name, with_name = has_words(PatientWord, "patient", text), with_words(PatientWord, "patient", text)
-        words = each_word(text, PatientWord)
-        # The words of one are its keys, which are as soon read as counted.
-        by_name = Way([with_name], has_name, words if len(words) > 1 else (), few=COMMON)
-        if sites is not None:
+        has_name = has_words(PatientWord, "patient", text)
+        if sites is None:
+            by_name = (namesakes or Namesakes(text)).way(Patient.objects.values_list("pk"), "pk", has_name)
+        else:
             # The latest of a site stand in no index; what is common everywhere may be named there.
-            by_name = Way([with_name.filter(patient__in=_standing_at(sites))], has_name)
-        queryset = find(queryset, exact, *([] if _date(text) else [by_name]))
+            with_name = with_words(PatientWord, "patient", text)
+            by_name = [] if _date(text) else [Way([with_name.filter(patient__in=_standing_at(sites))], has_name)]
+        queryset = find(queryset, exact, *by_name)
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
     )
 
 
-def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
+def studies(viewer: Viewer, text: str = "", namesakes: Namesakes | None = None) -> QuerySet[Study]:
     """Studies by Study Instance UID, accession number, patient ID (all whole), birth date or the patient's name.
 
     The name is the known one or the one received: held studies have no patient yet.
@@ -256,8 +271,7 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
     if not text:
         return queryset
     numbers = ("accession_number", "patient_id", "order__accession_number")
-    claims, of_patient = IdentityClaim.objects, _patient_words(text)
-    claimed = with_words(ClaimWord, "claim", text)
+    claims, namesakes = IdentityClaim.objects, namesakes or Namesakes(text)
     exact = Way(
         [
             Study.objects.filter(study_instance_uid=text).values_list("pk"),
@@ -269,15 +283,13 @@ def studies(viewer: Viewer, text: str = "") -> QuerySet[Study]:
         | _is_exactly(text, "patient"),
     )
     said = is_one(claims.filter(has_words(ClaimWord, "claim", text), study=OuterRef("pk")))
-    by_name = Way(
-        [
-            claims.filter(pk__in=claimed).values_list("study"),
-            *(Study.objects.filter(patient__in=keys).values_list("pk") for keys in of_patient),
-        ],
-        said | has_words(PatientWord, "patient", text, "patient") if of_patient else said,
-        each_word(text, ClaimWord, *([PatientWord] if of_patient else [])),
+    claimed = claims.filter(pk__in=with_words(ClaimWord, "claim", text)).values_list("study")
+    known = namesakes.way(
+        Study.objects.values_list("pk"), "patient__pk", has_words(PatientWord, "patient", text, "patient")
     )
-    return find(queryset, exact, by_name)
+    # Where the patients are too many, so are their claims.
+    too_many = any(way.too_many for way in known)
+    return find(queryset, exact, Way([claimed], said, each_word(text, ClaimWord), too_many), *known)
 
 
 def study_rows(queryset: QuerySet[Study]) -> QuerySet[Study]:
@@ -298,7 +310,7 @@ def cases_of_study(viewer: Viewer, study: Study) -> list[ExceptionCase]:
     return list(visible_to(about, viewer, "exceptions.view").order_by("due_at"))
 
 
-def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
+def orders(viewer: Viewer, text: str = "", namesakes: Namesakes | None = None) -> QuerySet[ImagingServiceRequest]:
     """Orders by accession, placer or filler number (whole), or by patient."""
     queryset = visible_to(ImagingServiceRequest.objects.all(), viewer, "orders.view")
     if not text:
@@ -311,14 +323,8 @@ def orders(viewer: Viewer, text: str = "") -> QuerySet[ImagingServiceRequest]:
         ],
         _is_order(text),
     )
-    by_name = [
-        Way(
-            [every.filter(patient__in=keys)],
-            has_words(PatientWord, "patient", text, "patient"),
-            each_word(text, PatientWord),
-        )
-        for keys in _patient_words(text)
-    ]
+    has_name = has_words(PatientWord, "patient", text, "patient")
+    by_name = (namesakes or Namesakes(text)).way(every, "patient__pk", has_name)
     return find(queryset, exact, *by_name)
 
 
@@ -372,15 +378,8 @@ def messages(viewer: Viewer, text: str = "") -> QuerySet[InboundMessage]:
         | is_one(identified.filter(patient=OuterRef("patient")))
         | is_one(about.filter(_is_order(text), pk=OuterRef("order"))),
     )
-    said = has_words(PatientWord, "patient", text, "patient")
-    by_name = [
-        Way(
-            [every.filter(order__in=about.filter(patient__in=keys).values("pk"))],
-            is_one(about.filter(said, pk=OuterRef("order"))),
-            each_word(text, PatientWord),
-        )
-        for keys in _patient_words(text)
-    ]
+    has_name = is_one(about.filter(has_words(PatientWord, "patient", text, "patient"), pk=OuterRef("order")))
+    by_name = Namesakes(text).way(every.filter(order__in=about.values("pk")), "order__patient__pk", has_name)
     return find(queryset, exact, *by_name)
 
 

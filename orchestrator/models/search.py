@@ -47,15 +47,15 @@ class Way(NamedTuple):
     lookups: Sequence[QuerySet[Any, Any]]
     fits: Q
     words: Sequence[Sequence[QuerySet[Any, Any]]] = ()
-    few: int = FEW
+    # Known before it is asked: what the keys come from are too many.
+    too_many: bool = False
 
     def keys(self) -> set[int] | None:
         """None when there are too many to be named."""
-        if self._is_common():
+        if self.too_many or self._is_common():
             return None
-        few = min(self.few, FEW)
-        keys = list(_together(self.lookups)[: few + 1])
-        return None if len(keys) > few else {key for (key,) in keys}
+        keys = list(_together(self.lookups)[: FEW + 1])
+        return None if len(keys) > FEW else {key for (key,) in keys}
 
     def _is_common(self) -> bool:
         """Of three words and more the joins leave few, however common each is."""
@@ -123,16 +123,19 @@ def is_gone_through(queryset: QuerySet[Any]) -> bool:
     return "gone_through" in queryset.query.annotations
 
 
-def within_window(found: QuerySet[M], among: QuerySet[M], column: str) -> tuple[QuerySet[M], dt.datetime | None]:
-    """Of what is gone through no more than about the first WINDOW rows of the list, latest first; and the last moment.
+def within_window(
+    found: QuerySet[M], among: QuerySet[M], column: str, rows: int = 0
+) -> tuple[QuerySet[M], dt.datetime | None]:
+    """Of what is gone through no more than about the first `rows` (WINDOW) of the list, latest first; the last moment.
 
     `among` is the list without the search, or a larger one: of it an index of its times alone is read. Rows of the
     last moment are within. None when nothing follows, or all was looked up.
     """
     if not is_gone_through(found):
         return found, None
+    rows = rows or WINDOW
     times = among.prefetch_related(None).order_by(f"-{column}").values_list(column, flat=True)
-    ends = list(times[WINDOW - 1 : WINDOW + 1])
+    ends = list(times[rows - 1 : rows + 1])
     if len(ends) < 2 or (ends[0] == ends[1] and not among.filter(**{f"{column}__lt": ends[0]}).exists()):
         return found, None
     return found.filter(**{f"{column}__gte": ends[0]}), ends[0]

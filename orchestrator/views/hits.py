@@ -14,19 +14,22 @@ from orchestrator.templatetags.moments import iso_date
 from orchestrator.templatetags.person_names import NO_NAME, read
 
 Hit = dict[str, Any]
+# Rows of a list that are gone through for the first few with a common name.
+_LOOKED_AT = 1_000
 M = TypeVar("M", bound=Model)
 
 
 def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
     """Identifiers whole, names by their words; what the viewer may not see is not searched."""
+    namesakes = selectors.Namesakes(text)
     if can(viewer, "patients.view"):
-        people = selectors.patients(viewer, text)
+        people = selectors.patients(viewer, text, namesakes=namesakes)
         yield from map(_patient, _latest(people, selectors.patients(viewer), "created_at", most))
     if can(viewer, "orders.view"):
-        ordered = selectors.orders(viewer, text).select_related("patient")
+        ordered = selectors.orders(viewer, text, namesakes).select_related("patient")
         yield from map(_order, _latest(ordered, selectors.orders(viewer), "created_at", most))
     if can(viewer, "studies.view"):
-        received = selectors.study_rows(selectors.studies(viewer, text))
+        received = selectors.study_rows(selectors.studies(viewer, text, namesakes))
         yield from map(_study, _latest(received, selectors.studies(viewer), "last_received_at", most))
     if can(viewer, "messages.view"):
         named = selectors.messages(viewer).filter(control_id=text).defer("raw", "ack").order_by("-received_at")
@@ -35,7 +38,7 @@ def find(viewer: Viewer, text: str, most: int) -> Iterator[Hit]:
 
 def _latest(found: QuerySet[M], among: QuerySet[M], column: str, most: int) -> Sequence[M]:
     """The first `most`; of a name that is common, those that a list of it begins with."""
-    return first_of(latest_first(within_window(found, among, column)[0], column), most)[0]
+    return first_of(latest_first(within_window(found, among, column, _LOOKED_AT)[0], column), most)[0]
 
 
 def patients(viewer: Viewer, keys: Sequence[int]) -> Iterator[Hit]:
