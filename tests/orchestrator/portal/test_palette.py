@@ -96,5 +96,5 @@ def test_what_was_opened_is_forgotten_with_the_right_to_see_it() -> None:
 @pytest.mark.usefixtures("held")
 def test_a_letter_costs_few_queries(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     client = signed_in()
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.post("/palette/", {"q": "doe"})
