@@ -1,8 +1,8 @@
 """Who may do what where. Every selector that returns PHI takes the viewer and goes through `visible_to`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
@@ -141,7 +141,12 @@ def visible_to(queryset: QuerySet[M], viewer: Viewer, action: str) -> QuerySet[M
     path = SITE_PATHS.get(str(queryset.model._meta.model_name), "site")
     if not path.endswith("sites"):
         return queryset.filter(**{f"{path}__in": sites})
-    # A patient stands at several sites. Not by a join, whose doubles would have to be sorted out of all rows first.
-    here = Patient.sites.through.objects.filter(site__in=sites).values("patient")
     holder = path.rpartition("__")[0] or "pk"
-    return queryset.filter(**{f"{holder}__in": here})
+    return queryset.filter(**{f"{holder}__in": standing_at(sites)})
+
+
+def standing_at(sites: Collection[int]) -> QuerySet[Any, Any]:
+    """Ids of the patients of these sites. A patient stands at several: not by a join, whose doubles would have to be
+    sorted out of all rows first.
+    """
+    return Patient.sites.through.objects.filter(site__in=sites).values("patient")

@@ -38,7 +38,7 @@ from orchestrator.models.search import (
     is_one,
     with_words,
 )
-from orchestrator.permissions import ACTIONS, Viewer, visible_to
+from orchestrator.permissions import ACTIONS, Viewer, standing_at, visible_to
 from orchestrator.states import CASE_OPEN, CASE_WAITING, CaseStatus
 
 M = TypeVar("M", bound=Model)
@@ -228,11 +228,6 @@ class Namesakes:
         return [Way([of.filter(**{f"{patient}__among": self.ids or ()})], fits, too_many=self.ids is None)]
 
 
-def _standing_at(sites: Collection[int]) -> QuerySet[Any, Any]:
-    """Ids of the patients of these sites."""
-    return Patient.sites.through.objects.filter(site__in=sites).values("patient")
-
-
 def patients(viewer: Viewer, text: str = "", site: str = "", namesakes: Namesakes | None = None) -> QuerySet[Patient]:
     """Patients (of one site) by identifier (whole), birth date (ISO) or name; merged ones stand under their survivor.
 
@@ -242,7 +237,7 @@ def patients(viewer: Viewer, text: str = "", site: str = "", namesakes: Namesake
     sites: Collection[int] | None = viewer.sites_for("patients.view")
     if site:
         sites = [int(site)]
-        queryset = queryset.filter(pk__in=_standing_at(sites))
+        queryset = queryset.filter(pk__in=standing_at(sites))
     if text:
         subsumed = Patient.objects.filter(identifiers__value=text, merged_into__isnull=False)
         exact = Way(
@@ -255,7 +250,7 @@ def patients(viewer: Viewer, text: str = "", site: str = "", namesakes: Namesake
         else:
             # The latest of a site stand in no index; what is common everywhere may be named there.
             with_name = with_words(PatientWord, "patient", text)
-            by_name = [] if _date(text) else [Way([with_name.filter(patient__in=_standing_at(sites))], has_name)]
+            by_name = [] if _date(text) else [Way([with_name.filter(patient__in=standing_at(sites))], has_name)]
         queryset = find(queryset, exact, *by_name)
     return queryset.prefetch_related(
         Prefetch("identifiers", PatientIdentifier.objects.select_related("issuer").order_by("-primary", "pk"))
